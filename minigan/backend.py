@@ -1,0 +1,210 @@
+"""NumPy or CuPy: choose once, create there, cross over only at `to_numpy` and `asarray`.
+
+Everything above this file is written against an array namespace `xp`, which is `numpy` or `cupy`; the two agree on
+nearly every name. An array belongs to the backend whose class it is, so an operation asks its arguments where to
+work (`xp_of`) and only the creation of new arrays looks at the backend in use.
+
+All randomness is drawn on the host, from named streams, and copied over: a run on a GPU sees the very numbers of
+the run on the CPU, and drawing for one purpose never disturbs another.
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Callable
+
+import numpy as np
+
+
+class BackendError(RuntimeError):
+    """The backend asked for cannot work on this machine; the message says what to install or to change."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One kind of array: its namespace, its class, and how a NumPy copy of such an array is made."""
+    name: str
+    xp: ModuleType
+    array_type: type
+    to_numpy: Callable[[object], np.ndarray]
+
+
+def _numpy():
+    return Backend("numpy", np, np.ndarray, lambda array: array)
+
+
+def _cupy():
+    try:
+        import cupy
+    except ImportError as error:
+        raise BackendError("the cupy backend needs CuPy, which cannot be imported here "
+                           f"({error}): pip install 'minigan[cuda13x]' for CUDA 13, 'minigan[cuda12x]' for CUDA 12"
+                           ) from None
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        raise BackendError(f"CuPy is installed, but the NVIDIA driver does not answer ({error}): "
+                           "install or update the driver, or use --backend numpy") from None
+    if devices == 0:
+        raise BackendError("CuPy is installed, but no NVIDIA GPU is visible: "
+                           "check CUDA_VISIBLE_DEVICES, or use --backend numpy")
+    try:  # kernels are compiled and libraries loaded on first use, so only real work proves that they are there
+        ones = cupy.ones((2, 2), np.float32)
+        works = float((ones @ ones).sum()) == 8.0
+    except Exception as error:
+        raise BackendError(f"CuPy sees a GPU, but cannot multiply two matrices on it ({error}): the CUDA libraries "
+                           "are missing or do not fit; pip install 'cupy-cuda13x[ctk]' brings them") from None
+    if not works:
+        raise BackendError("CuPy multiplies two matrices of ones on this GPU and gets a wrong result: "
+                           "the installation is broken, use --backend numpy")
+    return Backend("cupy", cupy, cupy.ndarray, cupy.asnumpy)
+
+
+_loaders = {"numpy": _numpy, "cupy": _cupy}
+_loaded = {}
+_by_type = {}
+_current = None
+
+
+def register(name, load):
+    """Offer a further backend: `load()` returns its `Backend`, or raises `BackendError`, when it is first used."""
+    _loaders[name] = load
+
+
+def names():
+    """The names that `use_backend` takes."""
+    return list(_loaders)
+
+
+def _load(name):
+    if name not in _loaders:
+        raise BackendError(f"unknown backend {name!r}: expected one of {', '.join(_loaders)}")
+    if name not in _loaded:
+        backend = _loaders[name]()
+        _loaded[name] = _by_type[backend.array_type] = backend
+    return _loaded[name]
+
+
+class use_backend:
+    """Create new arrays on backend `name` from now on; as a context manager, only inside the `with` block.
+
+    Raises `BackendError` if the backend is unknown or cannot work here. It never falls back to another one.
+    """
+
+    def __init__(self, name):
+        global _current
+        self._previous, _current = _current, _load(name)
+
+    def __enter__(self):
+        return _current
+
+    def __exit__(self, *exception):
+        global _current
+        _current = self._previous
+
+
+use_backend("numpy")
+
+
+def current():
+    """The backend on which new arrays are created."""
+    return _current
+
+
+def is_array(value):
+    """Whether `value` is an array of a backend in use (a NumPy scalar is not)."""
+    return type(value) in _by_type
+
+
+def backend_of(array):
+    """The backend that `array` belongs to. TypeError if it is not an array of any."""
+    try:
+        return _by_type[type(array)]
+    except KeyError:
+        raise TypeError(f"expected an array of {' or '.join(_loaded)}, got {type(array).__name__}") from None
+
+
+def xp_of(array):
+    """The namespace, `numpy` or `cupy`, whose functions work on `array`."""
+    return backend_of(array).xp
+
+
+def asarray(data, dtype=None):
+    """`data` as an array of the backend in use, copied there if it is not there yet.
+
+    A float array keeps its dtype unless `dtype` is given; everything else (lists, Python numbers, integer and
+    boolean arrays) becomes float32. TypeError if `data` does not hold real numbers.
+    """
+    if not is_array(data):
+        if not isinstance(data, np.generic):
+            dtype = dtype or np.float32
+        data = np.asarray(data)
+    if data.dtype.kind not in "fiub":
+        raise TypeError(f"expected real numbers, got dtype {data.dtype}")
+    if dtype is None:
+        dtype = data.dtype if data.dtype.kind == "f" else np.float32
+    if type(data) is not _current.array_type:
+        data = to_numpy(data)
+    return _current.xp.asarray(data, dtype=dtype)
+
+
+def to_numpy(array):
+    """`array` as a NumPy array on the host: the one way down from a device, which waits for its work to finish."""
+    return backend_of(array).to_numpy(array)
+
+
+class Streams:
+    """Random streams by name, each an independent NumPy `Generator` (Philox) on the host.
+
+    `streams["noise"]` is created from the seed and the name when first asked for. What is drawn from one stream
+    never changes another, so adding a preview or a penalty leaves weights, data order and noise as they were.
+    Philox is counter-based (Salmon et al. 2011, doi 10.1145/2063384.2063405): its state is 13 integers.
+    """
+
+    def __init__(self, seed=0):
+        self.restart(seed)
+
+    def restart(self, seed):
+        """Begin every stream anew from `seed`, an integer ≥ 0."""
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"seed: expected an integer ≥ 0, got {seed!r}")
+        self.seed = int(seed)
+        self._generators = {}
+
+    def __getitem__(self, name):
+        if name not in self._generators:
+            sequence = np.random.SeedSequence(self.seed, spawn_key=tuple(name.encode()))
+            self._generators[name] = np.random.Generator(np.random.Philox(sequence))
+        return self._generators[name]
+
+    def state_dict(self):
+        """{stream name: its state as 13 uint64}, for the streams drawn from so far; and the seed."""
+        state = {name: _pack(generator.bit_generator.state) for name, generator in self._generators.items()}
+        return {"seed": np.uint64(self.seed), **state}
+
+    def load_state_dict(self, state):
+        """Continue every stream from where `state_dict` saw it."""
+        self.restart(int(state["seed"]))
+        for name, packed in state.items():
+            if name != "seed":
+                self[name].bit_generator.state = _unpack(packed)
+
+
+def _pack(state):
+    words = [*state["state"]["counter"], *state["state"]["key"], *state["buffer"],
+             state["buffer_pos"], state["has_uint32"], state["uinteger"]]
+    return np.array([int(word) for word in words], dtype=np.uint64)
+
+
+def _unpack(packed):
+    if packed.shape != (13,) or packed.dtype != np.uint64:
+        raise ValueError(f"a random stream's state: expected 13 uint64, got {packed.dtype} {packed.shape}")
+    return {"bit_generator": "Philox", "state": {"counter": packed[:4], "key": packed[4:6]}, "buffer": packed[6:10],
+            "buffer_pos": int(packed[10]), "has_uint32": int(packed[11]), "uinteger": int(packed[12])}
+
+
+streams = Streams(0)
+
+
+def seed(number):
+    """Restart the named random streams that layers and trainers draw from unless they are given others."""
+    streams.restart(number)

@@ -1,0 +1,129 @@
+"""The GAN objectives: the formulas and nothing else.
+
+r and f are the discriminator's scores for real and for fake samples, logits of shape (N, 1) or (N,); σ is the logistic
+function. D minimises the first loss with respect to its own weights, G the second one with respect to its. Every loss
+is a mean over the batch. The discriminator of a Wasserstein objective is called a critic: its score is no probability.
+
+| name        | discriminator                    | generator       |
+|-------------|----------------------------------|-----------------|
+| minimax     | softplus(−r) + softplus(f)       | −softplus(f)    |
+| gan         | the same                         | softplus(−f)    |
+| lsgan       | ½(r − 1)² + ½f²                  | ½(f − 1)²       |
+| wgan        | f − r, weights then clipped      | −f              |
+| wgan-gp     | f − r + λ(‖∇D(x̂)‖ − 1)²          | −f              |
+| hinge       | max(0, 1 − r) + max(0, 1 + f)    | −f              |
+"""
+
+from minigan import backend, nn, ops
+from minigan.tensor import Tensor, grad
+
+
+class Minimax:
+    """The game of the first paper: V(D, G) = E ln σ(r) + E ln(1 − σ(f)), which D maximises and G minimises.
+
+    D's loss is −V = softplus(−r) + softplus(f), since −ln σ(r) = softplus(−r) and −ln(1 − σ(f)) = softplus(f).
+    G's is ln(1 − σ(f)) = −softplus(f), whose slope −σ(f) vanishes when D is sure that the samples are fake (f → −∞).
+    Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
+    """
+
+    def discriminator_loss(self, real_scores, fake_scores):
+        _check_scores(real_scores, fake_scores)
+        return ops.softplus(-real_scores).mean() + ops.softplus(fake_scores).mean()
+
+    def generator_loss(self, fake_scores):
+        _check_scores(fake_scores)
+        return -ops.softplus(fake_scores).mean()
+
+
+class NonSaturating:
+    """The same discriminator; the generator maximises ln σ(f) instead: its loss −ln σ(f) = softplus(−f) has the slope
+    −σ(−f), which is largest when D is sure that the samples are fake. Source: arXiv:1406.2661, §3."""
+
+    def discriminator_loss(self, real_scores, fake_scores):
+        return Minimax().discriminator_loss(real_scores, fake_scores)
+
+    def generator_loss(self, fake_scores):
+        _check_scores(fake_scores)
+        return ops.softplus(-fake_scores).mean()
+
+
+class LeastSquares:
+    """Scores are regressed to 1 on real and 0 on fake samples, G's samples to 1: the slope does not vanish while a
+    sample lies on the wrong side. No sigmoid anywhere. Source: Mao et al. 2017, arXiv:1611.04076, eq. 9."""
+
+    def discriminator_loss(self, real_scores, fake_scores):
+        _check_scores(real_scores, fake_scores)
+        return 0.5 * ((real_scores - 1.0) ** 2).mean() + 0.5 * (fake_scores ** 2).mean()
+
+    def generator_loss(self, fake_scores):
+        _check_scores(fake_scores)
+        return 0.5 * ((fake_scores - 1.0) ** 2).mean()
+
+
+class Wasserstein:
+    """E r − E f is, for a critic that is 1-Lipschitz, at most the Wasserstein-1 distance of the two distributions; the
+    critic maximises it. Without a constraint it has no bound: clip the weights after each critic step
+    (`clip_weights`) or add `gradient_penalty`. Source: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2 and Alg. 1."""
+
+    def discriminator_loss(self, real_scores, fake_scores):
+        _check_scores(real_scores, fake_scores)
+        return fake_scores.mean() - real_scores.mean()
+
+    def generator_loss(self, fake_scores):
+        _check_scores(fake_scores)
+        return -fake_scores.mean()
+
+
+class Hinge:
+    """D wants r ≥ 1 and f ≤ −1 and no more; G raises f. Source: Lim & Ye 2017, arXiv:1705.02894, §3; Miyato et al.
+    2018, arXiv:1802.05957, eq. 16 and 17."""
+
+    def discriminator_loss(self, real_scores, fake_scores):
+        _check_scores(real_scores, fake_scores)
+        return ops.relu(1.0 - real_scores).mean() + ops.relu(1.0 + fake_scores).mean()
+
+    def generator_loss(self, fake_scores):
+        _check_scores(fake_scores)
+        return -fake_scores.mean()
+
+
+def gradient_penalty(critic, real, fake, epsilon, target=1.0):
+    """E (‖∇ₓ D(x̂)‖₂ − target)² at x̂ = ε·real + (1 − ε)·fake; the weight λ is not included.
+
+    real, fake: (N, …), taken as constants; epsilon: (N, 1, …) mixing weights in [0, 1], one per sample. The norm is
+    over all axes of a sample. The gradient is taken with `create_graph`, so the penalty can be differentiated with
+    respect to the critic's weights. Returns a scalar tensor.
+
+    ValueError for a critic with batch norm: there D(x̂ᵢ) depends on every other sample of the batch, and the norm of
+    one sample's gradient means nothing. Source: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3 and §4.
+    """
+    if isinstance(critic, nn.Module) and any(isinstance(m, nn.BatchNorm) for _, m in critic.named_modules()):
+        raise ValueError("gradient_penalty: the critic contains BatchNorm, which mixes the samples of a batch, so the "
+                         "norm per sample is meaningless: use nn.LayerNorm, or no normalisation")
+    real, fake, epsilon = (_array(x) for x in (real, fake, epsilon))
+    N, ones = real.shape[0], (1,) * (real.ndim - 1)
+    if fake.shape != real.shape or epsilon.shape != (N, *ones):
+        raise ValueError(f"gradient_penalty: expected fake like real {real.shape} and epsilon {(N, *ones)}, got fake "
+                         f"{fake.shape} and epsilon {epsilon.shape}")
+    mixed = Tensor(epsilon * real + (1.0 - epsilon) * fake, requires_grad=True)
+    [slope] = grad(critic(mixed).sum(), mixed, create_graph=True)
+    return ((ops.norm(slope.reshape(N, -1), axis=1) - target) ** 2).mean()
+
+
+def clip_weights(critic, c):
+    """Clip every parameter of the critic (its buffers are left alone) to [−c, c], in place.
+    Source: arXiv:1701.07875, Alg. 1."""
+    if not c > 0:
+        raise ValueError(f"clip_weights: expected a bound c > 0, got {c}")
+    for parameter in critic.parameters():
+        parameter.data = parameter.xp.clip(parameter.data, -c, c)
+
+
+def _array(x):
+    return x.data if isinstance(x, Tensor) else backend.asarray(x)
+
+
+def _check_scores(*scores):
+    for s in scores:
+        if s.ndim not in (1, 2) or s.ndim == 2 and s.shape[1] != 1:
+            raise ValueError(f"expected one score per sample, shape (N, 1) or (N,), got {s.shape}")
