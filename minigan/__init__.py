@@ -1,6 +1,9 @@
 """minigan: a generative-adversarial-network engine small enough to read in an evening."""
 
-from minigan import backend, conv, init, networks, nn, objectives, ops, optim  # noqa: F401
-from minigan.backend import BackendError, seed, use_backend  # noqa: F401
-from minigan.gradcheck import check_adjoint, check_grads  # noqa: F401
-from minigan.tensor import Tensor, grad, no_grad  # noqa: F401
+__version__ = "0.1.0"
+
+from minigan import backend, conv, data, init, networks, nn, objectives, ops, optim, trainer  # noqa: E402, F401
+from minigan.backend import BackendError, seed, use_backend  # noqa: E402, F401
+from minigan.gradcheck import check_adjoint, check_grads  # noqa: E402, F401
+from minigan.models import load  # noqa: E402, F401
+from minigan.tensor import Tensor, grad, no_grad  # noqa: E402, F401

@@ -97,9 +97,7 @@ def gradient_penalty(critic, real, fake, epsilon, target=1.0):
     ValueError for a critic with batch norm: there D(x̂ᵢ) depends on every other sample of the batch, and the norm of
     one sample's gradient means nothing. Source: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3 and §4.
     """
-    if isinstance(critic, nn.Module) and any(isinstance(m, nn.BatchNorm) for _, m in critic.named_modules()):
-        raise ValueError("gradient_penalty: the critic contains BatchNorm, which mixes the samples of a batch, so the "
-                         "norm per sample is meaningless: use nn.LayerNorm, or no normalisation")
+    refuse_batch_norm(critic)
     real, fake, epsilon = (_array(x) for x in (real, fake, epsilon))
     N, ones = real.shape[0], (1,) * (real.ndim - 1)
     if fake.shape != real.shape or epsilon.shape != (N, *ones):
@@ -108,6 +106,13 @@ def gradient_penalty(critic, real, fake, epsilon, target=1.0):
     mixed = Tensor(epsilon * real + (1.0 - epsilon) * fake, requires_grad=True)
     [slope] = grad(critic(mixed).sum(), mixed, create_graph=True)
     return ((ops.norm(slope.reshape(N, -1), axis=1) - target) ** 2).mean()
+
+
+def refuse_batch_norm(critic):
+    """ValueError if `critic`, which is to get a gradient penalty, contains batch norm."""
+    if isinstance(critic, nn.Module) and any(isinstance(m, nn.BatchNorm) for _, m in critic.named_modules()):
+        raise ValueError("a critic with a gradient penalty contains BatchNorm, which mixes the samples of a batch, so "
+                         "that the norm per sample means nothing: use nn.LayerNorm, or no normalisation")
 
 
 def clip_weights(critic, c):

@@ -48,6 +48,12 @@ class Optimizer:
             self.update(array, p.grad.data, *state.values(), self.steps)
             p.data = array
 
+    def gradient_norm(self):
+        """√Σg² over all parameters' gradients, a 0-d array."""
+        squares = [(p.grad.data * p.grad.data).sum() for p in self.params if p.grad is not None]
+        xp = self.params[0].xp
+        return xp.asarray(xp.sqrt(sum(squares)))
+
     def zero_grad(self):
         for p in self.params:
             p.grad = None

@@ -1,0 +1,77 @@
+"""From a run's options to its trainer, and from a finished run's folder to its generator."""
+
+import numpy as np
+
+from minigan import backend, experiment, networks
+from minigan.tensor import Tensor, constant, no_grad
+from minigan.trainer import RECIPES, GANTrainer
+
+
+def is_image(sample_shape):
+    """Whether samples are images (H, W, C), and not points (features,)."""
+    return len(sample_shape) == 3
+
+
+def defaults(objective, sample_shape):
+    """The options that follow from the objective (its paper's) and from the kind of data (ours)."""
+    if objective not in RECIPES:
+        raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
+    recipe = RECIPES[objective]
+    sizes = dict(batch_size=64, width=64, latent=100) if is_image(sample_shape) else dict(
+        batch_size=256, width=128, latent=2)
+    return sizes | dict(lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic, clip=recipe.clip,
+                        gp_weight=recipe.gp_weight)
+
+
+def pair(options, sample_shape, rng=None):
+    """Generator and discriminator for samples of this shape."""
+    if is_image(sample_shape):
+        return networks.dcgan_pair(sample_shape, options["latent"], options["width"],
+                                   penalised=options["gp_weight"] > 0, rng=rng)
+    return networks.mlp_pair(sample_shape[0], options["latent"], options["width"], rng=rng)
+
+
+def trainer(options, sample_shape, streams):
+    """The trainer that `options`, complete as in options.json, describe."""
+    return GANTrainer(*pair(options, sample_shape, streams["init"]), latent=options["latent"], streams=streams, **{
+        name: options[name] for name in ("objective", "lr_g", "lr_d", "n_critic", "clip", "gp_weight", "ema")})
+
+
+class TrainedGenerator:
+    """The averaged generator of a run, in evaluation mode."""
+
+    def __init__(self, network, latent, options):
+        self.network, self.latent, self.options = network, latent, options
+
+    def __call__(self, noise):
+        """Noise (N, latent), a tensor or an array → a tensor of samples: images (N, H, W, C) in (−1, 1), or points."""
+        return self.network(noise if isinstance(noise, Tensor) else Tensor(noise))
+
+    def sample(self, n, seed=0, block=256):
+        """n samples as a NumPy array, from the noise that `seed` draws, computed `block` at a time."""
+        return self.samples(noise(n, self.latent, seed), block)
+
+    def samples(self, noise, block=256):
+        """Noise (N, latent) → samples as a NumPy array."""
+        with no_grad():
+            parts = [self.network(constant(backend.asarray(noise[i:i + block]))) for i in range(0, len(noise), block)]
+        return np.concatenate([part.numpy() for part in parts])
+
+
+def noise(n, latent, seed):
+    """(n, latent) standard normal numbers, float32, from the stream "preview" of `seed`."""
+    return backend.Streams(seed)["preview"].standard_normal((n, latent), dtype=np.float32)
+
+
+def load(run):
+    """The trained generator of a run folder: `mg.load("runs/00000-…").sample(64)`.
+
+    Its newest sound checkpoint is read. ValueError, naming the file, if the folder is not a run or holds none.
+    """
+    options = experiment.read_options(run)
+    arrays, _ = experiment.newest_checkpoint(run)
+    generator, _ = pair(options["options"], tuple(options["sample_shape"]))
+    prefix = "trainer.averaged."
+    generator.load_state_dict({name.removeprefix(prefix): array for name, array in arrays.items()
+                               if name.startswith(prefix)})
+    return TrainedGenerator(generator.eval(), options["options"]["latent"], options["options"])

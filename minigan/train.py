@@ -1,0 +1,221 @@
+"""python -m minigan.train: train a GAN, and leave everything about the run in a folder."""
+
+import argparse
+import hashlib
+import platform
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from minigan import __version__, backend, data, experiment, models, plots
+from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, positive, real
+from minigan.experiment import Experiment
+from minigan.trainer import RECIPES, NonFiniteError
+
+PROG = "minigan.train"
+CHANGEABLE = {"steps", "log_every", "snapshot_every", "checkpoint_every", "keep", "backend"}  # when a run is resumed
+ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run"}                                         # not part of the run
+
+
+def parser():
+    """The options. Those left out are not in the result at all, so that a resumed run can tell what was asked for."""
+    p = Parser(prog=PROG, description="Train a GAN. Everything about the run is left in a folder of its own.",
+               argument_default=argparse.SUPPRESS)
+    p.add_argument("--data", metavar="NAME|PATH", help=f"{', '.join(data.NAMES)}, a folder of pictures, or an .npz with "
+                   "`images` (default: fashion-mini)")
+    p.add_argument("--objective", metavar="NAME", help=f"{', '.join(RECIPES)} (default: gan)")
+    p.add_argument("--backend", help=f"{' or '.join(backend.names())} (default: numpy)")
+    p.add_argument("--steps", type=positive, help="generator updates (default: 1500 on images, 10000 on points)")
+    p.add_argument("--batch-size", type=positive, help="samples per batch (default: 64 images, 256 points)")
+    p.add_argument("--width", type=positive, help="channels next to the image, or hidden units (default: 64, 128)")
+    p.add_argument("--latent", type=positive, help="width of the noise (default: 100 for images, 2 for points)")
+    p.add_argument("--lr-g", type=real, help="the generator's learning rate (default: the objective's)")
+    p.add_argument("--lr-d", type=real, help="the discriminator's (default: the objective's)")
+    p.add_argument("--n-critic", type=positive,
+                   help="discriminator steps per generator step (default: the objective's)")
+    p.add_argument("--clip", type=real, help="bound on the critic's weights, 0 for none (default: the objective's)")
+    p.add_argument("--gp-weight", type=real,
+                   help="weight of the gradient penalty, 0 for none (default: the objective's)")
+    p.add_argument("--ema", type=real, help="decay of the averaged generator, below 1 (default: 0.999)")
+    p.add_argument("--seed", type=non_negative, help="of all random numbers (default: 0)")
+    p.add_argument("--image-size", type=positive, help="side of the pictures of a folder (default: 64)")
+    p.add_argument("--out", metavar="FOLDER", help="where run folders are made (default: runs)")
+    p.add_argument("--name", help="the run folder's name after its number (default: from data, objective and seed)")
+    p.add_argument("--log-every", type=positive, metavar="STEPS", help="(default: 50)")
+    p.add_argument("--snapshot-every", type=positive, metavar="STEPS", help="a picture of samples (default: 50)")
+    p.add_argument("--checkpoint-every", type=positive, metavar="STEPS", help="a state to resume from (default: 250)")
+    p.add_argument("--keep", type=positive, help="how many checkpoints stay (default: 2)")
+    p.add_argument("--resume", nargs="?", const="latest", metavar="RUN",
+                   help="go on with this run folder, or with the latest one that has a checkpoint")
+    p.add_argument("--dry-run", action="store_true", help="print the resolved options, run one step, write nothing")
+    return p
+
+
+def resolve(given, sample_shape):
+    """The complete options of a new run: what was given, the rest by default."""
+    fixed = dict(data="fashion-mini", objective="gan", backend="numpy", ema=0.999, seed=0, image_size=None,
+                 steps=1500 if models.is_image(sample_shape) else 10_000, log_every=50, snapshot_every=50,
+                 checkpoint_every=250, keep=2)
+    objective = given.get("objective", fixed["objective"])
+    chosen = {name: value for name, value in given.items() if name not in ABOUT_THIS_CALL}
+    return fixed | models.defaults(objective, sample_shape) | chosen
+
+
+def resume_options(given, record, folder):
+    """The options of a run that goes on. ValueError, listing every difference, if others than CHANGEABLE differ."""
+    recorded = record["options"]
+    chosen = {name: value for name, value in given.items() if name not in ABOUT_THIS_CALL}
+    differences = [f"--{name.replace('_', '-')} {value} (it has {recorded.get(name)})"
+                   for name, value in chosen.items() if name not in CHANGEABLE and value != recorded.get(name)]
+    if differences:
+        raise ValueError(f"{folder} was started with other options, and a resumed run keeps its own: "
+                         + ", ".join(differences))
+    return recorded | chosen
+
+
+def load_data(options):
+    return data.load(options["data"], image_size=options["image_size"], seed=options["seed"])
+
+
+def describe_data(x):
+    """What must be the same when a run goes on: shape and content."""
+    digest = hashlib.sha256(np.ascontiguousarray(x)).hexdigest()
+    return {"shape": list(x.shape), "dtype": str(x.dtype), "sha256": digest}
+
+
+def versions():
+    found = {"minigan": __version__, "python": platform.python_version(), "numpy": np.__version__,
+             "platform": platform.platform()}
+    xp = backend.current().xp
+    return found if xp is np else found | {backend.current().name: xp.__version__}
+
+
+def build(options, x):
+    """(trainer, batches, streams), all at their beginning."""
+    backend.seed(options["seed"])
+    batches = data.Batches(x, options["batch_size"], backend.streams["data"])
+    return models.trainer(options, x.shape[1:], backend.streams), batches, backend.streams
+
+
+class Pictures:
+    """What a run looks like, drawn into its folder."""
+
+    def __init__(self, folder, trainer, x, options):
+        self.folder, self.trainer, self.image = folder, trainer, models.is_image(x.shape[1:])
+        self.noise = models.noise(64 if self.image else 2500, options["latent"], options["seed"])
+        chosen = backend.Streams(options["seed"])["preview reals"].permutation(len(x))[:len(self.noise)]
+        self.reals = data.to_unit(x[np.sort(chosen)])
+        if not self.image and x.shape[1] != 2:
+            raise ValueError(f"points (N, 2) can be drawn and trained on, got {x.shape}")
+
+    def reals_once(self):
+        plots.save_samples(self.folder / "reals.png", self.reals, generated=False)
+
+    def snapshot(self, step):
+        """samples/NNNNNN.png: the averaged generator at the same noise every time."""
+        samples = backend.to_numpy(self.trainer.sample(self.noise))
+        plots.save_samples(self.folder / "samples" / f"{step:06d}.png", samples, None if self.image else self.reals)
+
+    def finish(self):
+        """losses.png and progress.gif."""
+        plots.save_losses(self.folder / "losses.png", experiment.read_stats(self.folder), self.trainer.headline)
+        plots.save_gif(self.folder / "progress.gif", sorted((self.folder / "samples").glob("*.png")))
+
+
+def dry_run(options, x):
+    """Print what would run, and run one step of it."""
+    trainer, batches, _ = build(options, x)
+    width = max(map(len, options))
+    for name, value in options.items():
+        print(f"{name:{width}}  {value}")
+    for name in ("generator", "discriminator"):
+        network = getattr(trainer, name)
+        print(f"{name}, {_count(network)} parameters: {network}")
+    stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
+    trainer.check_finite()
+    print("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}" for name, value in stats.items()))
+
+
+def _count(network):
+    return f"{sum(p.size for p in network.parameters()):,}"
+
+
+def start(given):
+    """(run folder, options, x) of a new run, its folder made as the last thing that can go wrong."""
+    early = resolve(given, (1, 1, 1))  # the data decide the rest, but are themselves named by an option
+    backend.use_backend(early["backend"])
+    x = load_data(early).x
+    options = resolve(given, x.shape[1:])
+    if given.get("dry_run"):
+        return None, options, x
+    build(options, x)  # refuses what does not fit before there is a folder
+    name = given.get("name", f"{Path(options['data']).stem}-{options['objective']}-s{options['seed']}")
+    folder = experiment.new_folder(given.get("out", "runs"), re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60])
+    experiment.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]), "data": describe_data(x),
+                                      "versions": versions()})
+    return folder, options, x
+
+
+def resume(given):
+    """(run folder, options, x) of the run to go on with."""
+    out = given.get("out", "runs")
+    folder = experiment.latest_folder(out) if given["resume"] == "latest" else Path(given["resume"])
+    record = experiment.read_options(folder)
+    options = resume_options(given, record, folder)
+    backend.use_backend(options["backend"])
+    x = load_data(options).x
+    if describe_data(x) != record["data"]:
+        raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on with its own data")
+    return folder, options, x
+
+
+def main(arguments=None):
+    try:
+        return run(vars(parser().parse_args(arguments)))
+    except KeyboardInterrupt:
+        return fail(PROG, "interrupted", 130)
+
+
+def run(given):
+    began = time.perf_counter()
+    try:
+        resuming = "resume" in given
+        folder, options, x = resume(given) if resuming else start(given)
+        if given.get("dry_run"):
+            dry_run(options, x)
+            return 0
+        trainer, batches, streams = build(options, x)
+        pictures = Pictures(folder, trainer, x, options)
+        work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish)
+        if resuming:
+            work.restore()
+            if trainer.steps >= options["steps"]:
+                raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with --steps")
+    except USER_ERRORS as error:
+        return fail(PROG, error, 2)
+
+    try:
+        work.say(f"{folder}: {options['objective']} on {options['data']}, {len(x)} samples {x.shape[1:]}, generator "
+                 f"{_count(trainer.generator)} parameters, discriminator {_count(trainer.discriminator)}"
+                 + (f", going on after step {trainer.steps}" if resuming else ""))
+        pictures.reals_once()
+        stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],
+                              options["checkpoint_every"], options["keep"])
+    except (NonFiniteError, OSError) as error:
+        last = next(iter(experiment.checkpoints(folder)), "none")
+        return fail(PROG, f"{error}: stopped; the last good checkpoint is {last}", 1)
+    if stopped_by is not None:
+        work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to go on: "
+                 f"python -m minigan.train --resume {folder}")
+        return 128 + stopped_by
+    work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'samples'}, "
+             f"{folder / 'progress.gif'} and {folder / 'losses.png'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,288 @@
+"""Backends are chosen, never guessed; arrays keep their dtype; random streams are named and independent."""
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigan as mg
+from minigan import backend
+
+
+# Choosing a backend
+
+class Elsewhere(np.ndarray):
+    """NumPy arrays that stand for those of another device."""
+
+
+def load_elsewhere():
+    xp = types.ModuleType("elsewhere")
+    xp.asarray = lambda data, dtype=None: np.array(data, dtype=dtype).view(Elsewhere)
+    return backend.Backend("elsewhere", xp, Elsewhere, lambda array: array.view(np.ndarray))
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """The register of backends, put back afterwards; only NumPy is loaded."""
+    monkeypatch.setattr(backend, "_loaders", dict(backend._loaders))
+    monkeypatch.setattr(backend, "_loaded", {"numpy": backend._loaded["numpy"]})
+    monkeypatch.setattr(backend, "_by_type", {np.ndarray: backend._loaded["numpy"]})
+
+
+def test_numpy_is_the_backend_until_another_is_chosen():
+    code = "import minigan; print(minigan.backend.current().name)"
+    assert run_python(code) == "numpy"
+
+
+def test_a_backend_is_in_use_inside_the_with_block_only(registry):
+    backend.register("elsewhere", load_elsewhere)
+    with mg.use_backend("elsewhere") as chosen:
+        assert chosen.name == backend.current().name == "elsewhere"
+        with mg.use_backend("numpy"):
+            assert backend.current().name == "numpy"
+        assert backend.current().name == "elsewhere"
+    assert backend.current().name == "numpy"
+
+
+def test_a_backend_chosen_by_a_plain_call_stays(registry):
+    backend.register("elsewhere", load_elsewhere)
+    mg.use_backend("elsewhere")
+    assert type(mg.Tensor([1.0]).data) is Elsewhere
+    mg.use_backend("numpy")
+    assert type(mg.Tensor([1.0]).data) is np.ndarray
+
+
+def test_the_previous_backend_returns_after_an_error_in_the_block(registry):
+    backend.register("elsewhere", load_elsewhere)
+    with pytest.raises(ZeroDivisionError), mg.use_backend("elsewhere"):
+        1 / 0
+    assert backend.current().name == "numpy"
+
+
+def test_an_unknown_backend_is_refused_and_the_known_ones_are_named():
+    with pytest.raises(mg.BackendError, match="'jax'.*numpy, cupy"):
+        mg.use_backend("jax")
+    assert backend.current().name == "numpy"
+
+
+def test_a_backend_error_is_no_reason_to_fall_back(registry):
+    def broken():
+        raise mg.BackendError("the device is on fire")
+    backend.register("broken", broken)
+    for _ in range(2):  # a failure is not remembered as a success
+        with pytest.raises(mg.BackendError, match="on fire"):
+            mg.use_backend("broken")
+    assert backend.current().name == "numpy"
+
+
+def test_a_third_backend_is_loaded_when_first_used_and_once(registry):
+    calls = []
+    backend.register("elsewhere", lambda: calls.append(1) or load_elsewhere())
+    assert not calls and "elsewhere" in backend.names()
+    for _ in range(2):
+        with mg.use_backend("elsewhere"):
+            x = mg.Tensor(np.ones((2, 3), np.float64))
+    assert calls == [1]
+    assert type(x.data) is Elsewhere and x.dtype == np.float64
+    assert x.xp.__name__ == "elsewhere" and backend.backend_of(x.data).name == "elsewhere"
+    assert type(x.numpy()) is np.ndarray
+
+
+def test_tensors_of_two_backends_do_not_mix(registry):
+    backend.register("elsewhere", load_elsewhere)
+    here = mg.Tensor([1.0, 2.0])
+    with mg.use_backend("elsewhere"):
+        there = mg.Tensor([3.0, 4.0])
+    with pytest.raises(TypeError, match="add.*on numpy and .*on elsewhere"):
+        here + there
+    with pytest.raises(TypeError, match="on elsewhere and .*on numpy"):
+        there + np.ones(2, np.float32)  # an array is refused where it is, not fetched
+
+
+# CuPy, where it is missing or broken
+
+def stand_in_for_cupy(count, product=8.0):
+    class Ones:
+        def __matmul__(self, other):
+            if product is None:
+                raise RuntimeError("no libcublas")
+            return np.full(1, product)
+
+    def device_count():
+        if count is None:
+            raise RuntimeError("driver too old")
+        return count
+
+    cupy = types.ModuleType("cupy")
+    cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=device_count))
+    cupy.ones = lambda shape, dtype: Ones()
+    cupy.ndarray, cupy.asnumpy = Elsewhere, np.asarray
+    return cupy
+
+
+@pytest.mark.parametrize("module, message", [
+    (None, r"CuPy.*cannot be imported.*minigan\[cuda13x\].*minigan\[cuda12x\]"),
+    (stand_in_for_cupy(None), "driver does not answer.*driver too old"),
+    (stand_in_for_cupy(0), "no NVIDIA GPU is visible"),
+    (stand_in_for_cupy(1, None), r"cannot multiply.*no libcublas.*cupy-cuda13x\[ctk\]"),
+    (stand_in_for_cupy(1, 7.0), "wrong result"),
+], ids=["missing", "driver", "no GPU", "no libraries", "wrong product"])
+def test_cupy_that_cannot_work_says_what_to_do_and_stops(registry, monkeypatch, module, message):
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    with pytest.raises(mg.BackendError, match=message):
+        mg.use_backend("cupy")
+    assert backend.current().name == "numpy"
+
+
+def test_cupy_is_used_once_it_has_multiplied(registry, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", stand_in_for_cupy(1))
+    with mg.use_backend("cupy"):
+        assert backend.current().name == "cupy"
+
+
+# Arrays
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_float_array_keeps_its_dtype_and_is_not_copied(dtype):
+    array = np.ones((2, 3), dtype)
+    assert backend.asarray(array) is array
+    assert mg.Tensor(array).data is array
+
+
+@pytest.mark.parametrize("data", [
+    [1, 2], [1.5, 2.5], (1.0, 2.0), 3, 2.5, True, np.arange(3), np.arange(3, dtype=np.uint8), np.array([True, False])],
+    ids=repr)
+def test_everything_else_becomes_float32(data):
+    array = backend.asarray(data)
+    assert type(array) is np.ndarray and array.dtype == np.float32
+    np.testing.assert_array_equal(array, np.asarray(data, np.float32))
+
+
+def test_a_numpy_float_scalar_is_an_array_without_axes_and_keeps_its_dtype():
+    for dtype in (np.float32, np.float64):
+        array = backend.asarray(dtype(1.5))
+        assert type(array) is np.ndarray and array.shape == () and array.dtype == dtype
+
+
+def test_a_dtype_asked_for_is_given():
+    assert backend.asarray(np.ones(2), np.float32).dtype == np.float32
+    assert backend.asarray([1, 2], np.float64).dtype == np.float64
+
+
+@pytest.mark.parametrize("data", [np.ones(2, complex), "text", None, [None], object()], ids=repr)
+def test_what_is_not_real_numbers_is_refused(data):
+    with pytest.raises(TypeError):
+        backend.asarray(data)
+
+
+def test_to_numpy_takes_arrays_only():
+    array = np.ones(2)
+    assert backend.to_numpy(array) is array
+    with pytest.raises(TypeError, match="list"):
+        backend.to_numpy([1.0])
+
+
+# Random streams
+
+def draws(streams, name, n=8):
+    return streams[name].standard_normal(n)
+
+
+def test_a_seed_and_a_name_determine_a_stream():
+    np.testing.assert_array_equal(draws(backend.Streams(3), "noise"), draws(backend.Streams(3), "noise"))
+
+
+def test_streams_of_other_names_and_seeds_are_other_numbers():
+    streams = [draws(backend.Streams(s), name, 2000) for s in (0, 1, 256) for name in ("a", "b", "ab", "noise", "data")]
+    correlations = np.corrcoef(streams) - np.eye(len(streams))
+    assert np.abs(correlations).max() < 0.1
+
+
+@given(st.lists(st.sampled_from(["init", "noise", "data", "preview"]), max_size=12))
+def test_drawing_from_one_stream_never_changes_another(drawn_before):
+    streams = backend.Streams(5)
+    for name in drawn_before:
+        draws(streams, name)
+    np.testing.assert_array_equal(draws(streams, "penalty"), draws(backend.Streams(5), "penalty"))
+
+
+def test_a_stream_goes_on_where_it_was_left():
+    streams = backend.Streams(0)
+    halves = np.concatenate([draws(streams, "noise", 4), draws(streams, "noise", 4)])
+    np.testing.assert_array_equal(halves, draws(backend.Streams(0), "noise", 8))
+
+
+def test_the_package_streams_restart_with_seed():
+    mg.seed(7)
+    first = draws(backend.streams, "noise")
+    assert not np.array_equal(draws(backend.streams, "noise"), first)
+    mg.seed(7)
+    np.testing.assert_array_equal(draws(backend.streams, "noise"), first)
+    mg.seed(8)
+    assert not np.array_equal(draws(backend.streams, "noise"), first)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.0, "0", None])
+def test_a_seed_is_an_integer_not_below_zero(seed):
+    with pytest.raises(ValueError, match="seed.*≥ 0"):
+        backend.Streams(seed)
+
+
+@given(st.integers(0, 2**64 - 1), st.lists(st.tuples(
+    st.sampled_from(["noise", "data"]), st.sampled_from(["random", "normal", "int32", "float32", "permutation"])),
+    max_size=8))
+def test_a_saved_stream_continues_with_the_very_next_number(seed, history):
+    def draw(streams, name, kind):
+        generator = streams[name]
+        return {"random": lambda: generator.random(3),
+                "normal": lambda: generator.standard_normal(3),
+                "int32": lambda: generator.integers(0, 2**32, 1, dtype=np.uint32),  # leaves half a word behind
+                "float32": lambda: generator.random(1, dtype=np.float32),
+                "permutation": lambda: generator.permutation(7)}[kind]()
+
+    streams = backend.Streams(seed)
+    for name, kind in history:
+        draw(streams, name, kind)
+    state = streams.state_dict()
+    restored = backend.Streams(0)
+    draws(restored, "noise"), draws(restored, "preview")  # what the other one drew is forgotten
+    restored.load_state_dict(state)
+    for name in ("noise", "data", "preview"):
+        for kind in ("int32", "float32", "random", "permutation", "normal", "int32"):
+            np.testing.assert_array_equal(draw(streams, name, kind), draw(restored, name, kind))
+
+
+def test_a_state_is_integers_only_and_a_copy():
+    streams = backend.Streams(0)
+    streams["noise"].integers(0, 2**32, 3, dtype=np.uint32)
+    state = streams.state_dict()
+    assert set(state) == {"seed", "noise"}
+    assert all(np.asarray(value).dtype == np.uint64 for value in state.values())
+    expected = draws(streams, "noise")  # moves the stream, not the state
+    streams.load_state_dict(state)
+    np.testing.assert_array_equal(draws(streams, "noise"), expected)
+
+
+def test_a_damaged_state_is_refused():
+    with pytest.raises(ValueError, match="13 uint64"):
+        backend.Streams(0).load_state_dict({"seed": np.uint64(0), "noise": np.zeros(12, np.uint64)})
+
+
+# Importing
+
+def run_python(code):
+    """What `code` prints in a fresh interpreter that can import this package."""
+    root = Path(mg.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_minigan_imports_no_picture_library_and_no_cupy():
+    code = "import sys, minigan; print(sorted({'matplotlib', 'PIL', 'cupy'} & set(sys.modules)))"
+    assert run_python(code) == "[]"
