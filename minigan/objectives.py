@@ -121,7 +121,9 @@ def clip_weights(critic, c):
     if not c > 0:
         raise ValueError(f"clip_weights: expected a bound c > 0, got {c}")
     for parameter in critic.parameters():
-        parameter.data = parameter.xp.clip(parameter.data, -c, c)
+        array = parameter.data
+        parameter.xp.clip(array, -c, c, out=array)
+        parameter.data = array
 
 
 def _array(x):

@@ -1,7 +1,8 @@
 """Optimizers: from gradients to weight updates. The rules, and the defaults where it has any, are PyTorch's.
 
-An optimizer takes an ordered list of parameters and keeps its own state, in each parameter's dtype. A step changes the
-parameters in place and marks every graph recorded before it as stale.
+An optimizer takes an ordered list of parameters and lays them one after another in a single array, of which each
+parameter becomes a view. A step is then one sweep over everything there is to learn: one rule, a few long operations.
+It changes the parameters in place and marks every graph recorded before it as stale.
 """
 
 from math import sqrt
@@ -11,57 +12,96 @@ import numpy as np
 from minigan import backend
 from minigan.tensor import Tensor
 
+BLOCK = 1 << 15  # numbers at a time on a CPU: a rule's operands then stay in the cache from one operation to the next
+
+
+class Flat:
+    """Parameters as one array. The values stay where the parameters are read: `parameter.data` is a view of it."""
+
+    def __init__(self, params):
+        self.params = list(params)
+        self._views = []
+        self._ends = np.cumsum([p.size for p in self.params]).tolist()
+        self.array()
+
+    def array(self):
+        """The array (total size,). Parameters that were given new data since (by loading, say) are laid in again."""
+        if len(self._views) != len(self.params) or any(
+                [p.data is not view for p, view in zip(self.params, self._views)]):
+            self._array = self.params[0].xp.concatenate([p.data.reshape(-1) for p in self.params])
+            self._views = [piece.reshape(p.shape) for p, piece in zip(self.params, self.pieces(self._array))]
+            for p, view in zip(self.params, self._views):
+                p._data = view  # the same values elsewhere: no graph becomes stale
+        return self._array
+
+    def gradients(self):
+        """(gradient of all parameters as one array, zero where there is none, [(begin, end) where there is one])."""
+        spans, begin = [], 0
+        for p, end in zip(self.params, self._ends):
+            if p.grad is not None:
+                if p.grad.dtype != p.dtype:
+                    raise TypeError(f"a parameter is {p.dtype}, its gradient {p.grad.dtype}")
+                if spans and spans[-1][1] == begin:
+                    begin = spans.pop()[0]
+                spans.append((begin, end))
+            begin = end
+        xp = self.params[0].xp
+        return xp.concatenate([(xp.zeros_like(p.data) if p.grad is None else p.grad.data).reshape(-1)
+                               for p in self.params]), spans
+
+    def pieces(self, array):
+        """An array laid out like this one, cut into the parameters' parts."""
+        return [array[begin:end] for begin, end in zip([0, *self._ends], self._ends)]
+
 
 class Optimizer:
-    """What all optimizers share: the parameters, their slots of state, saving and loading.
+    """What all optimizers share: the parameters as one array, slots of state laid out like it, saving and loading.
 
-    A subclass names its `slots` (arrays like the parameter, zero at first) and defines `update`, which changes p in
-    place given its gradient g, its slots and the number t of this step, 1 for the first.
+    A subclass names its `slots` (zero at first) and defines `update(p, g, *slots, t)`, which changes p and the slots
+    in place; t is the number of this step, 1 for the first.
     """
 
     slots = ()
 
     def __init__(self, params, lr):
+        name = type(self).__name__
         if not isinstance(params, (list, tuple)):
-            raise TypeError(f"{type(self).__name__}: parameters come in a list, whose order is the same in every run, "
+            raise TypeError(f"{name}: parameters come in a list, whose order is the same in every run, "
                             f"got {type(params).__name__}")
         if not params or not all(isinstance(p, Tensor) for p in params) or len({id(p) for p in params}) < len(params):
-            raise ValueError(f"{type(self).__name__}: expected a non-empty list of different parameters")
+            raise ValueError(f"{name}: expected a non-empty list of different parameters")
         if not lr >= 0.0:
-            raise ValueError(f"{type(self).__name__}: expected a learning rate ≥ 0, got {lr}")
-        self.params, self.lr = list(params), lr
-        self.steps = 0
-        self.state = [{slot: p.xp.zeros_like(p.data) for slot in self.slots} for p in self.params]
+            raise ValueError(f"{name}: expected a learning rate ≥ 0, got {lr}")
+        self.flat, self.lr, self.steps = Flat(params), lr, 0
+        self.state = {slot: self.flat.params[0].xp.zeros_like(self.flat.array()) for slot in self.slots}
+        self.gradient = None  # of the last step, all parameters' as one array
 
     def step(self):
         """Update every parameter that has a gradient."""
+        weights = self.flat.array()
+        self.gradient, spans = self.flat.gradients()
         self.steps += 1
-        for p, state in zip(self.params, self.state):
-            if p.grad is None:
-                continue
-            if p.grad.dtype != p.dtype:
-                raise TypeError(f"{type(self).__name__}: parameter is {p.dtype}, its gradient {p.grad.dtype}")
-            for slot, array in state.items():
-                if array.dtype != p.dtype:  # the module was converted after the optimizer was made
-                    state[slot] = array.astype(p.dtype)
-            array = p.data
-            self.update(array, p.grad.data, *state.values(), self.steps)
-            p.data = array
-
-    def gradient_norm(self):
-        """√Σg² over all parameters' gradients, a 0-d array."""
-        squares = [(p.grad.data * p.grad.data).sum() for p in self.params if p.grad is not None]
-        xp = self.params[0].xp
-        return xp.asarray(xp.sqrt(sum(squares)))
+        for slot, array in self.state.items():
+            if array.dtype != weights.dtype:  # the module was converted after the optimizer was made
+                self.state[slot] = array.astype(weights.dtype)
+        arrays = (weights, self.gradient, *self.state.values())
+        block = BLOCK if isinstance(weights, np.ndarray) else weights.size  # on a GPU, one launch for all
+        for begin, end in spans:
+            for start in range(begin, end, block):
+                stop = min(start + block, end)
+                self.update(*[array[start:stop] for array in arrays], self.steps)
+        for p in self.flat.params:
+            p.version += 1
 
     def zero_grad(self):
-        for p in self.params:
+        for p in self.flat.params:
             p.grad = None
 
     def state_dict(self):
-        """{"steps", "lr", "0.m", …}: NumPy copies, numbered by the parameter's position."""
-        state = {f"{i}.{slot}": np.array(backend.to_numpy(array))
-                 for i, slots in enumerate(self.state) for slot, array in slots.items()}
+        """{"steps", "lr", "0.m", …}: NumPy copies, numbered by the parameter's position, each of its shape."""
+        state = {f"{i}.{slot}": np.array(backend.to_numpy(piece)).reshape(p.shape)
+                 for slot, array in self.state.items()
+                 for i, (p, piece) in enumerate(zip(self.flat.params, self.flat.pieces(array)))}
         return {"steps": np.int64(self.steps), "lr": np.float64(self.lr), **state}
 
     def load_state_dict(self, state):
@@ -70,9 +110,9 @@ class Optimizer:
         if own.keys() != state.keys() or any(np.shape(state[name]) != np.shape(own[name]) for name in own):
             raise ValueError(f"{type(self).__name__}.load_state_dict: the state is not one of these parameters")
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
-        for i, (p, slots) in enumerate(zip(self.params, self.state)):
-            for slot in slots:
-                slots[slot] = backend.asarray(np.array(state[f"{i}.{slot}"], dtype=p.dtype))
+        for slot, array in self.state.items():
+            parts = [np.ravel(state[f"{i}.{slot}"]) for i in range(len(self.flat.params))]
+            self.state[slot] = backend.asarray(np.concatenate(parts).astype(array.dtype))
 
 
 class SGD(Optimizer):
@@ -91,8 +131,11 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """v ← α v + (1 − α) g², p ← p − lr · g/(√v + eps). Tieleman & Hinton 2012, lecture 6.5; without momentum, as the
-    WGAN paper uses it."""
+    """v ← α v + (1 − α) g², p ← p − lr · g/(√v + eps).
+
+    Without momentum, as the WGAN paper uses it. Source: Tieleman & Hinton 2012, Neural Networks for Machine Learning,
+    lecture 6.5.
+    """
 
     slots = ("v",)
 
@@ -103,13 +146,16 @@ class RMSprop(Optimizer):
     def update(self, p, g, v, t):
         v *= self.alpha
         v += (1.0 - self.alpha) * g * g
-        p -= self.lr * g / (backend.xp_of(v).sqrt(v) + self.eps)
+        root = backend.xp_of(v).sqrt(v)
+        root += self.eps
+        p -= self.lr * g / root
 
 
 class Adam(Optimizer):
     """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², p ← p − lr · m̂/(√v̂ + eps), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
 
-    Kingma & Ba 2015, arXiv:1412.6980, Alg. 1; β₁ = 0.5 and lr = 2e-4 by default as in DCGAN, arXiv:1511.06434, §4.
+    β₁ = 0.5 and lr = 2e-4 by default as in DCGAN, arXiv:1511.06434, §4. Source: Kingma & Ba 2015, arXiv:1412.6980,
+    Alg. 1.
     """
 
     slots = ("m", "v")

@@ -75,6 +75,7 @@ class GANTrainer:
         self.g_optimizer = recipe.optimizer(generator.parameters(), recipe.lr if lr_g is None else lr_g, **settings)
         self.d_optimizer = recipe.optimizer(discriminator.parameters(), recipe.lr if lr_d is None else lr_d, **settings)
         self.averaged, self.ema = copy.deepcopy(generator).eval(), ema
+        self._average_weights = optim.Flat(self.averaged.parameters())
         self.streams = streams or backend.streams
         self.steps = 0
         first = generator.parameters()[0]
@@ -130,9 +131,10 @@ class GANTrainer:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        norm = optimizer.gradient_norm()
+        xp, g = loss.xp, optimizer.gradient
+        norm = xp.asarray(xp.sqrt(xp.dot(g, g)))
         # A flag beside the data, so that nothing waits for the device here; `check_finite` reads it.
-        xp, first_bad = loss.xp, self._first_bad[network]
+        first_bad = self._first_bad[network]
         bad = ~xp.isfinite(loss.data + norm)
         self._first_bad[network] = xp.where(bad & (first_bad < 0), self.steps, first_bad)
         return norm
@@ -148,8 +150,8 @@ class GANTrainer:
         share): after the first step it is the weights themselves. Running statistics are taken over as they are.
         """
         share = (1.0 - self.ema) / (1.0 - self.ema ** self.steps)
-        for average, p in zip(self.averaged.parameters(), self.generator.parameters()):
-            average.data = average.data + share * (p.data - average.data)
+        average = self._average_weights.array()
+        average += share * (self.g_optimizer.flat.array() - average)
         self.averaged.set_buffers(self.generator.buffers())
 
     def check_finite(self):

@@ -233,10 +233,10 @@ def test_a_result_is_not_overwritten_by_the_next_call(case):
 
 @all_cases
 def test_memory_order_does_not_matter(case):
-    """Slices, transposes and reversed views, as they come out of indexing and data loaders."""
+    """Slices, transposes and reversed views are as good as fresh arrays."""
     def strided(x):
-        wide = np.zeros([2 * n for n in x.shape])
-        view = wide.transpose()[tuple(slice(None, None, -2) for _ in x.shape)].transpose()
+        wide = np.zeros([2 * n for n in x.shape]).transpose()
+        view = wide[(*[slice(None, None, -2)] * x.ndim, ...)].transpose()
         view[...] = x
         return view
 
@@ -298,7 +298,7 @@ def test_functions_of_one_number_on_any_shape(name, shape, generator):
     x = np.abs(x) if name in ("log", "sqrt") else x
     f = getattr(ops, name)
     np.testing.assert_allclose(f(x).data, UNARY[name](x), rtol=1e-13, atol=1e-15)
-    mg.check_grads(f, [x], order=1)
+    mg.check_grads(lambda x: [f(x), x], [x], order=2, max_entries=6)  # x too, as the slope of f may be zero
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -309,13 +309,7 @@ def test_functions_of_two_numbers_broadcast_as_in_numpy(name, shapes, generator)
     value = f(x, y)
     assert value.shape == shapes.result_shape
     np.testing.assert_allclose(value.data, BINARY[name](x, y), rtol=1e-13, atol=1e-15)
-    mg.check_grads(f, [x, y], order=1)
-
-
-@given(shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3), generator=generators)
-def test_gradients_of_gradients_undo_broadcasting_too(shapes, generator):
-    x, y = (drawn(generator, shape) for shape in shapes.input_shapes)
-    mg.check_grads(lambda x, y: ops.tanh(x * y) / y, [x, y], order=2, max_entries=8)
+    mg.check_grads(lambda x, y: [f(x, y), x, y], [x, y], order=2, max_entries=6)
 
 
 @given(shape=shapes, generator=generators, data=st.data())
@@ -405,7 +399,8 @@ def test_the_other_side_of_an_operator_is_differentiated_too():
 
 def test_reshape_and_transpose_take_numbers_or_a_tuple():
     x = mg.Tensor(draw(2, 3, 4))
-    assert x.reshape(6, 4).shape == x.reshape((6, 4)).shape == x.reshape(-1, 4).shape == x.reshape([6, 4]).shape == (6, 4)
+    for reshaped in (x.reshape(6, 4), x.reshape((6, 4)), x.reshape([6, 4]), x.reshape(-1, 4)):
+        assert reshaped.shape == (6, 4)
     assert x.transpose(2, 0, 1).shape == x.transpose((2, 0, 1)).shape == (4, 2, 3)
     assert x.transpose().shape == (4, 3, 2)
     assert x.sum(1).shape == x.mean(axis=1).shape == (2, 4) and x.sum().shape == x.mean().shape == ()
@@ -526,18 +521,14 @@ def test_no_eps_bends_the_norm():
     np.testing.assert_allclose(mg.grad(y, x)[0].data, [0.6, 0.8], rtol=1e-12)
 
 
-def test_powers_with_whole_exponents_have_no_pole_at_zero():
-    for n, slopes in ((0, [0.0, 0.0, 0.0]), (1, [1.0, 0.0, 0.0]), (2, [0.0, 2.0, 0.0]), (3, [0.0, 0.0, 6.0])):
-        x = mg.Tensor(np.zeros(()), requires_grad=True)
-        derivative, orders = x ** n, []
-        for _ in range(3):
-            if derivative.requires_grad:
-                [derivative] = mg.grad(derivative, x, create_graph=True, allow_unused=True)
-            orders.append(0.0 if derivative is None or not orders and n == 0 else derivative.item())
-            if derivative is None or not derivative.requires_grad:
-                orders += [0.0] * (3 - len(orders))
-                break
-        assert orders == slopes
+@pytest.mark.parametrize("n, derivatives", [(0, [0.0, 0.0, 0.0]), (1, [1.0, 0.0, 0.0]), (2, [0.0, 2.0, 0.0]),
+                                            (3, [0.0, 0.0, 6.0])])
+def test_whole_powers_have_no_pole_at_zero(n, derivatives):
+    x = mg.Tensor(np.zeros(()), requires_grad=True)
+    y = x ** n + x * x * x * x  # of which only the fourth derivative is not 0 there
+    for expected in derivatives:
+        [y] = mg.grad(y, x, create_graph=True)
+        assert y.item() == expected
 
 
 # Stability in the tails
@@ -549,7 +540,7 @@ LOGITS = [-1e4, -50.0, -20.0, 0.0, 20.0, 50.0, 1e4]
 def test_softplus_and_sigmoid_are_accurate_in_both_tails(dtype):
     x = mg.Tensor(np.array(LOGITS, dtype), requires_grad=True)
     e20, e50 = np.exp(-20.0), np.exp(-50.0)
-    softplus = [0.0, e50, e20, np.log(2.0), 20.0 + e20, 50.0, 1e4]
+    softplus = [0.0, e50, np.log1p(e20), np.log(2.0), 20.0 + e20, 50.0, 1e4]
     sigmoid = [0.0, e50, e20 / (1 + e20), 0.5, 1 / (1 + e20), 1.0, 1.0]
     slope = [0.0, e50, e20, 0.25, e20, e50, 0.0]  # of σ: σ(x) σ(−x), not σ(1 − σ), which is 0 at 50
     rtol = 4 * np.finfo(dtype).eps
