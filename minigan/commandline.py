@@ -4,6 +4,7 @@
 """
 
 import argparse
+import difflib
 import sys
 
 from minigan.backend import BackendError
@@ -31,25 +32,43 @@ def fail(prog, error, status):
 USER_ERRORS = (BackendError, ValueError, OSError)  # what a wrong option, file or machine raises before work begins
 
 
+def one_of(names):
+    """A type for argparse: one of `names`; the error suggests the nearest."""
+    def check(text):
+        if text in names:
+            return text
+        near = difflib.get_close_matches(text.lower(), names)
+        raise argparse.ArgumentTypeError(f"unknown {text!r}" + (f", did you mean {' or '.join(near)}?" if near else "")
+                                         + f" (one of {', '.join(names)})")
+    return check
+
+
 def positive(text):
     """An integer ≥ 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer ≥ 1, got {text}")
-    return number
+    return _integer(text, 1)
 
 
 def non_negative(text):
     """An integer ≥ 0."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer ≥ 0, got {text}")
+    return _integer(text, 0)
+
+
+def _integer(text, least):
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected an integer ≥ {least}, got {text}")
     return number
 
 
 def real(text):
     """A finite number ≥ 0."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0.0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a finite number ≥ 0, got {text}")
     return number

@@ -148,7 +148,7 @@ class Batches:
 
     def state_dict(self):
         """The epoch's order (empty before the first batch) and how much of it has been dealt, as NumPy arrays."""
-        return {"order": self._order.copy(), "position": np.array(self._position)}
+        return {"order": self._order, "position": np.array(self._position)}
 
     def load_state_dict(self, state):
         """Go on from `state`; `DataError`, and no change, if it is no state of batches of this size and data."""
@@ -161,4 +161,4 @@ class Batches:
                 0, order.size + 1, self.batch_size):
             raise DataError(f"Batches: the saved position {position} is not a multiple of the batch size "
                             f"{self.batch_size} within the {order.size} samples of the epoch")
-        self._order, self._position = order.copy(), int(position)
+        self._order, self._position = order, int(position)

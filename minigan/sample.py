@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan import backend, models, plots
-from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, positive
+from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
 
 PROG = "minigan.sample"
 PATH = 8  # samples on one way from noise to noise
@@ -21,7 +21,8 @@ def parser():
     p.add_argument("--npz", metavar="NPZ", help="write `images`, uint8 (N, H, W, C), or `points`, float32 (N, 2)")
     p.add_argument("--interpolate", action="store_true",
                    help=f"samples on ways from noise to noise, {PATH} each: one way a row of the picture")
-    p.add_argument("--backend", default="numpy", help=" or ".join(backend.names()))
+    p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
+                   help=" or ".join(backend.names()))
     return p
 
 

@@ -12,23 +12,27 @@ from pathlib import Path
 import numpy as np
 
 from minigan import __version__, backend, data, experiment, models, plots
-from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, positive, real
+from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive, real
 from minigan.experiment import Experiment
 from minigan.trainer import RECIPES, NonFiniteError
 
 PROG = "minigan.train"
-CHANGEABLE = {"steps", "log_every", "snapshot_every", "checkpoint_every", "keep", "backend"}  # when a run is resumed
-ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run"}                                         # not part of the run
+CHANGEABLE = {"steps", "log_every", "snapshot_every", "checkpoint_every", "keep", "backend"}  # by a run that is resumed
+DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", ema=0.999, seed=0, image_size=None,
+                log_every=50, snapshot_every=50, checkpoint_every=250, keep=2)
+ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run"}  # and not the run
 
 
 def parser():
     """The options. Those left out are not in the result at all, so that a resumed run can tell what was asked for."""
     p = Parser(prog=PROG, description="Train a GAN. Everything about the run is left in a folder of its own.",
                argument_default=argparse.SUPPRESS)
-    p.add_argument("--data", metavar="NAME|PATH", help=f"{', '.join(data.NAMES)}, a folder of pictures, or an .npz with "
-                   "`images` (default: fashion-mini)")
-    p.add_argument("--objective", metavar="NAME", help=f"{', '.join(RECIPES)} (default: gan)")
-    p.add_argument("--backend", help=f"{' or '.join(backend.names())} (default: numpy)")
+    p.add_argument("--data", metavar="NAME|PATH", help=f"{', '.join(data.NAMES)}, a folder of pictures, or an .npz "
+                   "with `images` (default: fashion-mini)")
+    p.add_argument("--objective", metavar="NAME", type=one_of(list(RECIPES)),
+                   help=f"{', '.join(RECIPES)} (default: gan)")
+    p.add_argument("--backend", metavar="NAME", type=one_of(backend.names()),
+                   help=f"{' or '.join(backend.names())} (default: numpy)")
     p.add_argument("--steps", type=positive, help="generator updates (default: 1500 on images, 10000 on points)")
     p.add_argument("--batch-size", type=positive, help="samples per batch (default: 64 images, 256 points)")
     p.add_argument("--width", type=positive, help="channels next to the image, or hidden units (default: 64, 128)")
@@ -55,20 +59,13 @@ def parser():
     return p
 
 
-def resolve(given, sample_shape):
-    """The complete options of a new run: what was given, the rest by default."""
-    fixed = dict(data="fashion-mini", objective="gan", backend="numpy", ema=0.999, seed=0, image_size=None,
-                 steps=1500 if models.is_image(sample_shape) else 10_000, log_every=50, snapshot_every=50,
-                 checkpoint_every=250, keep=2)
-    objective = given.get("objective", fixed["objective"])
-    chosen = {name: value for name, value in given.items() if name not in ABOUT_THIS_CALL}
-    return fixed | models.defaults(objective, sample_shape) | chosen
+def of_the_run(given):
+    return {name: value for name, value in given.items() if name not in ABOUT_THIS_CALL}
 
 
 def resume_options(given, record, folder):
     """The options of a run that goes on. ValueError, listing every difference, if others than CHANGEABLE differ."""
-    recorded = record["options"]
-    chosen = {name: value for name, value in given.items() if name not in ABOUT_THIS_CALL}
+    recorded, chosen = record["options"], of_the_run(given)
     differences = [f"--{name.replace('_', '-')} {value} (it has {recorded.get(name)})"
                    for name, value in chosen.items() if name not in CHANGEABLE and value != recorded.get(name)]
     if differences:
@@ -146,10 +143,11 @@ def _count(network):
 
 def start(given):
     """(run folder, options, x) of a new run, its folder made as the last thing that can go wrong."""
-    early = resolve(given, (1, 1, 1))  # the data decide the rest, but are themselves named by an option
-    backend.use_backend(early["backend"])
-    x = load_data(early).x
-    options = resolve(given, x.shape[1:])
+    options = DEFAULTS | of_the_run(given)
+    backend.use_backend(options["backend"])
+    x = load_data(options).x
+    steps = 1500 if models.is_image(x.shape[1:]) else 10_000
+    options = {"steps": steps} | models.defaults(options["objective"], x.shape[1:]) | options
     if given.get("dry_run"):
         return None, options, x
     build(options, x)  # refuses what does not fit before there is a folder

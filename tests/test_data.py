@@ -191,6 +191,12 @@ def test_batches_hold_the_samples_of_their_indices_in_unit_range():
     np.testing.assert_array_equal(batch, data.to_unit(x[indices]))
 
 
+def test_building_batches_draws_nothing_so_restored_streams_stay_where_they_were():
+    used, untouched = rng(), rng()
+    Batches(np.zeros((10, 2), np.float32), 3, used)
+    assert used.random() == untouched.random()
+
+
 @pytest.mark.parametrize("batch", [0, -1, 11])
 def test_a_batch_that_is_empty_or_larger_than_the_data_is_refused(batch):
     with pytest.raises(DataError, match="10 samples"):

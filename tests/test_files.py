@@ -89,8 +89,9 @@ def test_grey_pictures_have_one_channel(tmp_path, mode, color):
 def test_one_coloured_picture_makes_all_of_them_rgb(tmp_path):
     paint(tmp_path / "a.png", mode="L", color=7)
     paint(tmp_path / "b.png", color=(1, 2, 3))
+    paint(tmp_path / "c.png", mode="L", color=9)
     x = data.load(tmp_path, image_size=2).x
-    assert x[:, 0, 0].tolist() == [[7, 7, 7], [1, 2, 3]]
+    assert x[:, 0, 0].tolist() == [[7, 7, 7], [1, 2, 3], [9, 9, 9]]
 
 
 def test_the_whole_range_of_16_bits_becomes_the_whole_range_of_8(tmp_path):

@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 import tarfile
+import tempfile
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -173,7 +174,7 @@ def test_the_real_mnist_is_what_it_should_be(monkeypatch):
 
 @contextmanager
 def server(responses):
-    """An HTTP server whose `responses` map a path to the bytes it sends, or to (claimed length, bytes)."""
+    """An HTTP server whose `responses` map a path to the bytes it sends, or to (claimed length, bytes), or to ("raw", all it says)."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -183,6 +184,8 @@ def server(responses):
                 return self.send_error(404)
             answer = responses[self.path]
             length, body = answer if isinstance(answer, tuple) else (len(answer), answer)
+            if length == "raw":
+                return self.wfile.write(body)
             self.send_response(200)
             if length is not None:
                 self.send_header("Content-Length", str(length))
@@ -208,7 +211,8 @@ def cached(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache" / "minigan" / "mnist").rglob("*"))
 
 
-def test_a_download_is_verified_kept_and_not_repeated(tmp_path, small_mnist, capsys):
+def test_a_download_is_verified_kept_and_not_repeated(tmp_path, small_mnist, capsys, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")  # only within one file system is a renaming at once
     with server(GOOD) as (address, asked):
         small_mnist(address + "/good/{}.gz")
         assert_is_small_mnist(data.load("mnist"))
@@ -219,38 +223,44 @@ def test_a_download_is_verified_kept_and_not_repeated(tmp_path, small_mnist, cap
 
 
 BODY = GOOD[f"/good/{NAMES[0]}.gz"]
-BAD = {
-    "missing": None,
-    "wrong checksum": gzip.compress(b"another file"),
-    "HTML instead of data": b"<!DOCTYPE html><html><body>Please log in</body></html>",
-    "cut connection": (len(BODY), BODY[:len(BODY) // 2]),
-    "cut connection, length unknown": (None, BODY[:len(BODY) // 2]),
-    "a flipped bit": BODY[:2000] + bytes([BODY[2000] ^ 4]) + BODY[2001:],
-    "a length that is no number": ("many", BODY),
-    "endless": bytes(10**6),
-    "empty": b"",
+GZIP = b"\x1f\x8b\x08" + bytes(7)  # how such a file begins
+BAD = {  # what a server may send instead of the file, and what is said about it
+    "nothing there": (None, "404"),
+    "another file": (gzip.compress(b"another file"), "wrong checksum"),
+    "HTML instead of data": (b"<!DOCTYPE html><html><body>Please log in</body></html>", "Not a gzipped file"),
+    "cut connection": ((len(BODY), BODY[:-9]), f"cut after {len(BODY) - 9} of {len(BODY)} bytes"),
+    "cut connection, length unknown": ((None, BODY[:-9]), "ended before the end"),
+    "a flipped bit": (BODY[:2000] + bytes([BODY[2000] ^ 4]) + BODY[2001:], ""),
+    "broken compression": (GZIP + b"\xff" * 50, "Error -3"),
+    "a length that is no number": (("many", BODY), "many"),
+    "more than the file": (bytes(10**6), "more than"),
+    "an empty file": (b"", "wrong checksum"),
+    "no HTTP": (("raw", b"SSH-2.0-server\r\n"), "SSH"),
 }
 
 
 @pytest.mark.parametrize("fault", BAD)
 def test_after_a_bad_download_the_next_mirror_is_tried(tmp_path, small_mnist, capsys, fault):
-    bad = {} if BAD[fault] is None else {f"/bad/{name}.gz": BAD[fault] for name in NAMES}
+    answer, reason = BAD[fault]
+    bad = {f"/bad/{name}.gz": answer for name in NAMES if answer is not None}
     with server({**GOOD, **bad}) as (address, asked):
         small_mnist(address + "/bad/{}.gz", address + "/good/{}.gz")
         assert_is_small_mnist(data.load("mnist"))
     assert [path.split("/")[1] for path in asked] == ["bad", "good"] * 2
     assert cached(tmp_path) == [NAMES[0] + ".gz", NAMES[1] + ".gz"]
-    assert f"passed over {address}/bad/{NAMES[0]}.gz" in capsys.readouterr().err
+    said = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert f"{address}/bad/{NAMES[0]}.gz" in said[0] and reason in said[0]
 
 
 @pytest.mark.parametrize("fault", BAD)
 def test_a_bad_download_is_never_taken_for_whole(tmp_path, small_mnist, fault):
-    bad = {} if BAD[fault] is None else {f"/bad/{name}.gz": BAD[fault] for name in NAMES}
-    with server(bad) as (address, _):
+    answer, reason = BAD[fault]
+    with server({f"/bad/{name}.gz": answer for name in NAMES if answer is not None}) as (address, _):
         small_mnist(address + "/bad/{}.gz")
         with pytest.raises(DataError, match="MINIGAN_DATA") as error:
             data.load("mnist")
-    assert f"{address}/bad/{NAMES[0]}.gz" in one_line(error) and cached(tmp_path) == []
+    assert f"{address}/bad/{NAMES[0]}.gz" in one_line(error) and reason in one_line(error)
+    assert cached(tmp_path) == []
 
 
 def test_a_wrong_copy_in_the_cache_is_replaced_by_the_download(tmp_path, small_mnist):
