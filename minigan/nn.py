@@ -142,8 +142,7 @@ class Dense(Module):
     def forward(self, x):
         if x.ndim != 2 or x.shape[1] != self.weight.shape[0]:
             raise ValueError(f"Dense: expected x (N, {self.weight.shape[0]}), got {x.shape}")
-        y = x @ self.weight
-        return y if self.bias is None else y + self.bias
+        return x @ self.weight if self.bias is None else ops.affine(x, self.weight, self.bias)
 
 
 class Conv2d(Module):

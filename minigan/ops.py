@@ -11,7 +11,7 @@ import operator
 from minigan.tensor import Tensor, broadcast_to, op, sum_to
 
 __all__ = [
-    "abs", "add", "broadcast_to", "concatenate", "div", "exp", "getitem", "getitem_adjoint", "leak", "leaky_relu",
+    "abs", "add", "affine", "broadcast_to", "concatenate", "div", "exp", "getitem", "getitem_adjoint", "leaky_relu",
     "log", "matmul", "maximum", "mean", "mul", "neg", "norm", "power", "relu", "reshape", "sigmoid", "softplus",
     "sqrt", "sub", "sum", "sum_to", "tanh", "transpose"]
 
@@ -111,22 +111,23 @@ def softplus(x, /):
 @op
 def relu(x, /):
     """max(x, 0)."""
-    positive = x.data > 0
-    return x.xp.maximum(x.data, 0.0), (lambda g: leak(g, positive, 0.0),)
+    return x.xp.maximum(x.data, 0.0), (lambda g: g * _slope(x.data, 0.0),)
 
 
 @op
 def leaky_relu(x, /, slope=0.2):
     """x where x > 0, slope · x elsewhere (Maas et al. 2013)."""
-    positive = x.data > 0
-    return x.xp.where(positive, x.data, slope * x.data), (lambda g: leak(g, positive, slope),)
+    larger = x.xp.maximum if slope <= 1 else x.xp.minimum  # many times faster than a `where`
+    return larger(x.data, slope * x.data), (lambda g: g * _slope(x.data, slope),)
 
 
-@op
-def leak(x, /, positive, slope):
-    """x where the mask `positive` holds, slope · x elsewhere: what a leaky ReLU does to gradients. Linear, and its
-    own adjoint."""
-    return x.xp.where(positive, x.data, slope * x.data), (lambda g: leak(g, positive, slope),)
+def _slope(x, below):
+    """1 where x > 0, `below` elsewhere, in x's dtype."""
+    slope = (x > 0).astype(x.dtype)
+    if below:
+        slope *= 1.0 - below
+        slope += below
+    return slope
 
 
 @op
@@ -269,6 +270,16 @@ def _integer(i):
 
 
 # Matrices
+
+@op
+def affine(x, w, b, /):
+    """x w + b: x (N, in), w (in, out), b (out,) → (N, out). The sum is made in place of the product."""
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
+        raise ValueError(f"affine: expected (N, in) @ (in, out) + (out,), got {x.shape} @ {w.shape} + {b.shape}")
+    value = x.data @ w.data
+    value += b.data
+    return value, (lambda g: matmul(g, transpose(w)), lambda g: matmul(transpose(x), g), lambda g: g)
+
 
 @op
 def matmul(x, y, /):

@@ -124,9 +124,8 @@ class Scalar:
     __slots__ = ("data", "xp")
     shape, ndim, requires_grad, node = (), 0, False, None
 
-    def __init__(self, number, xp):
+    def __init__(self, number):
         self.data = number
-        self.xp = xp
 
 
 def constant(array):
@@ -208,14 +207,14 @@ def op(function=None, *, definition=None):
 
     @functools.wraps(function)
     def apply(*arguments, **options):
-        args = _as_operands(name, arguments[:arity])
         more = () if arity is None else arguments[arity:]
+        args, first = _as_operands(name, arguments[:arity])
         value, maps = function(*args, *more, **options)
         if not backend.is_array(value):  # NumPy returns scalars where the result has no axes
-            value = args[0].xp.asarray(value)
-        dtype = next(arg for arg in args if type(arg) is not Scalar)._data.dtype
-        if value.dtype != dtype:
-            raise TypeError(f"{name}: computed {value.dtype} from {dtype}: an operation keeps its arguments' dtype")
+            value = first.xp.asarray(value)
+        if value.dtype != first._data.dtype:
+            raise TypeError(f"{name}: computed {value.dtype} from {first.dtype}: an operation keeps its arguments' "
+                            "dtype")
         result = constant(value)
         if _recording and any([arg.requires_grad for arg in args]):
             result.requires_grad = True
@@ -228,23 +227,31 @@ def op(function=None, *, definition=None):
 
 
 def _as_operands(name, arguments):
-    """The arguments as tensors of one dtype on one backend; Python numbers as scalars without either."""
-    args = [argument if isinstance(argument, (Tensor, Scalar)) or type(argument) in (int, float)
-            else _as_constant(name, argument) for argument in arguments]
+    """The arguments as tensors of one dtype on one backend, Python numbers as `Scalar`s; and the first tensor."""
+    args = tuple([argument if isinstance(argument, Tensor) else _as_operand(name, argument) for argument in arguments])
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     if not tensors:
-        args = tensors = [Tensor(arg.data if isinstance(arg, Scalar) else arg) for arg in args]
+        args = tensors = tuple([Tensor(arg.data) for arg in args])
         if not tensors:
             raise TypeError(f"{name}: expected at least one tensor")
     first = tensors[0]
-    for other in tensors[1:]:
-        if type(other._data) is not type(first._data) or other._data.dtype != first._data.dtype:
+    kind, dtype = type(first._data), first._data.dtype
+    for other in tensors:
+        if type(other._data) is not kind or other._data.dtype != dtype:
             raise TypeError(f"{name}: arguments of one dtype on one backend expected, got " + " and ".join(
                 f"{t.dtype} {t.shape} on {backend.backend_of(t.data).name}" for t in tensors))
-    return tuple([arg if isinstance(arg, (Tensor, Scalar)) else Scalar(arg, first.xp) for arg in args])
+    if len(tensors) < len(args):
+        for arg in args:
+            if type(arg) is Scalar:
+                arg.xp = first.xp
+    return args, first
 
 
-def _as_constant(name, value):
+def _as_operand(name, value):
+    if type(value) in (int, float):
+        return Scalar(value)
+    if type(value) is Scalar:
+        return value
     if backend.is_array(value) and value.dtype.kind == "f":
         return constant(value)  # where it is: what is on another backend is refused, not fetched
     if backend.is_array(value) and value.dtype.kind in "iub":
@@ -365,7 +372,7 @@ def _seeds(outputs, grad_outputs):
         return [constant(output.xp.ones_like(output.data)) for output in outputs]
     if len(grad_outputs) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(grad_outputs)} grad_outputs")
-    seeds = [g if isinstance(g, Tensor) else _as_constant("grad", g) for g in grad_outputs]
+    seeds = [g if isinstance(g, Tensor) else _as_operand("grad", g) for g in grad_outputs]
     for output, g in zip(outputs, seeds):
         if g.shape != output.shape or g.dtype != output.dtype:
             raise ValueError(f"grad: an output is {output.dtype} {output.shape}, its grad_output {g.dtype} {g.shape}")
