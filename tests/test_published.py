@@ -174,7 +174,10 @@ def test_the_real_mnist_is_what_it_should_be(monkeypatch):
 
 @contextmanager
 def server(responses):
-    """An HTTP server whose `responses` map a path to the bytes it sends, or to (claimed length, bytes), or to ("raw", all it says)."""
+    """An HTTP server; yields its address and the list of paths it is asked for.
+
+    `responses`: path → the bytes it sends, or (the length it claims, bytes), or ("raw", all that it says)
+    """
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
