@@ -8,9 +8,8 @@ All randomness is drawn on the host, from named streams, and copied over: a run 
 the run on the CPU, and drawing for one purpose never disturbs another.
 """
 
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ class BackendError(RuntimeError):
     """The backend asked for cannot work on this machine; the message says what to install or to change."""
 
 
-@dataclass(frozen=True)
-class Backend:
+class Backend(NamedTuple):
     """One kind of array: its namespace, its class, and how a NumPy copy of such an array is made."""
     name: str
     xp: ModuleType

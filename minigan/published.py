@@ -6,13 +6,10 @@ or not, by whatever program; no more than the published number of them is ever u
 
 import gzip
 import hashlib
-import http.client
 import io
 import os
 import sys
-import tarfile
 import tempfile
-import urllib.request
 import zlib
 from typing import Callable, NamedTuple
 
@@ -55,6 +52,7 @@ def _decode_idx(split, images, labels):
 
 def _decode_cifar(split, archive):
     """Krizhevsky's format: records of one label byte and 32 × 32 reds, then greens, then blues."""
+    import tarfile  # here, for it takes milliseconds to import and is rarely needed
     batches = [f"data_batch_{k}" for k in range(1, 6)] if split == "train" else ["test_batch"]
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
         content = b"".join(tar.extractfile(f"cifar-10-batches-bin/{batch}.bin").read() for batch in batches)
@@ -117,7 +115,7 @@ def _content(published, file):
                   *(mirror.format(file.name) for mirror in published.mirrors)):
         try:
             content = _downloaded(place, home, file) if "://" in place else _proven(place, file)
-        except (OSError, EOFError, zlib.error, http.client.HTTPException, ValueError) as error:
+        except (OSError, EOFError, zlib.error, ValueError) as error:
             # Not the end: MNIST's and Fashion-MNIST's files have the same names, and mirrors come and go.
             failures.append(f"{place}: {error}")
             continue
@@ -149,14 +147,19 @@ def _proven(path, file):
 
 def _downloaded(url, folder, file):
     """The bytes of `file` from `url`, kept in `folder` under their published name once they are proven."""
+    import http.client  # here, for the two are a third of the time it takes to import all of minigan
+    import urllib.request
     os.makedirs(folder, exist_ok=True)
     name = url.rpartition("/")[2]
     with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
         path = os.path.join(scratch, name)
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(path, "wb") as stream:
-            _receive(response, stream, name, file.size + 1024)  # gzip adds a little to what it cannot compress
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(path, "wb") as stream:
+                _receive(response, stream, name, file.size + 1024)  # gzip adds a little to what it cannot compress
+                stream.flush()
+                os.fsync(stream.fileno())
+        except http.client.HTTPException as error:
+            raise OSError(f"the server's answer is not HTTP ({error!r})") from None
         content = _proven(path, file)
         os.replace(path, os.path.join(folder, name))  # at once: nobody ever sees half a file under this name
     return content

@@ -5,7 +5,7 @@ weights or a gradient penalty (Wasserstein GAN), and a moving average of the gen
 """
 
 import copy
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from minigan import backend, objectives, optim
 from minigan.tensor import Tensor, constant, no_grad
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """An objective and the settings it is trained with unless others are given."""
     objective: type
     optimizer: type = optim.Adam

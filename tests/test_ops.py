@@ -60,8 +60,6 @@ def assigned(shape, index, y):
     return x
 
 
-MASK = draw(3, 4) > 0
-
 TABLE = [
     case("add", draw(3, 4), draw(3, 4), value=lambda x, y: x + y),
     case("add", draw(2, 1, 3), draw(4, 1), value=lambda x, y: x + y),
@@ -87,7 +85,8 @@ TABLE = [
     case("relu", away_from_zero(3, 4), value=lambda x: np.maximum(x, 0)),
     case("leaky_relu", away_from_zero(3, 4), value=lambda x: np.where(x > 0, x, 0.2 * x)),
     case("leaky_relu", away_from_zero(3, 4), slope=0.01, value=lambda x: np.where(x > 0, x, 0.01 * x)),
-    case("leak", draw(3, 4), positive=MASK, slope=0.3, value=lambda x: np.where(MASK, x, 0.3 * x)),
+    case("leaky_relu", away_from_zero(3, 4), slope=1.5, value=lambda x: np.where(x > 0, x, 1.5 * x)),
+    case("leaky_relu", away_from_zero(3, 4), slope=-0.5, value=lambda x: np.where(x > 0, x, -0.5 * x)),
     case("maximum", draw(3, 4), draw(3, 4), value=np.maximum),
     case("maximum", draw(3, 1), draw(4), value=np.maximum),
     case("sum", draw(3, 4), value=np.sum),
@@ -114,6 +113,7 @@ TABLE = [
     case("getitem_adjoint", draw(2), index=(1, slice(0, 2)), shape=(3, 4),
          value=lambda y: assigned((3, 4), (1, slice(0, 2)), y)),
     case("alias", draw(3, 4), value=lambda x: x),
+    case("affine", draw(4, 3), draw(3, 2), draw(2), value=lambda x, w, b: x @ w + b),
     case("matmul", draw(2, 3), draw(3, 4), value=np.matmul),
     case("matmul", draw(2, 1, 2, 3), draw(4, 3, 1), value=np.matmul),
     # Convolutions and normalisations have their own files, where their values are compared with naive ones.
@@ -482,6 +482,14 @@ def test_subgradients_at_zero():
         assert slope_at(ops.abs, zero) == [0.0]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_leaky_relu_lets_positive_numbers_through_exactly(dtype):
+    for slope in [n / 100 for n in range(101)]:
+        x = mg.Tensor(np.array([1.0, 3.0], dtype), requires_grad=True)
+        y = ops.leaky_relu(x, slope)
+        assert y.data.tolist() == [1.0, 3.0] and mg.grad(y.sum(), x)[0].data.tolist() == [1.0, 1.0]
+
+
 def test_the_larger_of_two_equals_shares():
     assert slope_at(ops.maximum, [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]) == [[0.0, 0.5, 1.0], [1.0, 0.5, 0.0]]
     assert slope_at(ops.maximum, 2.0, 2.0) == [0.5, 0.5]
@@ -589,6 +597,9 @@ def test_shapes_that_do_not_broadcast_are_named_with_the_operation(f):
 @pytest.mark.parametrize("call, message", [
     (lambda x: ops.matmul(x, x), r"matmul: .*\(2, 3\) @ \(2, 3\)"),
     (lambda x: ops.matmul(x, x[0]), r"matmul: .*\(2, 3\) @ \(3,\)"),
+    (lambda x: ops.affine(x, x, x[0]), r"affine: .*\(2, 3\) @ \(2, 3\) \+ \(3,\)"),
+    (lambda x: ops.affine(x, x.transpose(), x[0]), r"affine: .*\(2, 3\) @ \(3, 2\) \+ \(3,\)"),
+    (lambda x: ops.affine(x, x.transpose(), 1.0), r"affine: .*\(2, 3\) @ \(3, 2\) \+ \(\)"),
     (lambda x: x @ 2.0, r"matmul: .*\(2, 3\) @ \(\)"),
     (lambda x: x.reshape(4, 2), r"reshape: \(2, 3\) has 6 elements.*\(4, 2\)"),
     (lambda x: ops.broadcast_to(x, (3, 2)), r"broadcast_to: \(2, 3\).*\(3, 2\)"),

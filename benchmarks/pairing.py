@@ -1,0 +1,80 @@
+"""Measuring two sides in turn, each in a process of its own: A B A B …, so that a drift of the machine meets both."""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+
+def alternate(module, sides, rounds, arguments):
+    """Run `python -m module --worker SIDE arguments` for each side in turn, `rounds` times over. Each prints one JSON
+    object as its last line. Returns {side: [object, …]}; a side that cannot run is absent, and said."""
+    results = {side: [] for side in sides}
+    for _ in range(rounds):
+        for side in list(results):
+            done = subprocess.run([sys.executable, "-m", module, "--worker", side, *arguments],
+                                  capture_output=True, text=True)
+            if done.returncode == 3:
+                print(f"{side}: {done.stderr.strip()}", flush=True)
+                del results[side]
+            elif done.returncode:
+                raise SystemExit(f"{side} failed:\n{done.stderr}")
+            else:
+                results[side].append(json.loads(done.stdout.splitlines()[-1]))
+    return results
+
+
+def needs_torch():
+    """Exit with status 3, which `alternate` understands, where PyTorch is missing."""
+    try:
+        import torch
+    except ImportError:
+        print("PyTorch is not installed: pip install '.[benchmark]' to compare with it", file=sys.stderr)
+        sys.exit(3)
+    return torch
+
+
+def timed(step, repetitions, warm_up=3):
+    """Median seconds of `step()`."""
+    for _ in range(warm_up):
+        step()
+    seconds = []
+    for _ in range(repetitions):
+        began = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def ratios(ours, theirs):
+    """(median, least, greatest) of ours/theirs, pair by pair."""
+    pairs = [a / b for a, b in zip(ours, theirs)]
+    return statistics.median(pairs), min(pairs), max(pairs)
+
+
+def machine():
+    """What a figure depends on."""
+    import numpy
+    import os
+    about = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system(),
+             "python": platform.python_version(), "numpy": numpy.__version__}
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            about["cpu"] = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        about["cpu"] = platform.processor()
+    try:
+        from importlib.metadata import version
+        about["torch"] = version("torch")
+    except ImportError:
+        about["torch"] = None
+    return about
+
+
+def keep(path, table):
+    """Write `table` with the machine it was measured on."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"machine": machine(), **table}, file, indent=1)
+        file.write("\n")
