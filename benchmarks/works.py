@@ -180,7 +180,7 @@ def _forward_flops(network, work):
         elif isinstance(layer, nn.Dense):
             flops.append(2 * work.batch * layer.weight.size)
         elif isinstance(layer, nn.Conv2d):
-            h, w = conv.output_size(image[:2], layer.weight.shape[:2], layer.stride, layer.padding)
+            h, w = conv.convolved_size(image[:2], layer.weight.shape[:2], layer.stride, layer.padding)
             image = h, w, layer.weight.shape[3]
             flops.append(2 * work.batch * h * w * layer.weight.size)
         elif isinstance(layer, nn.ConvTranspose2d):

@@ -159,29 +159,35 @@ class Streams:
     """
 
     def __init__(self, seed=0):
+        self._generators = {}
         self.restart(seed)
 
     def restart(self, seed):
-        """Begin every stream anew from `seed`, an integer ≥ 0."""
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"seed: expected an integer ≥ 0, got {seed!r}")
+        """Begin every stream anew from `seed`, an integer from 0 to 2¹²⁸ − 1. Who holds one of the generators sees it restarted."""
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 128:
+            raise ValueError(f"seed: expected an integer from 0 to 2**128 - 1, got {seed!r}")
         self.seed = int(seed)
-        self._generators = {}
+        for name, generator in self._generators.items():
+            generator.bit_generator.state = self._beginning(name).state
 
     def __getitem__(self, name):
         if name not in self._generators:
-            sequence = np.random.SeedSequence(self.seed, spawn_key=tuple(name.encode()))
-            self._generators[name] = np.random.Generator(np.random.Philox(sequence))
+            self._generators[name] = np.random.Generator(self._beginning(name))
         return self._generators[name]
+
+    def _beginning(self, name):
+        return np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=tuple(name.encode())))
 
     def state_dict(self):
         """{stream name: its state as 13 uint64}, for the streams drawn from so far; and the seed."""
         state = {name: _pack(generator.bit_generator.state) for name, generator in self._generators.items()}
-        return {"seed": np.uint64(self.seed), **state}
+        drawn = {name: packed for name, packed in state.items()
+                 if (packed != _pack(self._beginning(name).state)).any()}
+        return {"seed": np.array([self.seed >> shift & 0xFFFFFFFF for shift in range(0, 128, 32)], np.uint32), **drawn}
 
     def load_state_dict(self, state):
         """Continue every stream from where `state_dict` saw it."""
-        self.restart(int(state["seed"]))
+        self.restart(sum(int(word) << 32 * i for i, word in enumerate(state["seed"])))
         for name, packed in state.items():
             if name != "seed":
                 self[name].bit_generator.state = _unpack(packed)

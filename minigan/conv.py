@@ -18,6 +18,8 @@ gathering windows is a fast copy and the product of windows with the kernel is a
 
 from math import prod
 
+from minigan import parallel
+from minigan.backend import xp_of
 from minigan.tensor import op
 
 
@@ -34,9 +36,7 @@ def conv2d(x, w, /, stride=1, padding=0):
     if x.shape[3] != w.shape[2]:
         raise ValueError(f"conv2d: x has {x.shape[3]} channels, w expects {w.shape[2]} (x {x.shape}, w {w.shape})")
     size, kernel_size = x.shape[1:3], w.shape[:2]
-    windows = _gather(x, kernel_size, _output_size("conv2d", size, kernel_size, stride, padding), stride, padding)
-    value = windows.reshape(-1, prod(w.shape[:3])) @ w.data.reshape(-1, w.shape[3])
-    return value.reshape(*windows.shape[:3], w.shape[3]), (
+    return _convolve(x.data, w.data, stride, padding), (
         lambda g: conv_transpose2d(g, w, stride, padding, size),
         lambda g: conv2d_weight(x, g, kernel_size, stride, padding))
 
@@ -56,9 +56,8 @@ def conv_transpose2d(y, w, /, stride=1, padding=0, output_size=None):
         raise ValueError(f"conv_transpose2d: y has {y.shape[3]} channels, w expects {w.shape[3]} "
                          f"(y {y.shape}, w {w.shape})")
     kernel_size = w.shape[:2]
-    size = _transposed_size(y.shape[1:3], kernel_size, stride, padding, output_size)
-    windows = y.data.reshape(-1, w.shape[3]) @ w.data.reshape(-1, w.shape[3]).T
-    return _scatter(y.xp, windows.reshape(*y.shape[:3], *w.shape[:3]), size, stride, padding), (
+    size = transposed_size(y.shape[1:3], kernel_size, stride, padding, output_size)
+    return _convolve_transposed(y.data, w.data, stride, padding, size), (
         lambda g: conv2d(g, w, stride, padding),
         lambda g: conv2d_weight(g, y, kernel_size, stride, padding))
 
@@ -74,57 +73,93 @@ def conv2d_weight(x, y, /, kernel_size, stride=1, padding=0):
     kernel_size = _pair("conv2d_weight", "kernel_size", kernel_size, 1)
     _check_images("conv2d_weight", "x", x)
     _check_images("conv2d_weight", "y", y)
-    size, output_size = x.shape[1:3], _output_size("conv2d_weight", x.shape[1:3], kernel_size, stride, padding)
-    if y.shape[:3] != (x.shape[0], *output_size):
+    size, expected = x.shape[1:3], convolved_size(x.shape[1:3], kernel_size, stride, padding, "conv2d_weight")
+    if y.shape[:3] != (x.shape[0], *expected):
         raise ValueError(f"conv2d_weight: x {x.shape} convolved with a {kernel_size} kernel, stride {stride}, padding "
-                         f"{padding}, gives {(x.shape[0], *output_size, 'channels')}, but y is {y.shape}")
-    windows = _gather(x, kernel_size, output_size, stride, padding)
-    value = windows.reshape(prod(y.shape[:3]), -1).T @ y.data.reshape(-1, y.shape[3])
-    return value.reshape(*kernel_size, x.shape[3], y.shape[3]), (
+                         f"{padding}, gives (N, H, W) {(x.shape[0], *expected)}, but y is {y.shape}")
+    return _correlate(x.data, y.data, kernel_size, stride, padding), (
         lambda g: conv_transpose2d(y, g, stride, padding, size),
         lambda g: conv2d(x, g, stride, padding))
 
 
-# Windows
+# The values, on arrays. A convolution is one matrix product with all windows, each a row; the products are made for a
+# block of samples at a time, as all windows of a batch would be sixteen times the images for the usual 4×4 kernel.
 
-def _gather(x, kernel_size, output_size, stride, padding):
-    """A copy of every window: (N, OH, OW, KH, KW, C), one after another in memory."""
-    N, H, W, C = x.shape
-    (ph, pw), (sh, sw) = padding, stride
-    padded = x.data
+def _convolve(x, w, stride, padding):
+    size, O = convolved_size(x.shape[1:3], w.shape[:2], stride, padding), w.shape[3]
+    xp, kernel = xp_of(x), w.reshape(-1, O)
+    y = xp.empty((len(x), *size, O), x.dtype)
+
+    def block(begin, end):
+        windows = _gather(x[begin:end], w.shape[:2], size, stride, padding)
+        xp.matmul(windows, kernel, out=y[begin:end].reshape(-1, O))
+    parallel.over_batch(x, block, prod(size) * len(kernel))
+    return y
+
+
+def _convolve_transposed(y, w, stride, padding, size):
+    (KH, KW, C, O), (N, OH, OW, _) = w.shape, y.shape
+    xp, kernel = xp_of(y), w.reshape(-1, O).T
+    x = xp.empty((N, *size, C), y.dtype)
+
+    def block(begin, end):
+        windows = parallel.scratch("windows", (end - begin, OH, OW, KH, KW, C), y)
+        xp.matmul(y[begin:end].reshape(-1, O), kernel, out=windows.reshape(-1, KH * KW * C))
+        _scatter(windows, x[begin:end], stride, padding)
+    parallel.over_batch(y, block, OH * OW * KH * KW * C)
+    return x
+
+
+def _correlate(x, y, kernel_size, stride, padding):
+    size, O = y.shape[1:3], y.shape[3]
+
+    def block(begin, end):
+        windows = _gather(x[begin:end], kernel_size, size, stride, padding)
+        return windows.T @ y[begin:end].reshape(-1, O)
+    rows = prod(kernel_size) * x.shape[3]
+    return parallel.sum_over_batch(x, block, prod(size) * rows).reshape(*kernel_size, x.shape[3], O)
+
+
+def _gather(x, kernel_size, size, stride, padding):
+    """A copy of every window of x (N, H, W, C), a row each: (N·OH·OW, KH·KW·C)."""
+    (N, H, W, C), (ph, pw), (sh, sw) = x.shape, padding, stride
     if ph or pw:
-        padded = x.xp.zeros((N, H + 2 * ph, W + 2 * pw, C), x.dtype)
-        padded[:, ph:ph + H, pw:pw + W] = x.data
-    n, h, w, c = padded.strides
-    windows = x.xp.lib.stride_tricks.as_strided(
-        padded, (N, *output_size, *kernel_size, C), (n, h * sh, w * sw, h, w, c))
-    return x.xp.ascontiguousarray(windows)
+        padded = parallel.scratch("padded", (N, H + 2 * ph, W + 2 * pw, C), x)
+        padded[:, :ph] = padded[:, ph + H:] = 0
+        padded[:, :, :pw] = padded[:, :, pw + W:] = 0
+        padded[:, ph:ph + H, pw:pw + W] = x
+        x = padded
+    n, h, w, c = x.strides
+    view = xp_of(x).lib.stride_tricks.as_strided(x, (N, *size, *kernel_size, C), (n, h * sh, w * sw, h, w, c))
+    windows = parallel.scratch("windows", view.shape, x)
+    windows[...] = view
+    return windows.reshape(-1, prod(kernel_size) * C)
 
 
-def _scatter(xp, windows, size, stride, padding):
-    """The adjoint of `_gather`: windows added up where they overlap → (N, H, W, C). One slice per kernel offset, so
-    that no two elements of one addition meet."""
-    N, OH, OW, KH, KW, C = windows.shape
-    (H, W), (ph, pw), (sh, sw) = size, padding, stride
-    padded = xp.zeros((N, H + 2 * ph, W + 2 * pw, C), windows.dtype)
+def _scatter(windows, x, stride, padding):
+    """The adjoint of `_gather`: into x (N, H, W, C), windows (N, OH, OW, KH, KW, C) added up where they overlap. One
+    slice per kernel offset, so that no two elements of one addition meet."""
+    (N, OH, OW, KH, KW, C), (_, H, W, _), (ph, pw), (sh, sw) = windows.shape, x.shape, padding, stride
+    padded = parallel.scratch("padded", (N, H + 2 * ph, W + 2 * pw, C), x)
+    padded[...] = 0
     for u in range(KH):
         for v in range(KW):
             padded[:, u:u + sh * OH:sh, v:v + sw * OW:sw] += windows[:, :, :, u, v]
-    return padded[:, ph:ph + H, pw:pw + W]
+    x[...] = padded[:, ph:ph + H, pw:pw + W]
 
 
 # Sizes
 
-def _output_size(name, size, kernel_size, stride, padding):
-    """⌊(H + 2p − KH)/s⌋ + 1, per axis."""
-    output_size = tuple([(n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel_size, stride, padding)])
-    if min(output_size) < 1:
+def convolved_size(size, kernel_size, stride, padding, name="conv2d"):
+    """⌊(H + 2p − KH)/s⌋ + 1, per axis. ValueError, on behalf of the operation `name`, if the kernel does not fit."""
+    result = tuple([(n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel_size, stride, padding)])
+    if min(result) < 1:
         raise ValueError(f"{name}: a {kernel_size} kernel does not fit into {size} images with padding {padding}")
-    return output_size
+    return result
 
 
-def _transposed_size(output_size, kernel_size, stride, padding, size):
-    """The image size to go back to: the smallest whose convolution has `output_size`, or `size` if it is one."""
+def transposed_size(output_size, kernel_size, stride, padding, size=None):
+    """The image size to go back to: the smallest whose convolution has `output_size`, or `size` if that has it too."""
     smallest = tuple([(o - 1) * s + k - 2 * p for o, k, s, p in zip(output_size, kernel_size, stride, padding)])
     size = smallest if size is None else _pair("conv_transpose2d", "output_size", size, 1)
     if any(not low <= n < low + s for n, low, s in zip(size, smallest, stride)) or min(size) < 1:
@@ -140,7 +175,7 @@ def _geometry(name, stride, padding):
 
 def _pair(name, option, value, least):
     """An int for both axes, or a pair (H, W)."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
     if len(pair) != 2 or not all(isinstance(n, int) and n >= least for n in pair):
         raise ValueError(f"{name}: {option} is an int ≥ {least} or a pair (H, W) of them, got {value}")
     return pair

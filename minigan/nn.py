@@ -198,7 +198,7 @@ class BatchNorm(Module):
         self.bias = Parameter(np.zeros(channels, np.float32))
         self.running_mean = backend.asarray(np.zeros(channels, np.float32))
         self.running_var = backend.asarray(np.ones(channels, np.float32))
-        self.momentum, self.eps = momentum, eps
+        self.momentum, self.eps = float(momentum), float(eps)  # a NumPy number would make float64 of float32
 
     def forward(self, x):
         _check_channels("BatchNorm", x, self.weight)
@@ -225,7 +225,7 @@ class LayerNorm(Module):
         super().__init__()
         self.weight = Parameter(np.ones(channels, np.float32))
         self.bias = Parameter(np.zeros(channels, np.float32))
-        self.eps = eps
+        self.eps = float(eps)
 
     def forward(self, x):
         _check_channels("LayerNorm", x, self.weight)
@@ -249,7 +249,7 @@ class LeakyReLU(Module):
 
     def __init__(self, slope=0.2):
         super().__init__()
-        self.slope = slope
+        self.slope = float(slope)
 
     def forward(self, x):
         return ops.leaky_relu(x, self.slope)
@@ -295,7 +295,7 @@ class Dropout(Module):
         super().__init__()
         if not 0.0 <= p < 1.0:
             raise ValueError(f"Dropout: expected a probability 0 ≤ p < 1, got {p}")
-        self.p, self.rng = p, rng
+        self.p, self.rng = float(p), rng
 
     def forward(self, x):
         if not self.training or self.p == 0.0:

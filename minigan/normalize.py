@@ -2,10 +2,21 @@
 
 The two differ only in the axes over which mean and variance are taken. Both are fused: beside the definition, which is
 what is differentiated when a gradient must itself be differentiable, stands the first derivative worked out by hand.
+With x̂ = (x − μ)/s, s = √(σ² + eps), h = g · weight and means over the same axes as μ's,
+
+    ∂/∂x = (h − mean(h) − x̂ · mean(h · x̂)) / s      ∂/∂weight = Σ g · x̂      ∂/∂bias = Σ g
+
+where the two means are what flows back through μ and σ².
 """
 
-from minigan import ops
+from math import prod
+
+import numpy as np
+
+from minigan import ops, parallel
 from minigan.tensor import once_per_cotangent, op
+
+BLOCK = 1 << 15  # numbers at a time on a CPU: the passes over a block then meet it in the cache next to the core
 
 
 def definition(x, weight, bias, axes, eps):
@@ -28,12 +39,86 @@ def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
     """x (N, …, C) normalised per channel over all axes but the last; weight, bias (C,).
 
     `observe(mean, variance)`, if given, is called with the batch's mean and biased variance, raw arrays of shape (C,).
-    Source: Ioffe & Szegedy 2015, arXiv:1502.03167, Alg. 1.
+    Both directions are, per channel, a sum over rows and then a linear function of the row, so two passes over the
+    memory: half the time of the definition forward, a third backward. Source: Ioffe & Szegedy 2015, arXiv:1502.03167,
+    Alg. 1.
     """
-    value, maps, mean, variance = _normalise(x, weight, bias, _batch_axes(x), eps)
+    channels, xp = x.shape[-1], x.xp
+    rows = x.data.reshape(-1, channels)
+    n, gamma = len(rows), weight.data
+    step = min(n, BLOCK // channels + 1)
+    mean = _sum_rows(rows, lambda block, out: block, step) / n
+    centre = _spread(mean, step)
+
+    def squares(block, out):
+        xp.subtract(block, centre[:len(block)], out=out)
+        return xp.multiply(out, out, out=out)
+
+    variance = _sum_rows(rows, squares, step) / n
     if observe is not None:
-        observe(mean.reshape(-1), variance.reshape(-1))
-    return value, maps
+        observe(mean, variance)
+    inverse = 1.0 / xp.sqrt(variance + eps)
+
+    @once_per_cotangent
+    def sums(g):
+        """Σ g and Σ g · x̂ over the rows."""
+        g_rows = g.data.reshape(-1, channels)
+
+        def along(begin, end):
+            out = parallel.scratch("norm", (end - begin, channels), rows)
+            xp.subtract(rows[begin:end], centre[:end - begin], out=out)
+            return _ones(rows, end - begin) @ xp.multiply(out, g_rows[begin:end], out=out)
+        return (_sum_rows(g_rows, lambda block, out: block, step),
+                parallel.sum_over_batch(rows, along, channels, BLOCK) * inverse)
+
+    def map_x(g):
+        g_sum, g_slope = sums(g)
+        scale = gamma * inverse
+        slant = scale * inverse * g_slope * (-1.0 / n)
+        shift = scale * g_sum * (-1.0 / n) - slant * mean
+        return _linear(g.data, [(g.data.reshape(-1, channels), scale), (rows, slant)], shift, step)
+
+    scale = gamma * inverse
+    return _linear(x.data, [(rows, scale)], bias.data - mean * scale, step), (
+        map_x, lambda g: sums(g)[1], lambda g: sums(g)[0])
+
+
+def _sum_rows(rows, function, step):
+    """Σ function(row) over rows (n, C) → (C,), as products with ones, which the matrix library sums fastest."""
+    def block(begin, end):
+        out = parallel.scratch("norm", (end - begin, rows.shape[1]), rows)
+        return _ones(rows, end - begin) @ function(rows[begin:end], out)
+    return parallel.sum_over_batch(rows, block, rows.shape[1], BLOCK)
+
+
+def _linear(like, terms, shift, step):
+    """Σ rows · coefficients + shift per channel, in the shape of `like`; terms are (rows (n, C), coefficients (C,))."""
+    xp, (first, scale), more = parallel.xp_of(like), terms[0], terms[1:]
+    result = xp.empty(like.shape, like.dtype)
+    out = result.reshape(first.shape)
+    scale, shift, more = _spread(scale, step), _spread(shift, step), [(rows, _spread(c, step)) for rows, c in more]
+
+    def block(begin, end):
+        n, y = end - begin, out[begin:end]
+        xp.multiply(first[begin:end], scale[:n], out=y)
+        for rows, coefficients in more:
+            term = parallel.scratch("norm", y.shape, like)
+            y += xp.multiply(rows[begin:end], coefficients[:n], out=term)
+        y += shift[:n]
+    parallel.over_batch(first, block, first.shape[1], BLOCK)
+    return result
+
+
+def _spread(vector, step):
+    """(C,) as (step, C) on a CPU, where an operation with equal shapes runs over the whole block in one loop instead of
+    one per row, twice as fast; as (1, C) on a GPU."""
+    if isinstance(vector, np.ndarray):
+        return np.ascontiguousarray(np.broadcast_to(vector, (step, vector.size)))
+    return vector.reshape(1, -1)
+
+
+def _ones(like, n):
+    return parallel.xp_of(like).ones(n, like.dtype)
 
 
 @op(definition=lambda x, weight, bias, eps=1e-5: definition(x, weight, bias, _sample_axes(x), eps))
@@ -41,34 +126,21 @@ def layer_norm(x, weight, bias, /, eps=1e-5):
     """x (N, …, C) normalised per sample over all its axes; weight, bias (C,). No sample sees another one, so a gradient
     penalty may be put on it. Source: Ba et al. 2016, arXiv:1607.06450, §3; over all axes as in arXiv:1704.00028, §4.
     """
-    value, maps, _, _ = _normalise(x, weight, bias, _sample_axes(x), eps)
-    return value, maps
-
-
-def _normalise(x, weight, bias, axes, eps):
-    """Value and first-order maps. With x̂ = (x − μ)/s, s = √(σ² + eps), and h = g · weight, means over `axes`:
-
-        ∂/∂x = (h − mean(h) − x̂ · mean(h · x̂)) / s      ∂/∂weight = Σ g · x̂      ∂/∂bias = Σ g
-
-    The two means are what flows back through μ and σ².
-    """
-    xp, channels = x.xp, weight.data
-    mean = x.data.mean(axis=axes, keepdims=True)
-    normalised = x.data - mean
-    variance = (normalised * normalised).mean(axis=axes, keepdims=True)
-    inverse = 1.0 / xp.sqrt(variance + eps)
+    axes, xp, gamma = _sample_axes(x), x.xp, weight.data
+    normalised = x.data - x.data.mean(axis=axes, keepdims=True)
+    terms = prod(x.shape[1:])
+    inverse = 1.0 / xp.sqrt((normalised * normalised).sum(axis=axes, keepdims=True) * (1.0 / terms) + eps)
     normalised *= inverse
-    per_channel = _batch_axes(x)
-
-    @once_per_cotangent
-    def products(g):
-        return g.data * channels, g.data * normalised
 
     def map_x(g):
-        h, g_normalised = products(g)
-        h_mean = h.mean(axis=axes, keepdims=True)
-        h_slope = (g_normalised * channels).mean(axis=axes, keepdims=True)
-        return (h - h_mean - normalised * h_slope) * inverse
+        h = g.data * gamma
+        slope = (h * normalised).mean(axis=axes, keepdims=True)
+        h -= h.mean(axis=axes, keepdims=True)
+        h -= normalised * slope
+        h *= inverse
+        return h
 
-    return normalised * channels + bias.data, (
-        map_x, lambda g: products(g)[1].sum(axis=per_channel), lambda g: g.data.sum(axis=per_channel)), mean, variance
+    value = normalised * gamma
+    value += bias.data
+    return value, (map_x, lambda g: (g.data * normalised).sum(axis=_batch_axes(x)),
+                   lambda g: g.data.sum(axis=_batch_axes(x)))

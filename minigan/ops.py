@@ -8,6 +8,10 @@ arrays in a map: their derivative is zero almost everywhere.
 import math
 import operator
 
+import numpy as np
+
+from minigan import parallel
+from minigan.backend import xp_of
 from minigan.tensor import Tensor, broadcast_to, op, sum_to
 
 __all__ = [
@@ -276,7 +280,7 @@ def affine(x, w, b, /):
     """x w + b: x (N, in), w (in, out), b (out,) → (N, out). The sum is made in place of the product."""
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
         raise ValueError(f"affine: expected (N, in) @ (in, out) + (out,), got {x.shape} @ {w.shape} + {b.shape}")
-    value = x.data @ w.data
+    value = _product(x.data, w.data)
     value += b.data
     return value, (lambda g: matmul(g, transpose(w)), lambda g: matmul(transpose(x), g), lambda g: g)
 
@@ -286,8 +290,22 @@ def matmul(x, y, /):
     """The matrix product over the last two axes; axes before them broadcast. d/dx = g yᵀ, d/dy = xᵀ g."""
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
         raise ValueError(f"matmul: expected (..., n, k) @ (..., k, m), got {x.shape} @ {y.shape}")
-    return x.xp.matmul(x.data, y.data), (
+    return _product(x.data, y.data), (
         lambda g: matmul(g, _matrix_transpose(y)), lambda g: matmul(_matrix_transpose(x), g))
+
+
+def _product(x, y):
+    """x @ y; a large product of two matrices on all cores, each with some rows of x."""
+    xp = xp_of(x)
+    if x.ndim > 2 or y.ndim > 2:
+        return xp.matmul(x, y)
+    value = xp.empty((x.shape[0], y.shape[1]), x.dtype)
+    rows = lambda part, begin, end: xp.matmul(x[begin:end], y, out=value[begin:end])
+    if xp is np:
+        parallel.split(rows, len(x), len(x) * y.size // 128)
+    else:
+        rows(0, 0, len(x))
+    return value
 
 
 def _matrix_transpose(x):

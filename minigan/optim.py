@@ -72,7 +72,7 @@ class Optimizer:
             raise ValueError(f"{name}: expected a non-empty list of different parameters")
         if not lr >= 0.0:
             raise ValueError(f"{name}: expected a learning rate ≥ 0, got {lr}")
-        self.flat, self.lr, self.steps = Flat(params), lr, 0
+        self.flat, self.lr, self.steps = Flat(params), float(lr), 0  # a NumPy number would make float64
         self.state = {slot: self.flat.params[0].xp.zeros_like(self.flat.array()) for slot in self.slots}
         self.gradient = None  # of the last step, all parameters' as one array
 
@@ -122,7 +122,7 @@ class SGD(Optimizer):
 
     def __init__(self, params, lr, momentum=0.0):
         super().__init__(params, lr)
-        self.momentum = momentum
+        self.momentum = float(momentum)
 
     def update(self, p, g, v, t):
         v *= self.momentum
@@ -141,7 +141,7 @@ class RMSprop(Optimizer):
 
     def __init__(self, params, lr, alpha=0.99, eps=1e-8):
         super().__init__(params, lr)
-        self.alpha, self.eps = alpha, eps
+        self.alpha, self.eps = float(alpha), float(eps)
 
     def update(self, p, g, v, t):
         v *= self.alpha
@@ -162,7 +162,7 @@ class Adam(Optimizer):
 
     def __init__(self, params, lr=2e-4, betas=(0.5, 0.999), eps=1e-8):
         super().__init__(params, lr)
-        self.betas, self.eps = betas, eps
+        self.betas, self.eps = tuple(map(float, betas)), float(eps)
 
     def update(self, p, g, m, v, t):
         beta1, beta2 = self.betas

@@ -122,7 +122,7 @@ class Scalar:
     """A Python number in an operation: it takes on the dtype and the backend of the tensor it meets."""
 
     __slots__ = ("data", "xp")
-    shape, ndim, requires_grad, node = (), 0, False, None
+    shape, ndim, requires_grad, node, version = (), 0, False, None, 0
 
     def __init__(self, number):
         self.data = number
@@ -168,15 +168,18 @@ class Node:
         self.name = name
         self.args = args
         self.maps = maps
-        self.versions = [arg.version if arg.requires_grad else None for arg in args]
+        self.versions = [arg.version for arg in args]
         self.definition = definition
+
+    def check_fresh(self):
+        """RuntimeError if an argument has been given other data since."""
+        for position, (arg, version) in enumerate(zip(self.args, self.versions)):
+            if arg.version != version:
+                raise RuntimeError(f"{self.name}: argument {position} {arg.shape} was changed after this graph was "
+                                   "recorded (by an optimizer step, say): run the forward computation again")
 
     def pull_back(self, g, wanted, create_graph):
         """The gradients that g, the output's, gives to the arguments at the positions `wanted`."""
-        for position, (arg, version) in enumerate(zip(self.args, self.versions)):
-            if version is not None and arg.version != version:
-                raise RuntimeError(f"{self.name}: argument {position} {arg.shape} was changed after this graph was "
-                                   "recorded (by an optimizer step, say): run the forward computation again")
         if create_graph and self.definition is not None:
             return self._pull_back_through_definition(g, wanted)
         return [self._undo_broadcasting(self.maps[position](g), self.args[position]) for position in wanted]
@@ -327,8 +330,10 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
     asked = {id(x) for x in inputs}
     needed = set(asked)
     for t in order:
-        if t.node is not None and any([id(arg) in needed for arg in t.node.args]):
-            needed.add(id(t))
+        if t.node is not None:
+            t.node.check_fresh()
+            if any([id(arg) in needed for arg in t.node.args]):
+                needed.add(id(t))
 
     with recording(create_graph):
         cotangents = {}

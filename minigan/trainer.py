@@ -59,8 +59,8 @@ class GANTrainer:
         self.generator, self.discriminator, self.latent = generator, discriminator, latent
         self.objective = recipe.objective()
         self.batches_per_step = recipe.n_critic if n_critic is None else n_critic
-        self.clip = recipe.clip if clip is None else clip
-        self.gp_weight = recipe.gp_weight if gp_weight is None else gp_weight
+        self.clip = float(recipe.clip if clip is None else clip)
+        self.gp_weight = float(recipe.gp_weight if gp_weight is None else gp_weight)
         if self.batches_per_step < 1 or self.clip < 0 or self.gp_weight < 0 or not 0 <= ema < 1:
             raise ValueError(f"expected n_critic ≥ 1, clip ≥ 0, gp_weight ≥ 0 and 0 ≤ ema < 1, got n_critic "
                              f"{self.batches_per_step}, clip {self.clip}, gp_weight {self.gp_weight}, ema {ema}")
@@ -73,7 +73,7 @@ class GANTrainer:
         settings = dict(recipe.settings)
         self.g_optimizer = recipe.optimizer(generator.parameters(), recipe.lr if lr_g is None else lr_g, **settings)
         self.d_optimizer = recipe.optimizer(discriminator.parameters(), recipe.lr if lr_d is None else lr_d, **settings)
-        self.averaged, self.ema = copy.deepcopy(generator).eval(), ema
+        self.averaged, self.ema = copy.deepcopy(generator).eval(), float(ema)
         self._average_weights = optim.Flat(self.averaged.parameters())
         self.streams = streams or backend.streams
         self.steps = 0

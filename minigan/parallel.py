@@ -1,0 +1,130 @@
+"""All cores of a CPU: parts of a batch on threads, each part in blocks that stay in the cache.
+
+NumPy does everything but matrix products on one core, and lets go of Python's lock meanwhile. So two threads, each with
+its half of the batch and a matrix library that is told to use one core, are faster than one thread whose products use
+two. Nothing of this happens unless `use_all_cores` is called, as the command lines do; on a GPU, never.
+
+Parts depend on the batch's size and the number of workers alone, and what they compute is put together in their order:
+the same machine gets the same bits every time.
+"""
+
+import ctypes
+import glob
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
+
+import numpy as np
+
+from minigan.backend import xp_of
+
+BLOCK = 1 << 20      # numbers a block works on: 4 MiB of float32, which the caches near the cores hold
+SMALL = 1 << 16      # less work than this many numbers is not worth waking a thread (some 20 µs)
+MOST_WORKERS = 8
+
+workers = 1
+_pool = None
+_buffers = threading.local()
+
+
+def split(work, n, numbers):
+    """Call work(part, begin, end) for consecutive, nearly equal parts of range(n), one per worker, at the same time.
+    `numbers` says how much there is to do in all: a small thing is done as one part. Returns how many parts."""
+    parts = max(1, min(workers, n)) if numbers >= SMALL else 1
+    bounds = [n * part // parts for part in range(parts + 1)]
+    waiting = [_pool.submit(work, part, bounds[part], bounds[part + 1]) for part in range(1, parts)]
+    work(0, bounds[0], bounds[1])
+    for other in waiting:
+        other.result()
+    return parts
+
+
+def over_batch(batch, work, each, most=BLOCK):
+    """Call work(begin, end) for blocks of samples that make up the array `batch`, with `each` numbers of work per
+    sample and about `most` per block. On a GPU the whole batch is one block."""
+    if not isinstance(batch, np.ndarray):
+        return work(0, len(batch))
+
+    def part(_, begin, end):
+        for block in _blocks(begin, end, max(1, most // each)):
+            work(*block)
+    split(part, len(batch), len(batch) * each)
+
+
+def sum_over_batch(batch, work, each, most=BLOCK):
+    """The sum of the new arrays that work(begin, end) returns for the blocks of `batch`, added in their order."""
+    if not isinstance(batch, np.ndarray):
+        return work(0, len(batch))
+    sums = {}
+
+    def part(number, begin, end):
+        for block in _blocks(begin, end, max(1, most // each)):
+            value = work(*block)
+            sums[number] = value if number not in sums else np.add(sums[number], value, out=sums[number])
+    for number in range(1, split(part, len(batch), len(batch) * each)):
+        sums[0] += sums[number]
+    return sums[0]
+
+
+def _blocks(begin, end, most):
+    """Consecutive (begin, end) of nearly equal length, `most` or less."""
+    count = max(1, -(-(end - begin) // most))
+    return [(begin + (end - begin) * i // count, begin + (end - begin) * (i + 1) // count) for i in range(count)]
+
+
+def scratch(name, shape, like):
+    """An uninitialised buffer of the dtype and on the backend of the array `like`.
+
+    On a CPU this thread gets the same one when it next asks by this name: fresh memory has to be cleared by the
+    operating system page by page, while a buffer just used is still in the cache. On a GPU, CuPy's pool does that.
+    """
+    if not isinstance(like, np.ndarray):
+        return xp_of(like).empty(shape, like.dtype)
+    size, key = prod(shape), (name, like.dtype)
+    buffer = vars(_buffers).get(key)
+    if buffer is None or buffer.size < size:
+        buffer = vars(_buffers)[key] = np.empty(size, like.dtype)
+    return buffer[:size].reshape(shape)
+
+
+# Telling the libraries
+
+def use_all_cores():
+    """Use every core from now on; returns what was arranged, {"threads": n, "blas": its kernels}.
+
+    OpenBLAS, the matrix library inside NumPy's wheels, is told to use one core per call, for good: after each product
+    its own threads would wait for more work at full speed, for 60 ms and more, on the cores that ours need. Where
+    NumPy has another library nothing is changed, and everything works as always.
+    """
+    global workers, _pool
+    library = _openblas()
+    if library is None:
+        return {"threads": 1, "blas": "unknown"}
+    if _pool is None:
+        workers = min(library.get_num_threads(), MOST_WORKERS)
+        library.set_num_threads(1)
+        _pool = ThreadPoolExecutor(max(1, workers - 1), thread_name_prefix="minigan")
+    return {"threads": workers, "blas": library.get_corename().decode()}
+
+
+class _OpenBLAS:
+    """The three functions of the OpenBLAS inside NumPy that are needed here."""
+
+    def __init__(self, path):
+        library = ctypes.CDLL(path)
+        for name, result in (("get_num_threads", ctypes.c_int), ("set_num_threads", None),
+                             ("get_corename", ctypes.c_char_p)):
+            function = getattr(library, f"scipy_openblas_{name}64_")
+            function.restype = result
+            setattr(self, name, function)
+
+
+def _openblas():
+    folder = os.path.dirname(np.__file__)
+    for path in glob.glob(os.path.join(folder, "..", "numpy.libs", "*openblas*")):
+        try:
+            return _OpenBLAS(path)
+        except (OSError, AttributeError):
+            continue
+    return None
