@@ -133,7 +133,7 @@ def asarray(data, dtype=None):
     boolean arrays) becomes float32. TypeError if `data` does not hold real numbers.
     """
     if not is_array(data):
-        if not isinstance(data, np.generic):
+        if not isinstance(data, (np.generic, np.ndarray)):
             dtype = dtype or np.float32
         data = np.asarray(data)
     if data.dtype.kind not in "fiub":
@@ -163,9 +163,9 @@ class Streams:
         self.restart(seed)
 
     def restart(self, seed):
-        """Begin every stream anew from `seed`, an integer from 0 to 2¹²⁸ − 1. Who holds one of the generators sees it restarted."""
-        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 128:
-            raise ValueError(f"seed: expected an integer from 0 to 2**128 - 1, got {seed!r}")
+        """Begin every stream anew from `seed`, an integer from 0 to 2⁶⁴ − 1. Who holds a generator sees it restart."""
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
+            raise ValueError(f"seed: expected an integer ≥ 0 and below 2**64, got {seed!r}")
         self.seed = int(seed)
         for name, generator in self._generators.items():
             generator.bit_generator.state = self._beginning(name).state
@@ -183,11 +183,11 @@ class Streams:
         state = {name: _pack(generator.bit_generator.state) for name, generator in self._generators.items()}
         drawn = {name: packed for name, packed in state.items()
                  if (packed != _pack(self._beginning(name).state)).any()}
-        return {"seed": np.array([self.seed >> shift & 0xFFFFFFFF for shift in range(0, 128, 32)], np.uint32), **drawn}
+        return {"seed": np.array(self.seed, np.uint64), **drawn}
 
     def load_state_dict(self, state):
         """Continue every stream from where `state_dict` saw it."""
-        self.restart(sum(int(word) << 32 * i for i, word in enumerate(state["seed"])))
+        self.restart(int(state["seed"]))
         for name, packed in state.items():
             if name != "seed":
                 self[name].bit_generator.state = _unpack(packed)

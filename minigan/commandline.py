@@ -11,15 +11,14 @@ from minigan.backend import BackendError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line: what is wrong, and where the options are listed."""
+    """argparse whose errors are one line: what is wrong, and where to look."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs)
+    def __init__(self, prog, hint="--help lists the options", **kwargs):
+        super().__init__(prog=prog, allow_abbrev=False, **kwargs)
+        self._hint = hint
 
     def error(self, message):
-        line = " ".join(str(message).split())
-        print(f"{self.prog}: {line} (--help lists the options)", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(fail(self.prog, f"{message} ({self._hint})", 2))
 
 
 def fail(prog, error, status):
@@ -29,7 +28,8 @@ def fail(prog, error, status):
     return status
 
 
-USER_ERRORS = (BackendError, ValueError, OSError)  # what a wrong option, file or machine raises before work begins
+# What a wrong option, file or machine raises before work begins.
+USER_ERRORS = (BackendError, ValueError, OSError, MemoryError)
 
 
 def one_of(names):

@@ -17,12 +17,11 @@ import re
 import signal
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from minigan import backend
+from minigan import backend, files
 
 FORMAT = 1  # of checkpoints; to be raised when an old one can no longer be read
 
@@ -64,12 +63,14 @@ def read_options(folder):
     path = Path(folder) / "options.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record["options"], dict) or not isinstance(record["sample_shape"], list):
-            raise RunError(f"{path} does not hold a run's options")
+        shape = record["sample_shape"]
+        if not isinstance(record["options"], dict) or not isinstance(shape, list) or len(shape) not in (1, 3) or any(
+                type(n) is not int or n < 1 for n in shape):
+            raise ValueError
         return record
     except OSError as error:
         raise RunError(f"{folder} is not a run folder: cannot read {path} ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise RunError(f"{path} does not hold a run's options") from None
 
 
@@ -77,8 +78,11 @@ def read_options(folder):
 
 def checkpoints(folder):
     """The checkpoint files of a run, newest first."""
-    return sorted((path for path in Path(folder, "checkpoints").glob("*.npz") if path.stem.isdigit()),
-                  key=lambda path: int(path.stem), reverse=True)
+    return sorted(_numbered(Path(folder, "checkpoints"), "npz"), key=lambda path: int(path.stem), reverse=True)
+
+
+def _numbered(folder, suffix):
+    return [path for path in folder.glob(f"*.{suffix}") if re.fullmatch("[0-9]{6,}", path.stem)]
 
 
 def save_checkpoint(path, arrays):
@@ -86,7 +90,7 @@ def save_checkpoint(path, arrays):
     path = Path(path)
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as file:
-        np.savez(file, format=np.int64(FORMAT), **arrays)
+        np.savez(file, **arrays, format=np.int64(FORMAT))  # the format last: where it is, the list is whole
         _to_disk(file)
     _put(partial, path)
 
@@ -94,9 +98,8 @@ def save_checkpoint(path, arrays):
 def load_checkpoint(path):
     """The {name: array} of a checkpoint. RunError if it is damaged, foreign, or of another format."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        arrays = files.read_arrays(path)
+    except files.DataError as error:
         raise RunError(f"{path} is damaged or no checkpoint ({error})") from None
     if "format" not in arrays or arrays["format"].shape != () or arrays["format"].dtype.kind not in "iu":
         raise RunError(f"{path} is not a checkpoint of minigan")
@@ -179,11 +182,14 @@ class Experiment:
         return {"trainer": self.trainer, "batches": self.batches, "streams": self.streams}
 
     def save(self, keep):
-        """Write a checkpoint of this very step, then remove all but the newest `keep`. A state with a number that is
-        not finite is refused (the trainer's NonFiniteError), so the last good checkpoint stays."""
+        """Write a checkpoint of this very step, then remove all but the newest `keep`. ArithmeticError for a state with
+        a number that is not finite: the last good checkpoint stays."""
         self.trainer.check_finite()
         arrays = {f"{part}.{name}": array for part, owner in self._parts().items()
                   for name, array in owner.state_dict().items()}
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ArithmeticError(f"{name} is not finite after step {self.trainer.steps}")
         save_checkpoint(self.folder / "checkpoints" / f"{self.trainer.steps:06d}.npz", arrays)
         self._saved = self.trainer.steps
         for old in checkpoints(self.folder)[keep:]:
@@ -203,9 +209,9 @@ class Experiment:
         self._saved = step = self.trainer.steps
         kept = [line for line in read_stats(self.folder) if line["step"] <= step]
         _write_whole(self.folder / "stats.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
-        for newer in checkpoints(self.folder) + list((self.folder / "samples").glob("*.png")):
-            if newer.stem.isdigit() and int(newer.stem) > step:
-                newer.unlink()
+        for file in checkpoints(self.folder) + _numbered(self.folder / "samples", "png"):
+            if int(file.stem) > step:
+                file.unlink()
 
     # Training
 
@@ -215,7 +221,7 @@ class Experiment:
             self.on_snapshot(0)
             self.save(keep)  # so that there is a state to resume from, whenever the run is killed
         speed = _Speed(self.trainer.steps)
-        with StopRequest() as stop:
+        with StopRequest() as stop, np.errstate(all="ignore"):  # what is not finite is found by the trainer's flags
             while self.trainer.steps < steps and stop.signal is None:
                 batches = [self.batches.next() for _ in range(self.trainer.batches_per_step)]
                 stats = self.trainer.step(batches)

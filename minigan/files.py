@@ -108,22 +108,50 @@ def _classes_of(names):
 # An .npz
 
 def read_npz(path):
-    """The arrays of an `.npz`: `images`, and if they are there `labels` and `classes`.
+    """The arrays of an `.npz`: `images` or `points`, and if they are there `labels` and `classes`.
 
     images: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8, or floats that all lie in [0, 1] or all in [−1, 1]
+    points: (N, 2), finite floats
     labels: (N,) integers ≥ 0; classes: (K,) strings, the numbers themselves unless given
 
-    Returns pictures (N, H, W, C), uint8 or float32 in [−1, 1]; labels int64 or None; class names.
+    Returns pictures (N, H, W, C), uint8 or float32 in [−1, 1], or points float32; labels int64 or None; class names.
     `DataError`, naming the file, if anything else is in it: shapes and dtypes are checked before memory is taken.
     """
+    def read(archive):
+        x = _npz_points(archive) if "points.npy" in archive.namelist() else _npz_images(archive)
+        return x, *_npz_labels(archive, len(x))
+    return _read_archive(path, read)
+
+
+def read_arrays(path):
+    """{name: array} of everything in an `.npz`. `DataError`, naming the file, if it is damaged or lies about sizes."""
+    def read(archive):
+        names = [member.removesuffix(".npy") for member in archive.namelist()]
+        total = sum(math.prod(shape) * dtype.itemsize for shape, dtype in [_npy_header(archive, n) for n in names])
+        if total > MAX_BYTES:
+            raise DataError(f"{total / 2**30:.1f} GiB of arrays: expected at most {MAX_BYTES // 2**30} GiB")
+        return {name: _npy_array(archive, name) for name in names}
+    return _read_archive(path, read)
+
+
+def _read_archive(path, read):
     try:
         with zipfile.ZipFile(path) as archive:
-            images = _npz_images(archive)
-            return images, *_npz_labels(archive, len(images))
+            return read(archive)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except Exception as error:  # zip, zlib, npy and the file system each have several ways of saying no
-        raise DataError(f"{path}: cannot be read as an .npz with images ({type(error).__name__}: {error})") from error
+        raise DataError(f"{path}: cannot be read as an .npz ({type(error).__name__}: {error})") from error
+
+
+def _npz_points(archive):
+    shape, dtype = _npy_header(archive, "points")
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != 2 or dtype.kind != "f":
+        raise DataError(f"points is {dtype} {shape}, expected floats (N, 2)")
+    points = _npy_array(archive, "points").astype(np.float32)
+    if not np.isfinite(points).all():
+        raise DataError("points holds numbers that are not finite")
+    return points
 
 
 def _npz_images(archive):

@@ -88,9 +88,6 @@ def _compare(order, gradient, tensors, cotangents, every_input, eps, rtol, atol,
     middle = gradient.phi(tensors, cotangents)
     for position, (x, g) in enumerate(zip(tensors, gradient(tensors, cotangents))):
         analytic = np.zeros(x.shape) if g is None else _host(g)
-        if analytic.shape != x.shape:
-            raise AssertionError(f"check_grads: order {order}, input {position}: the gradient has shape "
-                                 f"{analytic.shape}, the input {x.shape}")
         nonzero = at_kinks = False
         for label, direction in _directions(x.shape, max_entries, rng):
             phi = lambda t: gradient.phi(_moved(tensors, position, t * direction), cotangents)

@@ -33,6 +33,8 @@ def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, rn
     `norm` is the discriminator's: "batch", "layer" or "none". By default "batch", and "layer" for a `penalised` critic,
     which must judge every sample alone. ValueError for sides that cannot be halved, and for batch norm with a penalty.
     """
+    if len(image_shape) != 3:
+        raise ValueError(f"dcgan_pair: image_shape is (H, W, C), got {image_shape}")
     H, W, C = image_shape
     _check_positive("dcgan_pair", H=H, W=W, C=C, latent=latent, width=width)
     norm = norm or ("layer" if penalised else "batch")

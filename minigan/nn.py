@@ -273,7 +273,7 @@ class Flatten(Module):
     """(N, …) → (N, product of the rest)."""
 
     def forward(self, x):
-        return x.reshape(x.shape[0], prod(x.shape[1:]))
+        return ops.reshape(x, (x.shape[0], prod(x.shape[1:])))
 
 
 class Reshape(Module):
@@ -284,7 +284,7 @@ class Reshape(Module):
         self.shape = shape
 
     def forward(self, x):
-        return x.reshape(x.shape[0], *self.shape)
+        return ops.reshape(x, (x.shape[0], *self.shape))
 
 
 class Dropout(Module):

@@ -179,6 +179,8 @@ def norm(x, /, axis=None, keepdims=False):
 
 def _axes(ndim, axis):
     axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    if any(not -ndim <= a < ndim for a in axes):
+        raise ValueError(f"axis {axis} does not exist in an array of {ndim} axes")
     return {a % ndim for a in axes}
 
 
@@ -207,7 +209,10 @@ def reshape(x, /, shape):
 @op
 def transpose(x, /, axes=None):
     """The axes permuted; without `axes`, reversed."""
-    axes = tuple(range(x.ndim))[::-1] if axes is None else tuple([a % x.ndim for a in axes])
+    given, axes = axes, tuple(range(x.ndim))[::-1] if axes is None else tuple(axes)
+    if len(axes) != x.ndim or len(_axes(x.ndim, axes)) != x.ndim:
+        raise ValueError(f"transpose: {given} is not an order of the {x.ndim} axes of {x.shape}")
+    axes = tuple([a % x.ndim for a in axes])
     inverse = tuple(sorted(range(x.ndim), key=axes.__getitem__))
     return x.data.transpose(axes), (lambda g: transpose(g, inverse),)
 

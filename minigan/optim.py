@@ -28,6 +28,8 @@ class Flat:
         """The array (total size,). Parameters that were given new data since (by loading, say) are laid in again."""
         if len(self._views) != len(self.params) or any(
                 [p.data is not view for p, view in zip(self.params, self._views)]):
+            if len({p.dtype for p in self.params}) > 1:
+                raise TypeError(f"parameters of one dtype expected, got {sorted({str(p.dtype) for p in self.params})}")
             self._array = self.params[0].xp.concatenate([p.data.reshape(-1) for p in self.params])
             self._views = [piece.reshape(p.shape) for p, piece in zip(self.params, self.pieces(self._array))]
             for p, view in zip(self.params, self._views):
@@ -58,7 +60,7 @@ class Optimizer:
     """What all optimizers share: the parameters as one array, slots of state laid out like it, saving and loading.
 
     A subclass names its `slots` (zero at first) and defines `update(p, g, *slots, t)`, which changes p and the slots
-    in place; t is the number of this step, 1 for the first.
+    in place; t is the number of this step, 1 for the first (of all parameters together, where PyTorch counts for each).
     """
 
     slots = ()
@@ -110,9 +112,9 @@ class Optimizer:
         if own.keys() != state.keys() or any(np.shape(state[name]) != np.shape(own[name]) for name in own):
             raise ValueError(f"{type(self).__name__}.load_state_dict: the state is not one of these parameters")
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
-        for slot, array in self.state.items():
+        for slot in self.slots:
             parts = [np.ravel(state[f"{i}.{slot}"]) for i in range(len(self.flat.params))]
-            self.state[slot] = backend.asarray(np.concatenate(parts).astype(array.dtype))
+            self.state[slot] = backend.asarray(np.concatenate(parts).astype(self.flat.params[0].dtype))
 
 
 class SGD(Optimizer):

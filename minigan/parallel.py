@@ -104,7 +104,7 @@ def use_all_cores():
     if _pool is None:
         workers = min(library.get_num_threads(), MOST_WORKERS)
         library.set_num_threads(1)
-        _pool = ThreadPoolExecutor(max(1, workers - 1), thread_name_prefix="minigan")
+        _pool = ThreadPoolExecutor(max(1, workers - 1), initializer=np.seterr, initargs=("ignore",))
     return {"threads": workers, "blas": library.get_corename().decode()}
 
 

@@ -57,14 +57,14 @@ def save_points(path, points, real=None, generated=True):
     """Points (N, 2) as a cloud, over real ones; the axes are those of the real points, so that frames compare."""
     figure, axes = _figure(4.5, 4.5)
     frame = points if real is None else real
-    reach = 1.3 * float(np.abs(frame).max())
+    reach = 1.3 * float(np.abs(frame).max()) or 1.0
     if real is not None:
         axes.scatter(real[:, 0], real[:, 1], s=4, color="#999999", label="real", linewidths=0)
     axes.scatter(points[:, 0], points[:, 1], s=3, color=COLOURS[0] if generated else "#999999", alpha=0.5,
                  label="generated" if generated else "real", linewidths=0)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
     axes.legend(loc="upper right", markerscale=3)
-    figure.savefig(path, metadata={"Description": MARK} if generated else None)
+    figure.savefig(path, format="png", metadata={"Description": MARK} if generated else None)
 
 
 def save_losses(path, records, names=("d_loss", "g_loss")):
@@ -81,7 +81,7 @@ def save_losses(path, records, names=("d_loss", "g_loss")):
         axes.legend(loc="best")
         axes.grid(alpha=0.3)
     scores.set_xlabel("generator updates")
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def save_gif(path, frames, most=80, seconds=8.0):

@@ -35,10 +35,10 @@ def slerp(a, b, t):
     cosine = np.sum(a * b, axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))[:, None, None]
     t = np.asarray(t)[None, :, None]
-    small = angle < 1e-6  # the same direction: the straight line is right
-    sine = np.sin(np.where(small, 1.0, angle))
-    toward_a = np.where(small, 1.0 - t, np.sin((1.0 - t) * angle) / sine)
-    toward_b = np.where(small, t, np.sin(t * angle) / sine)
+    parallel = np.sin(angle) < 1e-6  # the same direction, or opposite ones with no way singled out: straight on
+    sine = np.where(parallel, 1.0, np.sin(angle))
+    toward_a = np.where(parallel, 1.0 - t, np.sin((1.0 - t) * angle) / sine)
+    toward_b = np.where(parallel, t, np.sin(t * angle) / sine)
     return (toward_a * a[:, None] + toward_b * b[:, None]).astype(a.dtype)
 
 

@@ -212,7 +212,13 @@ def op(function=None, *, definition=None):
     def apply(*arguments, **options):
         more = () if arity is None else arguments[arity:]
         args, first = _as_operands(name, arguments[:arity])
-        value, maps = function(*args, *more, **options)
+        try:
+            value, maps = function(*args, *more, **options)
+        except ValueError as error:
+            if not str(error).startswith("operands could not be broadcast"):
+                raise
+            shapes = " and ".join([str(arg.shape) for arg in args])
+            raise ValueError(f"{name}: the shapes {shapes} do not broadcast") from None
         if not backend.is_array(value):  # NumPy returns scalars where the result has no axes
             value = first.xp.asarray(value)
         if value.dtype != first._data.dtype:
@@ -346,7 +352,7 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
         gradients = {}
         for t in reversed(order):
             g = cotangents.pop(id(t), None)
-            if g is None or id(t) not in needed:
+            if g is None:
                 continue
             if id(t) in asked:
                 gradients[id(t)] = g

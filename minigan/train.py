@@ -14,7 +14,7 @@ import numpy as np
 from minigan import __version__, backend, data, experiment, models, plots
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive, real
 from minigan.experiment import Experiment
-from minigan.trainer import RECIPES, NonFiniteError
+from minigan.trainer import RECIPES
 
 PROG = "minigan.train"
 CHANGEABLE = {"steps", "log_every", "snapshot_every", "checkpoint_every", "keep", "backend"}  # by a run that is resumed
@@ -23,10 +23,10 @@ DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", ema=0.999
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run"}  # and not the run
 
 
-def parser():
+def parser(**more):
     """The options. Those left out are not in the result at all, so that a resumed run can tell what was asked for."""
     p = Parser(prog=PROG, description="Train a GAN. Everything about the run is left in a folder of its own.",
-               argument_default=argparse.SUPPRESS)
+               argument_default=argparse.SUPPRESS, **more)
     p.add_argument("--data", metavar="NAME|PATH", help=f"{', '.join(data.NAMES)}, a folder of pictures, or an .npz "
                    "with `images` (default: fashion-mini)")
     p.add_argument("--objective", metavar="NAME", type=one_of(list(RECIPES)),
@@ -63,9 +63,21 @@ def of_the_run(given):
     return {name: value for name, value in given.items() if name not in ABOUT_THIS_CALL}
 
 
-def resume_options(given, record, folder):
+def recorded_options(record, folder):
+    """The options in a run's options.json, read as if they were typed, so that what was tampered with is refused."""
+    options, path = record["options"], folder / "options.json"
+    typed = [part for name, value in options.items() if value is not None
+             for part in ("--" + name.replace("_", "-"), str(value))]
+    read = vars(parser(hint=f"in {path}").parse_args(typed))
+    expected = DEFAULTS.keys() | {"steps"} | models.defaults(DEFAULTS["objective"], record["sample_shape"]).keys()
+    if options.keys() != expected or any(read.get(name) != value for name, value in options.items()):
+        raise ValueError(f"{path} does not hold a run's options")
+    return options
+
+
+def resume_options(given, recorded, folder):
     """The options of a run that goes on. ValueError, listing every difference, if others than CHANGEABLE differ."""
-    recorded, chosen = record["options"], of_the_run(given)
+    chosen = of_the_run(given)
     differences = [f"--{name.replace('_', '-')} {value} (it has {recorded.get(name)})"
                    for name, value in chosen.items() if name not in CHANGEABLE and value != recorded.get(name)]
     if differences:
@@ -132,7 +144,8 @@ def dry_run(options, x):
     for name in ("generator", "discriminator"):
         network = getattr(trainer, name)
         print(f"{name}, {_count(network)} parameters: {network}")
-    stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
+    with np.errstate(all="ignore"):
+        stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
     trainer.check_finite()
     print("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}" for name, value in stats.items()))
 
@@ -163,10 +176,10 @@ def resume(given):
     out = given.get("out", "runs")
     folder = experiment.latest_folder(out) if given["resume"] == "latest" else Path(given["resume"])
     record = experiment.read_options(folder)
-    options = resume_options(given, record, folder)
+    options = resume_options(given, recorded_options(record, folder), folder)
     backend.use_backend(options["backend"])
     x = load_data(options).x
-    if describe_data(x) != record["data"]:
+    if describe_data(x) != record.get("data"):
         raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on with its own data")
     return folder, options, x
 
@@ -195,6 +208,8 @@ def run(given):
                 raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with --steps")
     except USER_ERRORS as error:
         return fail(PROG, error, 2)
+    except ArithmeticError as error:
+        return fail(PROG, error, 1)
 
     try:
         work.say(f"{folder}: {options['objective']} on {options['data']}, {len(x)} samples {x.shape[1:]}, generator "
@@ -203,7 +218,7 @@ def run(given):
         pictures.reals_once()
         stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],
                               options["checkpoint_every"], options["keep"])
-    except (NonFiniteError, OSError) as error:
+    except (ArithmeticError, OSError, MemoryError) as error:
         last = next(iter(experiment.checkpoints(folder)), "none")
         return fail(PROG, f"{error}: stopped; the last good checkpoint is {last}", 1)
     if stopped_by is not None:

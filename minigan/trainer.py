@@ -77,9 +77,8 @@ class GANTrainer:
         self._average_weights = optim.Flat(self.averaged.parameters())
         self.streams = streams or backend.streams
         self.steps = 0
-        first = generator.parameters()[0]
-        self._dtype, xp = first.dtype, first.xp
-        self._first_bad = {"discriminator": xp.full((), -1), "generator": xp.full((), -1)}
+        self._dtype = generator.parameters()[0].dtype
+        self._all_is_well()
 
     def step(self, batches):
         """`batches_per_step` discriminator steps, each on its own real batch (N, …), then one generator step.
@@ -153,6 +152,11 @@ class GANTrainer:
         average += share * (self.g_optimizer.flat.array() - average)
         self.averaged.set_buffers(self.generator.buffers())
 
+    def _all_is_well(self):
+        """Set the flags: per network the first step with a number that is not finite, −1 for none."""
+        xp = self.generator.parameters()[0].xp
+        self._first_bad = {"discriminator": xp.full((), -1), "generator": xp.full((), -1)}
+
     def check_finite(self):
         """NonFiniteError if a loss or gradient of any step so far was infinite or NaN. Waits for the device."""
         for network, step in self._first_bad.items():
@@ -179,8 +183,15 @@ class GANTrainer:
         return {"steps": np.int64(self.steps), **state}
 
     def load_state_dict(self, state):
-        """Continue from `state_dict`. ValueError if a name or a shape differs."""
+        """Continue from `state_dict`. ValueError, and nothing changed, if a name or a shape differs."""
+        own = self.state_dict()
+        differing = sorted(own.keys() ^ state.keys()) or [
+            name for name in own if np.shape(own[name]) != np.shape(state[name])]
+        if differing:
+            raise ValueError(f"the state is not one of these networks and optimizers: {differing[0]} is missing, too "
+                             "many or of another shape")
         for part, owner in self._parts().items():
             owner.load_state_dict({name.removeprefix(part + "."): array for name, array in state.items()
                                    if name.startswith(part + ".")})
         self.steps = int(state["steps"])
+        self._all_is_well()

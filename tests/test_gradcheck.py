@@ -113,6 +113,16 @@ def test_a_wrong_derivative_of_a_bilinear_operation_is_found_at_the_second_order
         mg.check_grads(f, [draw(3), draw(3, seed=1)], order=2)
 
 
+def test_the_entries_compared_of_a_large_input_lie_anywhere_in_it():
+    f = wrong(square, lambda g, x: 2.0 * g * x * np.where(np.arange(1000) < 500, 1.0, 3.0))
+    messages = []
+    for seed in range(10):
+        with pytest.raises(AssertionError) as caught:
+            mg.check_grads(f, [draw(1000)], order=1, max_entries=20, seed=seed)
+        messages.append(str(caught.value))
+    assert any(re.search(r"index \(\d+,\)", message) for message in messages)
+
+
 def test_one_wrong_entry_of_a_large_input_is_found_along_a_random_direction():
     error = np.ones((30, 40))
     error[17, 23] = 1.1
@@ -155,6 +165,15 @@ def test_the_message_has_the_worst_index_and_both_values():
                            rf"finite differences give {NUMBER}", str(caught.value))
     actual, expected = map(float, message.groups())
     assert actual == pytest.approx(3.0 * expected, rel=1e-6)
+
+
+def test_the_finite_differences_are_exact_to_the_fourth_order():
+    """At eps = 1e-3 a central difference alone would be off by eps²/6 of the third derivative, that is 1.7e-7."""
+    twice = wrong(np.exp, lambda g, x: 2.0 * g * ops.exp(x))
+    with pytest.raises(AssertionError) as caught:
+        mg.check_grads(twice, [draw(3)], order=1, eps=1e-3)
+    actual, expected = map(float, re.findall(rf"(?:is|give) {NUMBER}", str(caught.value)))
+    assert actual == pytest.approx(2.0 * expected, rel=1e-9)
 
 
 def failure(seed):
@@ -238,6 +257,12 @@ def test_an_input_that_does_not_matter_is_refused():
 def test_a_saturated_function_is_refused():
     with pytest.raises(AssertionError, match="zero throughout"):
         mg.check_grads(ops.relu, [np.array([-1.0, -2.0])])
+
+
+def test_kinks_among_zeros_are_refused():
+    x = -np.arange(10.0)
+    with pytest.raises(AssertionError, match="order 1: the finite differences are zero throughout"):
+        mg.check_grads(ops.relu, [x], order=1)
 
 
 def test_zeros_beside_other_values_are_fine():

@@ -83,6 +83,23 @@ def test_float32_stays_close_to_float64(f, naive, rng):
     np.testing.assert_allclose(single.data, naive(x, weight, bias, 1e-5), rtol=0, atol=2e-3)
 
 
+@BOTH
+@pytest.mark.parametrize("shape", [(16, 14, 14, 32), (67, 5, 3, 64), (300, 200)])
+def test_gradients_are_right_for_large_batches_too(f, naive, shape, rng):
+    """In float64 those of the definition, in float32 close to them."""
+    inputs, c = arrays(rng, shape), rng.standard_normal(shape)
+
+    def gradients(dtype, create_graph):
+        leaves = [mg.Tensor(a.astype(dtype), requires_grad=True) for a in inputs]
+        return [g.data for g in mg.grad(f(*leaves), leaves, c.astype(dtype), create_graph=create_graph)]
+
+    expected = gradients(np.float64, True)
+    for double, single, g in zip(gradients(np.float64, False), gradients(np.float32, False), expected):
+        assert double.dtype == np.float64 and single.dtype == np.float32
+        np.testing.assert_allclose(double, g, rtol=0, atol=1e-11 * np.abs(g).max())
+        np.testing.assert_allclose(single, g, rtol=0, atol=1e-5 * np.abs(g).max())
+
+
 # BatchNorm
 
 def test_batch_norm_starts_as_plain_normalisation(rng):

@@ -206,16 +206,16 @@ def test_mixed_dtypes_are_refused(case):
 @all_cases
 def test_arguments_and_cotangents_are_not_written_on(case):
     leaves = case.leaves()
+    for t in leaves:
+        t.data.setflags(write=False)  # an attempt raises
     y = case(*leaves)
+    y.data.setflags(write=False)
     c = mg.Tensor(np.random.default_rng(1).standard_normal(y.shape))
-    arrays = [t.data for t in (*leaves, y, c)]
-    before = [array.copy() for array in arrays]
-    for array in arrays:
-        array.setflags(write=False)
+    c.data.setflags(write=False)
+    before = y.data.copy()
     mg.grad(y, leaves, c)
     mg.grad(y, leaves, c, create_graph=True)
-    for array, copy in zip(arrays, before):
-        np.testing.assert_array_equal(array, copy)
+    np.testing.assert_array_equal(y.data, before)
 
 
 @all_cases

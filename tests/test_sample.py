@@ -1,0 +1,200 @@
+"""`python -m minigan.sample`: pictures and arrays from a run's generator, and the way from noise to noise."""
+
+import io
+import os
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import minigan as mg
+from minigan import data, models, plots
+from minigan.sample import main, slerp
+from minigan.train import main as train
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with a short run on images and one on points."""
+    out = tmp_path_factory.mktemp("runs")
+    tiny = ["--out", str(out), "--steps", "2", "--batch-size", "8", "--ema", "0.5"]
+    with redirect_stdout(io.StringIO()):
+        assert train([*tiny, "--data", "digits", "--width", "2", "--latent", "5", "--name", "images"]) == 0
+        assert train([*tiny, "--data", "ring8", "--width", "8", "--name", "points"]) == 0
+    return out
+
+
+@pytest.fixture
+def sample(runs, tmp_path, monkeypatch, capsys):
+    """Run the command line in this process and an empty folder: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(kind, *arguments):
+        run = {"images": runs / "00000-images", "points": runs / "00001-points"}.get(kind, kind)
+        try:
+            status = main([str(run), *(str(argument) for argument in arguments)])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+    return call
+
+
+def done(result):
+    status, out, err = result
+    assert (status, err) == (0, "") and out.count("\n") == 1
+    return out
+
+
+# The command line
+
+@pytest.mark.parametrize("kind", ["images", "points"])
+def test_without_more_it_draws_a_picture_of_64_samples(sample, runs, kind):
+    out = done(sample(kind))
+    assert "64 samples" in out and "samples.png" in out
+    assert os.listdir() == ["samples.png"]
+    with Image.open("samples.png") as picture:
+        picture.load()
+        assert picture.format == "PNG" and plots.MARK in picture.text.values()
+    if kind == "images":
+        plots.save_grid("expected.png", mg.load(runs / "00000-images").sample(64, seed=0))
+        assert Path("expected.png").read_bytes() == Path("samples.png").read_bytes()
+
+
+@pytest.mark.parametrize("kind, name, shape", [("images", "images", (5, 8, 8, 1)), ("points", "points", (5, 2))])
+def test_the_arrays_are_the_generators_samples(sample, runs, kind, name, shape):
+    assert "out.npz" in done(sample(kind, "--n", 5, "--seed", 3, "--npz", "out.npz"))
+    assert os.listdir() == ["out.npz"]  # no picture was asked for
+    with np.load("out.npz", allow_pickle=False) as file:
+        assert file.files == [name]
+        array = file[name]
+    generator = mg.load(runs / ("00000-images" if kind == "images" else "00001-points"))
+    expected = generator.sample(5, seed=3)
+    np.testing.assert_array_equal(array, plots.to_pixels(expected) if kind == "images" else expected, strict=True)
+    assert array.shape == shape
+
+
+@pytest.mark.parametrize("kind", ["images", "points"])
+def test_what_it_writes_can_be_trained_on(sample, kind):
+    done(sample(kind, "--n", 20, "--npz", "mine.npz"))
+    x = data.load("mine.npz").x
+    assert x.shape == ((20, 8, 8, 1) if kind == "images" else (20, 2))
+    assert train(["--data", "mine.npz", "--batch-size", "4", "--width", "2", "--steps", "1", "--dry-run"]) == 0
+
+
+def test_picture_and_arrays_show_the_same_samples(sample):
+    done(sample("images", "--n", 3, "--grid", "a.png", "--npz", "a.npz"))
+    assert sorted(os.listdir()) == ["a.npz", "a.png"]
+    with np.load("a.npz") as file:
+        plots.save_grid("expected.png", file["images"] / np.float32(127.5) - 1)
+    assert Path("expected.png").read_bytes() == Path("a.png").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["images", "points"])
+def test_the_seed_decides_and_nothing_else(sample, kind):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        mg.seed(hash(name) % 1000)
+        done(sample(kind, "--n", 4, "--seed", seed, "--npz", f"{name}.npz", "--grid", f"{name}.png"))
+    a, b, c = ([Path(f"{name}.{end}").read_bytes() for end in ("npz", "png")] for name in "abc")
+    assert a == b and a[0] != c[0] and a[1] != c[1]
+
+
+@pytest.mark.parametrize("kind, name", [("images", "images"), ("points", "points")])
+def test_ways_from_noise_to_noise_begin_and_end_at_samples(sample, runs, kind, name):
+    done(sample(kind, "--n", 24, "--seed", 4, "--interpolate", "--npz", "out.npz", "--grid", "out.png"))
+    with np.load("out.npz") as file:
+        ways = file[name].reshape(3, 8, *file[name].shape[1:])
+    generator = mg.load(runs / ("00000-images" if kind == "images" else "00001-points"))
+    ends = generator.samples(models.noise(6, generator.latent, seed=4))
+    if kind == "images":
+        assert abs(ways[:, 0].astype(int) - plots.to_pixels(ends[:3])).max() <= 1
+        assert abs(ways[:, -1].astype(int) - plots.to_pixels(ends[3:])).max() <= 1
+        with Image.open("out.png") as picture:
+            assert abs(picture.width / picture.height - 82 / 32) < 1e-3  # three rows of eight
+    else:
+        np.testing.assert_allclose(ways[:, 0], ends[:3], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(ways[:, -1], ends[3:], rtol=1e-4, atol=1e-6)
+    assert len(np.unique(ways.reshape(24, -1), axis=0)) > 8
+
+
+def test_a_picture_has_the_name_that_was_asked_for(sample):
+    for kind in ("images", "points"):
+        for name in ("plain", "a.b", "photo.jpg"):
+            done(sample(kind, "--n", 2, "--grid", name))
+            with Image.open(name) as picture:
+                assert picture.format == "PNG"
+            os.unlink(name)
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["nowhere"], ["nowhere"]), (["."], ["options.json"]), (["images", "--n", "0"], ["--n"]),
+    (["images", "--n", "few"], ["--n", "few"]), (["images", "--seed", "-1"], ["--seed"]),
+    (["images", "--backend", "nunpy"], ["numpy"]), (["images", "--grid", "no/such/folder.png"], ["no/such/folder.png"]),
+    (["images", "--npz", "no/such/folder.npz"], ["no/such/folder.npz"]), (["images", "--grid", "."], []),
+    (["points", "--grid", "no/such/folder.png"], ["no/such/folder.png"]), (["images", "--n", "10" * 8], []),
+    (["images", "--frobnicate"], ["--frobnicate"]), (["images", "more"], ["more"])])
+def test_bad_input_is_refused_in_one_line(sample, arguments, words):
+    status, out, err = sample(*arguments)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1 and err.startswith("minigan.sample: ")
+    assert [word for word in words if word not in err] == []
+    assert os.listdir() == []
+
+
+def test_the_run_must_be_named(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# The way
+
+directions = st.integers(0, 2 ** 32 - 1).map(lambda seed: np.random.default_rng(seed).standard_normal((2, 3, 6)))
+
+
+@given(directions)
+def test_a_way_begins_and_ends_at_its_ends(ends):
+    a, b = ends
+    way = slerp(a, b, [0.0, 1.0])
+    assert way.shape == (3, 2, 6)
+    np.testing.assert_allclose(way[:, 0], a, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(way[:, 1], b, rtol=1e-12, atol=1e-12)
+
+
+@given(directions)
+def test_between_ends_of_equal_length_the_length_stays_and_the_angle_grows_evenly(ends):
+    a, b = (2.5 * x / np.linalg.norm(x, axis=1, keepdims=True) for x in ends)
+    t = np.linspace(0, 1, 7)
+    way = slerp(a, b, t)
+    np.testing.assert_allclose(np.linalg.norm(way, axis=2), 2.5, rtol=1e-12)
+    whole = np.arccos(np.clip((a * b).sum(1) / 6.25, -1, 1))
+    angles = np.arccos(np.clip((a[:, None] * way).sum(2) / 6.25, -1, 1))
+    np.testing.assert_allclose(angles, whole[:, None] * t, atol=1e-6)
+
+
+@given(directions)
+def test_there_and_back_is_the_same_way(ends):
+    a, b = ends
+    t = np.linspace(0, 1, 5)
+    np.testing.assert_allclose(slerp(a, b, t), slerp(b, a, t)[:, ::-1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [1.0, 3.0, 1.0 + 1e-9])
+def test_between_parallel_ends_the_way_is_straight(dtype, factor):
+    a = np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 3.0]], dtype)
+    way = slerp(a, (factor * a).astype(dtype), np.linspace(0, 1, 5))
+    expected = (1 + (factor - 1) * np.linspace(0, 1, 5))[None, :, None] * a[:, None]
+    assert way.dtype == dtype
+    np.testing.assert_allclose(way, expected, rtol=1e-3 if dtype == np.float32 else 1e-7)
+
+
+def test_in_one_dimension_where_ends_can_be_opposite_the_way_stays_between_them():
+    a, b = np.array([[1.0], [2.0], [-1.0]], np.float32), np.array([[3.0], [-1.5], [-2.0]], np.float32)
+    way = slerp(a, b, np.linspace(0, 1, 5))[..., 0]
+    assert (way >= np.minimum(a, b) - 1e-3).all() and (way <= np.maximum(a, b) + 1e-3).all()
+    np.testing.assert_allclose(way[:, [0, -1]], np.hstack([a, b]), rtol=1e-3)
