@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, models, plots
+from minigan import backend, models, parallel, plots
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
 
 PROG = "minigan.sample"
@@ -20,7 +20,7 @@ def parser():
     p.add_argument("--grid", metavar="PNG", help="write a picture (samples.png if --npz is not given either)")
     p.add_argument("--npz", metavar="NPZ", help="write `images`, uint8 (N, H, W, C), or `points`, float32 (N, 2)")
     p.add_argument("--interpolate", action="store_true",
-                   help=f"samples on ways from noise to noise, {PATH} each: one way a row of the picture")
+                   help=f"samples on n / {PATH} ways from noise to noise, {PATH} each: one way a row of the picture")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p
@@ -46,6 +46,8 @@ def main(arguments=None):
     options = parser().parse_args(arguments)
     try:
         backend.use_backend(options.backend)
+        if backend.current().xp is np:
+            parallel.use_all_cores()
         generator = models.load(options.run)
         if options.interpolate:
             ways = max(1, options.n // PATH)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import __version__, backend, data, experiment, models, plots
+from minigan import __version__, backend, data, experiment, models, parallel, plots
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive, real
 from minigan.experiment import Experiment
 from minigan.trainer import RECIPES
@@ -66,8 +66,7 @@ def of_the_run(given):
 def recorded_options(record, folder):
     """The options in a run's options.json, read as if they were typed, so that what was tampered with is refused."""
     options, path = record["options"], folder / "options.json"
-    typed = [part for name, value in options.items() if value is not None
-             for part in ("--" + name.replace("_", "-"), str(value))]
+    typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
     read = vars(parser(hint=f"in {path}").parse_args(typed))
     expected = DEFAULTS.keys() | {"steps"} | models.defaults(DEFAULTS["objective"], record["sample_shape"]).keys()
     if options.keys() != expected or any(read.get(name) != value for name, value in options.items()):
@@ -97,14 +96,17 @@ def describe_data(x):
 
 
 def versions():
+    """What the bits of a run may depend on beside its options."""
     found = {"minigan": __version__, "python": platform.python_version(), "numpy": np.__version__,
              "platform": platform.platform()}
-    xp = backend.current().xp
-    return found if xp is np else found | {backend.current().name: xp.__version__}
+    current = backend.current()
+    return found | (parallel.use_all_cores() if current.xp is np else {current.name: current.xp.__version__})
 
 
 def build(options, x):
     """(trainer, batches, streams), all at their beginning."""
+    if backend.current().xp is np:
+        parallel.use_all_cores()
     backend.seed(options["seed"])
     batches = data.Batches(x, options["batch_size"], backend.streams["data"])
     return models.trainer(options, x.shape[1:], backend.streams), batches, backend.streams
