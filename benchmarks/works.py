@@ -41,10 +41,10 @@ def pair(work):
 class Numbers:
     """Real batches and noise, the same for both sides."""
 
-    def __init__(self, work):
-        self.work = work
+    def __init__(self, work, dtype):
+        self.work, self.dtype = work, np.dtype(dtype)
         self.streams = backend.Streams(SEED)
-        self._real = self.streams["data"].random((4 * work.batch, *work.sample_shape), dtype=np.float32) * 2 - 1
+        self._real = self.streams["data"].random((4 * work.batch, *work.sample_shape), dtype=self.dtype) * 2 - 1
         self._next = 0
 
     def real(self):
@@ -53,17 +53,18 @@ class Numbers:
         return self._real[start:start + self.work.batch]
 
     def noise(self):
-        return self.streams["noise"].standard_normal((self.work.batch, self.work.latent), dtype=np.float32)
+        return self.streams["noise"].standard_normal((self.work.batch, self.work.latent), dtype=self.dtype)
 
     def epsilon(self):
         ones = (1,) * len(self.work.sample_shape)
-        return self.streams["penalty"].random((self.work.batch, *ones)).astype(np.float32)
+        return self.streams["penalty"].random((self.work.batch, *ones)).astype(self.dtype)
 
 
-def minigan_step(work):
+def minigan_step(work, dtype="float32"):
     """A function without arguments that does one step and returns (d_loss, g_loss), not yet read."""
-    numbers = Numbers(work)
-    trainer = GANTrainer(*pair(work), work.latent, work.objective, n_critic=1, streams=numbers.streams)
+    numbers = Numbers(work, dtype)
+    networks = [network.astype(dtype) for network in pair(work)]
+    trainer = GANTrainer(*networks, work.latent, work.objective, n_critic=1, streams=numbers.streams)
 
     def step():
         stats = trainer.step([numbers.real()])
@@ -71,17 +72,17 @@ def minigan_step(work):
     return step
 
 
-def torch_step(work, channels_last=False):
+def torch_step(work, dtype="float32", channels_last=False):
     """The same in PyTorch, eager."""
     import torch
     from torch.nn.functional import softplus
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    G, D = (_to_torch(network, torch).to(memory_format=layout) for network in pair(work))
+    G, D = (_to_torch(network, torch).to(getattr(torch, dtype)).to(memory_format=layout) for network in pair(work))
     penalised = work.objective == "wgan-gp"
     adam = dict(lr=1e-4, betas=(0.0, 0.9)) if penalised else dict(lr=2e-4, betas=(0.5, 0.999))
     g_optimizer, d_optimizer = (torch.optim.Adam(network.parameters(), **adam) for network in (G, D))
-    numbers = Numbers(work)
+    numbers = Numbers(work, dtype)
 
     def tensor(array):
         t = torch.from_numpy(np.ascontiguousarray(array))
@@ -180,11 +181,11 @@ def _forward_flops(network, work):
         elif isinstance(layer, nn.Dense):
             flops.append(2 * work.batch * layer.weight.size)
         elif isinstance(layer, nn.Conv2d):
-            h, w = conv.convolved_size(image[:2], layer.weight.shape[:2], layer.stride, layer.padding)
+            h, w = conv.convolved_size(image[:2], layer.weight.shape[:2], (layer.stride,) * 2, (layer.padding,) * 2)
             image = h, w, layer.weight.shape[3]
             flops.append(2 * work.batch * h * w * layer.weight.size)
         elif isinstance(layer, nn.ConvTranspose2d):
             flops.append(2 * work.batch * image[0] * image[1] * layer.weight.size)
-            h, w = conv.transposed_size(image[:2], layer.weight.shape[:2], layer.stride, layer.padding)
+            h, w = conv.transposed_size(image[:2], layer.weight.shape[:2], (layer.stride,) * 2, (layer.padding,) * 2)
             image = h, w, layer.weight.shape[2]
     return flops

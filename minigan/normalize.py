@@ -14,9 +14,8 @@ from math import prod
 import numpy as np
 
 from minigan import ops, parallel
+from minigan.parallel import NEAR
 from minigan.tensor import once_per_cotangent, op
-
-BLOCK = 1 << 15  # numbers at a time on a CPU: the passes over a block then meet it in the cache next to the core
 
 
 def definition(x, weight, bias, axes, eps):
@@ -46,7 +45,7 @@ def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
     channels, xp = x.shape[-1], x.xp
     rows = x.data.reshape(-1, channels)
     n, gamma = len(rows), weight.data
-    step = min(n, BLOCK // channels + 1)
+    step = min(n, NEAR // channels + 1)
     mean = _sum_rows(rows, lambda block, out: block, step) / n
     centre = _spread(mean, step)
 
@@ -69,7 +68,7 @@ def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
             xp.subtract(rows[begin:end], centre[:end - begin], out=out)
             return _ones(rows, end - begin) @ xp.multiply(out, g_rows[begin:end], out=out)
         return (_sum_rows(g_rows, lambda block, out: block, step),
-                parallel.sum_over_batch(rows, along, channels, BLOCK) * inverse)
+                parallel.sum_over_batch(rows, along, channels, NEAR) * inverse)
 
     def map_x(g):
         g_sum, g_slope = sums(g)
@@ -88,7 +87,7 @@ def _sum_rows(rows, function, step):
     def block(begin, end):
         out = parallel.scratch("norm", (end - begin, rows.shape[1]), rows)
         return _ones(rows, end - begin) @ function(rows[begin:end], out)
-    return parallel.sum_over_batch(rows, block, rows.shape[1], BLOCK)
+    return parallel.sum_over_batch(rows, block, rows.shape[1], NEAR)
 
 
 def _linear(like, terms, shift, step):
@@ -105,7 +104,7 @@ def _linear(like, terms, shift, step):
             term = parallel.scratch("norm", y.shape, like)
             y += xp.multiply(rows[begin:end], coefficients[:n], out=term)
         y += shift[:n]
-    parallel.over_batch(first, block, first.shape[1], BLOCK)
+    parallel.over_batch(first, block, first.shape[1], NEAR)
     return result
 
 

@@ -15,9 +15,9 @@ from minigan.backend import xp_of
 from minigan.tensor import Tensor, broadcast_to, op, sum_to
 
 __all__ = [
-    "abs", "add", "affine", "broadcast_to", "concatenate", "div", "exp", "getitem", "getitem_adjoint", "leaky_relu",
-    "log", "matmul", "maximum", "mean", "mul", "neg", "norm", "power", "relu", "reshape", "sigmoid", "softplus",
-    "sqrt", "sub", "sum", "sum_to", "tanh", "transpose"]
+    "abs", "add", "affine", "broadcast_to", "concatenate", "div", "exp", "getitem", "getitem_adjoint", "leak",
+    "leaky_relu", "log", "matmul", "maximum", "mean", "mul", "neg", "norm", "power", "relu", "reshape", "sigmoid",
+    "softplus", "sqrt", "sub", "sum", "sum_to", "tanh", "transpose"]
 
 
 # Arithmetic, elementwise with broadcasting
@@ -115,23 +115,39 @@ def softplus(x, /):
 @op
 def relu(x, /):
     """max(x, 0)."""
-    return x.xp.maximum(x.data, 0.0), (lambda g: g * _slope(x.data, 0.0),)
+    return _by_blocks(lambda xp, out, x: xp.maximum(x, 0.0, out=out), x.data), (lambda g: leak(g, x.data, 0.0),)
 
 
 @op
 def leaky_relu(x, /, slope=0.2):
     """x where x > 0, slope · x elsewhere (Maas et al. 2013)."""
-    larger = x.xp.maximum if slope <= 1 else x.xp.minimum  # many times faster than a `where`
-    return larger(x.data, slope * x.data), (lambda g: g * _slope(x.data, slope),)
+    def block(xp, out, x):
+        larger = xp.maximum if slope <= 1 else xp.minimum  # many times faster than a `where`
+        larger(x, xp.multiply(x, slope, out=out), out=out)
+    return _by_blocks(block, x.data), (lambda g: leak(g, x.data, slope),)
 
 
-def _slope(x, below):
-    """1 where x > 0, `below` elsewhere, in x's dtype."""
-    slope = (x > 0).astype(x.dtype)
-    if below:
-        slope *= 1.0 - below
-        slope += below
-    return slope
+@op
+def leak(x, /, kink, slope):
+    """x where the raw array `kink` is positive, slope · x elsewhere: what a leaky ReLU does to gradients. Linear in x,
+    and its own adjoint."""
+    def block(xp, out, x, kink):
+        factor = (kink > 0).astype(x.dtype)
+        if slope:
+            factor *= 1.0 - slope
+            factor += slope
+        xp.multiply(x, factor, out=out)
+    return _by_blocks(block, x.data, kink), (lambda g: leak(g, kink, slope),)
+
+
+def _by_blocks(function, *arrays):
+    """The elementwise function(xp, out, *arrays) of arrays of one shape, in blocks and on all cores of a CPU."""
+    xp, shape = xp_of(arrays[0]), arrays[0].shape
+    flat = [array.reshape(-1) for array in arrays]
+    out = xp.empty(flat[0].shape, flat[0].dtype)
+    block = lambda begin, end: function(xp, out[begin:end], *[array[begin:end] for array in flat])
+    parallel.over_batch(out, block, each=1, most=parallel.NEAR)
+    return out.reshape(shape)
 
 
 @op

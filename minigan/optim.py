@@ -9,10 +9,8 @@ from math import sqrt
 
 import numpy as np
 
-from minigan import backend
+from minigan import backend, parallel
 from minigan.tensor import Tensor
-
-BLOCK = 1 << 15  # numbers at a time on a CPU: a rule's operands then stay in the cache from one operation to the next
 
 
 class Flat:
@@ -87,11 +85,10 @@ class Optimizer:
             if array.dtype != weights.dtype:  # the module was converted after the optimizer was made
                 self.state[slot] = array.astype(weights.dtype)
         arrays = (weights, self.gradient, *self.state.values())
-        block = BLOCK if isinstance(weights, np.ndarray) else weights.size  # on a GPU, one launch for all
         for begin, end in spans:
-            for start in range(begin, end, block):
-                stop = min(start + block, end)
-                self.update(*[array[start:stop] for array in arrays], self.steps)
+            parts = [array[begin:end] for array in arrays]
+            block = lambda start, stop: self.update(*[part[start:stop] for part in parts], self.steps)
+            parallel.over_batch(parts[0], block, each=1, most=parallel.NEAR)
         for p in self.flat.params:
             p.version += 1
 

@@ -20,6 +20,7 @@ import numpy as np
 from minigan.backend import xp_of
 
 BLOCK = 1 << 20      # numbers a block works on: 4 MiB of float32, which the caches near the cores hold
+NEAR = 1 << 15       # the same for passes over few arrays, 128 KiB each, which the cache next to the core holds
 SMALL = 1 << 16      # less work than this many numbers is not worth waking a thread (some 20 µs)
 MOST_WORKERS = 8
 
@@ -95,13 +96,15 @@ def use_all_cores():
 
     OpenBLAS, the matrix library inside NumPy's wheels, is told to use one core per call, for good: after each product
     its own threads would wait for more work at full speed, for 60 ms and more, on the cores that ours need. Where
-    NumPy has another library nothing is changed, and everything works as always.
+    NumPy has another library nothing is changed, and everything works as always. The C library is told to keep large
+    freed blocks for the next array of a step instead of giving them back and asking, page by page, for new ones.
     """
     global workers, _pool
     library = _openblas()
     if library is None:
         return {"threads": 1, "blas": "unknown"}
     if _pool is None:
+        _keep_freed_memory()
         workers = min(library.get_num_threads(), MOST_WORKERS)
         library.set_num_threads(1)
         _pool = ThreadPoolExecutor(max(1, workers - 1), initializer=np.seterr, initargs=("ignore",))
@@ -118,6 +121,17 @@ class _OpenBLAS:
             function = getattr(library, f"scipy_openblas_{name}64_")
             function.restype = result
             setattr(self, name, function)
+
+
+def _keep_freed_memory():
+    """glibc's mallopt: blocks below 32 MiB come from the heap, and the heap does not shrink. No other C library."""
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+    try:
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        library.mallopt(M_TRIM_THRESHOLD, 1 << 30)
+    except (OSError, AttributeError):
+        pass
 
 
 def _openblas():

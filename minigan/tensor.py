@@ -196,7 +196,7 @@ class Node:
 
 
 def op(function=None, *, definition=None):
-    """Make an operation of `function(*arrays, /, **options) -> value, maps`; see the top of this file.
+    """Make an operation of `function(*tensors, /, **options) -> value, maps`; see the top of this file.
 
     With `definition`, the operation is *fused*: its maps are fast ways to the first derivative that work on raw arrays
     and cannot be differentiated again. Where the gradient itself must be differentiable, `definition`, the same thing

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan import backend, objectives, optim
+from minigan import backend, objectives, optim, parallel
 from minigan.tensor import Tensor, constant, no_grad
 
 
@@ -148,8 +148,11 @@ class GANTrainer:
         share): after the first step it is the weights themselves. Running statistics are taken over as they are.
         """
         share = (1.0 - self.ema) / (1.0 - self.ema ** self.steps)
-        average = self._average_weights.array()
-        average += share * (self.g_optimizer.flat.array() - average)
+        average, weights = self._average_weights.array(), self.g_optimizer.flat.array()
+
+        def block(begin, end):
+            average[begin:end] += share * (weights[begin:end] - average[begin:end])
+        parallel.over_batch(average, block, each=1, most=parallel.NEAR)
         self.averaged.set_buffers(self.generator.buffers())
 
     def _all_is_well(self):
