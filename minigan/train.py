@@ -120,8 +120,6 @@ class Pictures:
         self.noise = models.noise(64 if self.image else 2500, options["latent"], options["seed"])
         chosen = backend.Streams(options["seed"])["preview reals"].permutation(len(x))[:len(self.noise)]
         self.reals = data.to_unit(x[np.sort(chosen)])
-        if not self.image and x.shape[1] != 2:
-            raise ValueError(f"points (N, 2) can be drawn and trained on, got {x.shape}")
 
     def reals_once(self):
         plots.save_samples(self.folder / "reals.png", self.reals, generated=False)
@@ -183,6 +181,7 @@ def resume(given):
     x = load_data(options).x
     if describe_data(x) != record.get("data"):
         raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on with its own data")
+    experiment.write_options(folder, record | {"options": options})
     return folder, options, x
 
 

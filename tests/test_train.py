@@ -224,6 +224,14 @@ def test_a_run_on_digits_goes_on_exactly(train, objective):
     assert_same_run(parts, whole)
 
 
+def test_a_run_that_goes_on_with_a_new_goal_keeps_it(train):
+    done(train(*POINTS, "--steps", 2, *OFTEN))
+    done(train("--resume", "--steps", 4, "--keep", 3))
+    options = json.loads(Path("runs/00000-ring8-gan-s0/options.json").read_text())["options"]
+    assert (options["steps"], options["keep"], options["log_every"]) == (4, 3, 2)
+    refused(train("--resume"), "already done 4 steps")
+
+
 def test_the_same_command_gives_the_same_numbers(train):
     for out in ("a", "b"):
         done(train(*IMAGES, "--steps", 4, *OFTEN, "--out", out))
