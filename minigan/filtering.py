@@ -160,7 +160,7 @@ class _Plan:
         self.rows, self.columns = Axis(size[0]), Axis(size[1])
         self.depth = prod(stride) * C                                          # numbers in a block
         self.each = self.rows.products * (size[1] + 1) * self.depth            # numbers to work on per sample,
-        self.most = max(parallel.BLOCK, 16 * self.each)                        # and at a time
+        self.most = max(parallel.BLOCK, 32 * self.each)                        # and at a time
 
     def new(self, name, *shape):
         return parallel.scratch(name, shape, self.like)

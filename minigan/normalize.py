@@ -46,14 +46,15 @@ def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
     rows = x.data.reshape(-1, channels)
     n, gamma = len(rows), weight.data
     step = min(n, NEAR // channels + 1)
-    mean = _sum_rows(rows, lambda block, out: block, step) / n
+    mean = _sum_rows(rows) / n
     centre = _spread(mean, step)
 
-    def squares(block, out):
-        xp.subtract(block, centre[:len(block)], out=out)
-        return xp.multiply(out, out, out=out)
+    def squares(begin, end):
+        out = parallel.scratch("norm", (end - begin, channels), rows)
+        xp.subtract(rows[begin:end], centre[:end - begin], out=out)
+        return _ones(rows, end - begin) @ xp.multiply(out, out, out=out)
 
-    variance = _sum_rows(rows, squares, step) / n
+    variance = parallel.sum_over_batch(rows, squares, channels, NEAR) / n
     if observe is not None:
         observe(mean, variance)
     inverse = 1.0 / xp.sqrt(variance + eps)
@@ -67,8 +68,7 @@ def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
             out = parallel.scratch("norm", (end - begin, channels), rows)
             xp.subtract(rows[begin:end], centre[:end - begin], out=out)
             return _ones(rows, end - begin) @ xp.multiply(out, g_rows[begin:end], out=out)
-        return (_sum_rows(g_rows, lambda block, out: block, step),
-                parallel.sum_over_batch(rows, along, channels, NEAR) * inverse)
+        return _sum_rows(g_rows), parallel.sum_over_batch(rows, along, channels, NEAR) * inverse
 
     def map_x(g):
         g_sum, g_slope = sums(g)
@@ -82,12 +82,9 @@ def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
         map_x, lambda g: sums(g)[1], lambda g: sums(g)[0])
 
 
-def _sum_rows(rows, function, step):
-    """Σ function(row) over rows (n, C) → (C,), as products with ones, which the matrix library sums fastest."""
-    def block(begin, end):
-        out = parallel.scratch("norm", (end - begin, rows.shape[1]), rows)
-        return _ones(rows, end - begin) @ function(rows[begin:end], out)
-    return parallel.sum_over_batch(rows, block, rows.shape[1], NEAR)
+def _sum_rows(rows):
+    """Σ over rows (n, C) → (C,), as a product with ones, which the matrix library sums fastest."""
+    return parallel.sum_over_batch(rows, lambda begin, end: _ones(rows, end - begin) @ rows[begin:end], rows.shape[1])
 
 
 def _linear(like, terms, shift, step):

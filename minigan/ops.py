@@ -320,6 +320,8 @@ def _product(x, y):
     xp = xp_of(x)
     if x.ndim > 2 or y.ndim > 2:
         return xp.matmul(x, y)
+    if x.shape[1] == 1:
+        return x * y  # an outer product, for which matrix libraries take many times as long
     value = xp.empty((x.shape[0], y.shape[1]), x.dtype)
     rows = lambda part, begin, end: xp.matmul(x[begin:end], y, out=value[begin:end])
     if xp is np:
