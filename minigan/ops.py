@@ -143,8 +143,8 @@ def leak(x, /, kink, slope):
 def _by_blocks(function, *arrays):
     """The elementwise function(xp, out, *arrays) of arrays of one shape, in blocks and on all cores of a CPU."""
     xp, shape = xp_of(arrays[0]), arrays[0].shape
+    out = xp.empty(arrays[0].size, arrays[0].dtype)
     flat = [array.reshape(-1) for array in arrays]
-    out = xp.empty(flat[0].shape, flat[0].dtype)
     block = lambda begin, end: function(xp, out[begin:end], *[array[begin:end] for array in flat])
     parallel.over_batch(out, block, each=1, most=parallel.NEAR)
     return out.reshape(shape)
@@ -317,17 +317,13 @@ def matmul(x, y, /):
 
 def _product(x, y):
     """x @ y; a large product of two matrices on all cores, each with some rows of x."""
-    xp = xp_of(x)
-    if x.ndim > 2 or y.ndim > 2:
+    xp, work = xp_of(x), len(x) * y.size // 128
+    if x.shape[-1] == 1:
+        return x * y  # outer products, for which matrix libraries take many times as long
+    if x.ndim > 2 or y.ndim > 2 or xp is not np or work < parallel.SMALL:
         return xp.matmul(x, y)
-    if x.shape[1] == 1:
-        return x * y  # an outer product, for which matrix libraries take many times as long
-    value = xp.empty((x.shape[0], y.shape[1]), x.dtype)
-    rows = lambda part, begin, end: xp.matmul(x[begin:end], y, out=value[begin:end])
-    if xp is np:
-        parallel.split(rows, len(x), len(x) * y.size // 128)
-    else:
-        rows(0, 0, len(x))
+    value = np.empty((x.shape[0], y.shape[1]), x.dtype)
+    parallel.split(lambda part, begin, end: np.matmul(x[begin:end], y, out=value[begin:end]), len(x), work)
     return value
 
 

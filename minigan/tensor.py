@@ -94,9 +94,13 @@ class Tensor:
 
     def backward(self, grad_output=None):
         """Add d self / d leaf into `.grad` of every leaf that requires a gradient; for other uses see `grad`."""
-        leaves = [t for t in _topological([self]) if t.node is None and t.requires_grad]
-        gradients = grad(self, leaves, None if grad_output is None else [grad_output])
-        for leaf, g in zip(leaves, gradients):
+        order = _topological([self])
+        leaves = [t for t in order if t.node is None and t.requires_grad]
+        seeds = _seeds([self], None if grad_output is None else [grad_output])
+        with no_grad():
+            gradients = _walk(order, [self], seeds, leaves, create_graph=False)
+        for leaf in leaves:
+            g = gradients[id(leaf)]
             leaf.grad = g if leaf.grad is None else constant(leaf.grad.data + g.data)
 
     def __len__(self):
@@ -332,7 +336,17 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
     if isinstance(grad_outputs, Tensor) or backend.is_array(grad_outputs):
         grad_outputs = [grad_outputs]
 
-    order = _topological(outputs)
+    with recording(create_graph):
+        gradients = _walk(_topological(outputs), outputs, _seeds(outputs, grad_outputs), inputs, create_graph)
+    unused = [i for i, x in enumerate(inputs) if id(x) not in gradients]
+    if unused and not allow_unused:
+        raise ValueError(f"grad: no output depends on input {unused[0]} {inputs[unused[0]].shape}: give an input that "
+                         "the outputs were computed from and that requires a gradient, or pass allow_unused=True")
+    return [gradients.get(id(x)) for x in inputs]
+
+
+def _walk(order, outputs, seeds, inputs, create_graph):
+    """Carry the seeds from the outputs back to the inputs, against `order`: {id(input): its gradient}."""
     asked = {id(x) for x in inputs}
     needed = set(asked)
     for t in order:
@@ -341,32 +355,24 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
             if any([id(arg) in needed for arg in t.node.args]):
                 needed.add(id(t))
 
-    with recording(create_graph):
-        cotangents = {}
+    cotangents, gradients = {}, {}
 
-        def accumulate(t, g):
-            cotangents[id(t)] = cotangents[id(t)] + g if id(t) in cotangents else g
+    def accumulate(t, g):
+        cotangents[id(t)] = cotangents[id(t)] + g if id(t) in cotangents else g
 
-        for output, g in zip(outputs, _seeds(outputs, grad_outputs), strict=True):
-            accumulate(output, g)
-        gradients = {}
-        for t in reversed(order):
-            g = cotangents.pop(id(t), None)
-            if g is None:
-                continue
-            if id(t) in asked:
-                gradients[id(t)] = g
-            if t.node is None:
-                continue
+    for output, g in zip(outputs, seeds):
+        accumulate(output, g)
+    for t in reversed(order):
+        g = cotangents.pop(id(t), None)
+        if g is None:
+            continue
+        if id(t) in asked:
+            gradients[id(t)] = g
+        if t.node is not None:
             wanted = [i for i, arg in enumerate(t.node.args) if id(arg) in needed and arg.requires_grad]
             for i, contribution in zip(wanted, t.node.pull_back(g, wanted, create_graph)):
                 accumulate(t.node.args[i], contribution)
-
-    unused = [i for i, x in enumerate(inputs) if id(x) not in gradients]
-    if unused and not allow_unused:
-        raise ValueError(f"grad: no output depends on input {unused[0]} {inputs[unused[0]].shape}: give an input that "
-                         "the outputs were computed from and that requires a gradient, or pass allow_unused=True")
-    return [gradients.get(id(x)) for x in inputs]
+    return gradients
 
 
 def _seeds(outputs, grad_outputs):

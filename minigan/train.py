@@ -33,7 +33,7 @@ def parser(**more):
                    help=f"{', '.join(RECIPES)} (default: gan)")
     p.add_argument("--backend", metavar="NAME", type=one_of(backend.names()),
                    help=f"{' or '.join(backend.names())} (default: numpy)")
-    p.add_argument("--steps", type=positive, help="generator updates (default: 2000 on images, 10000 on points)")
+    p.add_argument("--steps", type=positive, help="generator updates (default: 2500 on images, 10000 on points)")
     p.add_argument("--batch-size", type=positive, help="samples per batch (default: 64 images, 256 points)")
     p.add_argument("--width", type=positive, help="channels next to the image, or hidden units (default: 64, 128)")
     p.add_argument("--latent", type=positive, help="width of the noise (default: 100 for images, 2 for points)")
@@ -159,7 +159,7 @@ def start(given):
     options = DEFAULTS | of_the_run(given)
     backend.use_backend(options["backend"])
     x = load_data(options).x
-    steps = 2000 if models.is_image(x.shape[1:]) else 10_000
+    steps = 2500 if models.is_image(x.shape[1:]) else 10_000
     options = {"steps": steps} | models.defaults(options["objective"], x.shape[1:]) | options
     if given.get("dry_run"):
         return None, options, x

@@ -118,11 +118,15 @@ class GANTrainer:
                         "d_grad_norm": norm}
 
     def _generator_step(self, n):
-        self.discriminator.requires_grad_(False)  # what flows to the generator passes through it; its weights rest
+        self._freeze_discriminator(True)  # what flows to the generator passes through it; its weights rest
         loss = self.objective.generator_loss(self.discriminator(self.generator(self._noise(n))))
         norm = self._descend("generator", loss, self.g_optimizer)
-        self.discriminator.requires_grad_(True)
+        self._freeze_discriminator(False)
         return {"g_loss": loss.data, "g_grad_norm": norm}
+
+    def _freeze_discriminator(self, frozen):
+        for parameter in self.d_optimizer.flat.params:
+            parameter.requires_grad = not frozen
 
     def _descend(self, network, loss, optimizer):
         """One optimizer step down the gradient of `loss`; returns the gradient's norm."""

@@ -174,7 +174,7 @@ def test_runs_are_numbered(train, tmp_path):
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["00000-digits-gan-s0", "00001-digits-gan-s0"]
 
 
-@pytest.mark.parametrize("source, steps", [("digits", 2000), ("ring8", 10_000), ("fashion-mini", 2000)])
+@pytest.mark.parametrize("source, steps", [("digits", 2500), ("ring8", 10_000), ("fashion-mini", 2500)])
 def test_a_dry_run_tells_the_resolved_options_and_writes_nothing(train, tmp_path, source, steps):
     out = done(train("--dry-run", "--data", source, "--width", 4, "--batch-size", 4, "--objective", "wgan-gp"))
     assert os.listdir(tmp_path) == []
