@@ -65,3 +65,13 @@ def test_the_ring_table_is_what_was_measured():
 @pytest.mark.parametrize("placeholder", [r"\b[A-Z]+_[A-Z]+\b(?<!MINIGAN_DATA)", "TODO", "XXX"])
 def test_nothing_is_left_to_fill_in(placeholder):
     assert not re.search(placeholder, README)
+
+
+def test_the_table_of_training_steps_is_what_was_measured():
+    page = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "benchmarks/results/train_step.json").read_text())["rows"]
+    for row in rows:
+        assert (f"| `{row['work']}` | {row['minigan_ms']:.1f} ms | {row['torch_ms']:.1f} ms | "
+                "{:.2f} ({:.2f} … {:.2f}) |".format(*row["ratio"])) in page
+    ratios = [row["ratio"][0] for row in rows]
+    assert f"from {min(ratios):.2f} to {max(ratios):.2f} times" in README
