@@ -44,19 +44,21 @@ class GANTrainer:
     """A generator and a discriminator in training.
 
     `objective` is a name in RECIPES; whatever of `lr_g`, `lr_d`, `n_critic`, `clip` and `gp_weight` is None is the
-    recipe's. `latent` is the width of the generator's noise, drawn from N(0, 1). `ema` is the decay of the averaged
-    generator that `sample` uses. Noise and penalty weights come from `streams` ("noise", "penalty").
+    recipe's. `latent` is the width of the generator's noise, drawn from N(0, 1): by default that of its first layer.
+    `ema` is the decay of the averaged generator that `sample` uses. Noise and penalty weights come from `streams`
+    ("noise", "penalty").
 
     ValueError for an unknown objective, a Wasserstein critic without clipping or penalty, whose loss has no bound, and
     batch norm in a penalised critic.
     """
 
-    def __init__(self, generator, discriminator, latent, objective="gan", lr_g=None, lr_d=None, n_critic=None,
+    def __init__(self, generator, discriminator, latent=None, objective="gan", lr_g=None, lr_d=None, n_critic=None,
                  clip=None, gp_weight=None, ema=0.999, streams=None):
         if objective not in RECIPES:
             raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
         recipe = RECIPES[objective]
-        self.generator, self.discriminator, self.latent = generator, discriminator, latent
+        self.generator, self.discriminator = generator, discriminator
+        self.latent = generator.parameters()[0].shape[0] if latent is None else latent
         self.objective = recipe.objective()
         self.batches_per_step = recipe.n_critic if n_critic is None else n_critic
         self.clip = float(recipe.clip if clip is None else clip)

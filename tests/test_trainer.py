@@ -472,3 +472,10 @@ def test_a_batch_of_one_and_equal_real_and_fake_samples_stay_finite():
             p.data = np.zeros_like(p.data)  # then every sample is 0, as the real ones are
         trainer.step([fake] * trainer.batches_per_step)
         trainer.check_finite()
+
+
+def test_the_width_of_the_noise_is_that_of_the_generators_first_layer():
+    generator, discriminator = networks.mlp_pair(latent=5, width=4)
+    trainer = GANTrainer(generator, discriminator)
+    assert trainer.latent == 5
+    trainer.step([np.zeros((3, 2), np.float32)])
