@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 
 from minigan import ops, parallel
+from minigan.backend import xp_of
 from minigan.parallel import NEAR
 from minigan.tensor import once_per_cotangent, op
 
@@ -45,9 +46,9 @@ def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
     channels, xp = x.shape[-1], x.xp
     rows = x.data.reshape(-1, channels)
     n, gamma = len(rows), weight.data
-    step = min(n, NEAR // channels + 1)
+    most = min(n, NEAR // channels + 1)  # rows in a block
     mean = _sum_rows(rows) / n
-    centre = _spread(mean, step)
+    centre = _spread(mean, most)
 
     def squares(begin, end):
         out = parallel.scratch("norm", (end - begin, channels), rows)
@@ -75,10 +76,10 @@ def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
         scale = gamma * inverse
         slant = scale * inverse * g_slope * (-1.0 / n)
         shift = scale * g_sum * (-1.0 / n) - slant * mean
-        return _linear(g.data, [(g.data.reshape(-1, channels), scale), (rows, slant)], shift, step)
+        return _linear(g.data, [(g.data.reshape(-1, channels), scale), (rows, slant)], shift, most)
 
     scale = gamma * inverse
-    return _linear(x.data, [(rows, scale)], bias.data - mean * scale, step), (
+    return _linear(x.data, [(rows, scale)], bias.data - mean * scale, most), (
         map_x, lambda g: sums(g)[1], lambda g: sums(g)[0])
 
 
@@ -87,12 +88,12 @@ def _sum_rows(rows):
     return parallel.sum_over_batch(rows, lambda begin, end: _ones(rows, end - begin) @ rows[begin:end], rows.shape[1])
 
 
-def _linear(like, terms, shift, step):
+def _linear(like, terms, shift, most):
     """Σ rows · coefficients + shift per channel, in the shape of `like`; terms are (rows (n, C), coefficients (C,))."""
-    xp, (first, scale), more = parallel.xp_of(like), terms[0], terms[1:]
+    xp, (first, scale), more = xp_of(like), terms[0], terms[1:]
     result = xp.empty(like.shape, like.dtype)
     out = result.reshape(first.shape)
-    scale, shift, more = _spread(scale, step), _spread(shift, step), [(rows, _spread(c, step)) for rows, c in more]
+    scale, shift, more = _spread(scale, most), _spread(shift, most), [(rows, _spread(c, most)) for rows, c in more]
 
     def block(begin, end):
         n, y = end - begin, out[begin:end]
@@ -105,16 +106,16 @@ def _linear(like, terms, shift, step):
     return result
 
 
-def _spread(vector, step):
-    """(C,) as (step, C) on a CPU, where an operation with equal shapes runs over the whole block in one loop instead of
+def _spread(vector, most):
+    """(C,) as (most, C) on a CPU, where an operation with equal shapes runs over the whole block in one loop instead of
     one per row, twice as fast; as (1, C) on a GPU."""
     if isinstance(vector, np.ndarray):
-        return np.ascontiguousarray(np.broadcast_to(vector, (step, vector.size)))
+        return np.ascontiguousarray(np.broadcast_to(vector, (most, vector.size)))
     return vector.reshape(1, -1)
 
 
 def _ones(like, n):
-    return parallel.xp_of(like).ones(n, like.dtype)
+    return xp_of(like).ones(n, like.dtype)
 
 
 @op(definition=lambda x, weight, bias, eps=1e-5: definition(x, weight, bias, _sample_axes(x), eps))
