@@ -86,8 +86,8 @@ class GANTrainer:
         """`batches_per_step` discriminator steps, each on its own real batch (N, …), then one generator step.
 
         Returns what happened as 0-d arrays, which on a GPU are still being computed: the losses, the mean scores on
-        real and fake samples, the penalty if there is one, the norms of both gradients; of the discriminator's steps,
-        the last.
+        real and fake samples, for Wasserstein objectives their difference, the penalty if there is one, the norms of
+        both gradients; of the discriminator's steps, the last.
         """
         if len(batches) != self.batches_per_step:
             raise ValueError(f"step: expected {self.batches_per_step} real batches, got {len(batches)}")

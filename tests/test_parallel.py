@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigan as mg
-from minigan import conv, networks, parallel
+from minigan import backend, conv, networks, normalize, parallel
+from minigan.trainer import GANTrainer
 
 LARGE = parallel.SMALL
 
@@ -115,3 +116,39 @@ assert arranged == parallel.use_all_cores() and arranged["threads"] == parallel.
 np.testing.assert_allclose(a @ a, before, rtol=1e-10, atol=1e-10)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_large_product_of_matrices_is_shared_and_the_same(workers, transposed, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((301, 200)), rng.standard_normal((200, 170))
+    x = np.asfortranarray(x) if transposed else x
+    shared, split = [], parallel.split
+    monkeypatch.setattr(parallel, "split", lambda *a: shared.append(split(*a)))
+    np.testing.assert_allclose(mg.ops.matmul(x, y).data, np.einsum("ij,jk->ik", x, y), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(mg.ops.affine(x, y, y[0]).data, np.einsum("ij,jk->ik", x, y) + y[0], rtol=0, atol=1e-11)
+    assert shared == [workers, workers]
+
+
+@pytest.mark.parametrize("objective", ["gan", "wgan-gp"])
+def test_a_training_step_in_tiny_blocks_is_the_same_step(workers, objective, monkeypatch):
+    """Networks, normalisations, optimizers and the moving average, all in many blocks and on all threads."""
+    def weights():
+        streams = backend.Streams(0)
+        pair = networks.dcgan_pair((16, 16, 1), latent=5, width=6, penalised=objective == "wgan-gp",
+                                   rng=streams["init"])
+        trainer = GANTrainer(*[network.astype("float64") for network in pair], objective=objective, n_critic=1,
+                             lr_g=0.05, lr_d=0.05, streams=streams)
+        for _ in range(2):
+            trainer.step([streams["data"].standard_normal((7, 16, 16, 1))])
+        return trainer.state_dict()
+    whole = weights()
+    monkeypatch.setattr(parallel, "SMALL", 1)
+    monkeypatch.setattr(parallel, "NEAR", 100)
+    monkeypatch.setattr(normalize, "NEAR", 100)
+    blocks = []
+    cut = parallel._blocks
+    monkeypatch.setattr(parallel, "_blocks", lambda *a: blocks.append(cut(*a)) or blocks[-1])
+    for name, array in weights().items():
+        np.testing.assert_allclose(array, whole[name], rtol=1e-7, atol=1e-9, err_msg=name)
+    assert sum(len(cuts) > 3 for cuts in blocks) > 20
