@@ -9,21 +9,24 @@ With x̂ = (x − μ)/s, s = √(σ² + eps), h = g · weight and means over the
 where the two means are what flows back through μ and σ².
 """
 
-from math import prod
-
 import numpy as np
 
 from minigan import ops, parallel
 from minigan.backend import xp_of
 from minigan.parallel import NEAR
-from minigan.tensor import once_per_cotangent, op
+from minigan.tensor import op, sum_to
 
 
 def definition(x, weight, bias, axes, eps):
     """(x − μ)/√(σ² + eps) · weight + bias, μ and σ² (biased) over `axes`, weight and bias (C,) along the last axis."""
+    centred, deviation = _centred(x, axes, eps)
+    return centred / deviation * weight + bias
+
+
+def _centred(x, axes, eps):
+    """x − μ and s = √(σ² + eps)."""
     centred = x - x.mean(axes, keepdims=True)
-    variance = (centred * centred).mean(axes, keepdims=True)
-    return centred / ops.sqrt(variance + eps) * weight + bias
+    return centred, ops.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
 
 
 def _batch_axes(x):
@@ -60,27 +63,22 @@ def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
         observe(mean, variance)
     inverse = 1.0 / xp.sqrt(variance + eps)
 
-    @once_per_cotangent
-    def sums(g):
-        """Σ g and Σ g · x̂ over the rows."""
-        g_rows = g.data.reshape(-1, channels)
+    def fused(g, needed):
+        g_rows = g.reshape(-1, channels)
 
-        def along(begin, end):
+        def slopes(begin, end):
             out = parallel.scratch("norm", (end - begin, channels), rows)
             xp.subtract(rows[begin:end], centre[:end - begin], out=out)
             return _ones(rows, end - begin) @ xp.multiply(out, g_rows[begin:end], out=out)
-        return _sum_rows(g_rows), parallel.sum_over_batch(rows, along, channels, NEAR) * inverse
-
-    def map_x(g):
-        g_sum, g_slope = sums(g)
-        scale = gamma * inverse
+        g_sum, g_slope = _sum_rows(g_rows), parallel.sum_over_batch(rows, slopes, channels, NEAR) * inverse
+        if not needed[0]:
+            return None, g_slope, g_sum
         slant = scale * inverse * g_slope * (-1.0 / n)
         shift = scale * g_sum * (-1.0 / n) - slant * mean
-        return _linear(g.data, [(g.data.reshape(-1, channels), scale), (rows, slant)], shift, most)
+        return _linear(g, [(g_rows, scale), (rows, slant)], shift, most), g_slope, g_sum
 
     scale = gamma * inverse
-    return _linear(x.data, [(rows, scale)], bias.data - mean * scale, most), (
-        map_x, lambda g: sums(g)[1], lambda g: sums(g)[0])
+    return _linear(x.data, [(rows, scale)], bias.data - mean * scale, most), None, fused
 
 
 def _sum_rows(rows):
@@ -114,30 +112,132 @@ def _spread(vector, most):
     return vector.reshape(1, -1)
 
 
-def _ones(like, n):
-    return xp_of(like).ones(n, like.dtype)
-
-
 @op(definition=lambda x, weight, bias, eps=1e-5: definition(x, weight, bias, _sample_axes(x), eps))
 def layer_norm(x, weight, bias, /, eps=1e-5):
     """x (N, …, C) normalised per sample over all its axes; weight, bias (C,). No sample sees another one, so a gradient
-    penalty may be put on it. Source: Ba et al. 2016, arXiv:1607.06450, §3; over all axes as in arXiv:1704.00028, §4.
+    penalty may be put on it, and each sample is done from beginning to end while it is in the cache. Source: Ba et al.
+    2016, arXiv:1607.06450, §3; over all axes as in arXiv:1704.00028, §4.
     """
-    axes, xp, gamma = _sample_axes(x), x.xp, weight.data
-    normalised = x.data - x.data.mean(axis=axes, keepdims=True)
-    terms = prod(x.shape[1:])
-    inverse = 1.0 / xp.sqrt((normalised * normalised).sum(axis=axes, keepdims=True) * (1.0 / terms) + eps)
-    normalised *= inverse
+    samples = _Samples(x.data, weight.data, eps)
+    value, shift = x.xp.empty_like(samples.x), samples.per_number(bias.data)
 
-    def map_x(g):
-        h = g.data * gamma
-        slope = (h * normalised).mean(axis=axes, keepdims=True)
-        h -= h.mean(axis=axes, keepdims=True)
-        h -= normalised * slope
-        h *= inverse
-        return h
+    def block(part):
+        out = x.xp.multiply(samples.standardised(part), samples.weight, out=value[part])
+        out += shift
+    samples.each(block)
 
-    value = normalised * gamma
-    value += bias.data
-    return value, (map_x, lambda g: (g.data * normalised).sum(axis=_batch_axes(x)),
-                   lambda g: g.data.sum(axis=_batch_axes(x)))
+    def fused(g, needed):
+        gradient, g_rows = x.xp.empty_like(samples.x), g.reshape(samples.x.shape)
+
+        def block(part):
+            x_hat, g = samples.standardised(part), g_rows[part]
+            samples.project(g * samples.weight, x_hat, part, out=gradient[part])
+            return x.xp.stack([samples.per_channel(g * x_hat), samples.per_channel(g)])
+        return gradient.reshape(x.shape), *samples.sum(block)
+
+    return value.reshape(x.shape), (
+        lambda g: layer_norm_slope(g, x, weight, eps),
+        lambda g: sum_to(g * ops.div(*_centred(x, _sample_axes(x), eps)), weight.shape),
+        lambda g: sum_to(g, bias.shape)), fused
+
+
+def _slope_definition(g, x, weight, eps=1e-5):
+    axes, h = _sample_axes(x), g * weight
+    centred, deviation = _centred(x, axes, eps)
+    x_hat = centred / deviation
+    return (h - h.mean(axes, keepdims=True) - x_hat * (h * x_hat).mean(axes, keepdims=True)) / deviation
+
+
+@op(definition=_slope_definition)
+def layer_norm_slope(g, x, weight, /, eps=1e-5):
+    """∂/∂x of layer norm, applied to g: P(g · weight), where P(h) = (h − mean(h) − x̂ · mean(h · x̂)) / s.
+
+    An operation of its own, because a gradient penalty differentiates it once more. P is linear and symmetric. So with
+    the cotangent u and the sample's M numbers, ⟨u, P(h)⟩ = ⟨P(u), h⟩ gives at once
+
+        ∂/∂g = P(u) · weight      ∂/∂weight = Σ P(u) · g
+
+    and with dx̂ = P(dx) and ds = mean(x̂ · dx), where P depends on x through x̂ and s,
+
+        ∂/∂x = −(x̂ · mean(P(u) · h) + P(mean(h · x̂) · u + mean(u · x̂) · h)) / s
+    """
+    samples, xp = _Samples(x.data, weight.data, eps), x.xp
+    value, g_rows = xp.empty_like(samples.x), g.data.reshape(samples.x.shape)
+    samples.each(lambda part: samples.project(
+        g_rows[part] * samples.weight, samples.standardised(part), part, out=value[part]))
+
+    def fused(u, needed):
+        g_gradient, x_gradient, u_rows = xp.empty_like(value), xp.empty_like(value), u.reshape(value.shape)
+
+        def block(part):
+            x_hat, u, h = samples.standardised(part), u_rows[part], g_rows[part] * samples.weight
+            projected = samples.project(u, x_hat, part, out=g_gradient[part])
+            mixed = _mean(h * x_hat) * u
+            mixed += _mean(u * x_hat) * h
+            out = samples.project(mixed, x_hat, part, out=x_gradient[part])
+            out += _mean(projected * h) * x_hat
+            out *= -samples.inverse[part]
+            weight_gradient = samples.per_channel(projected * g_rows[part])
+            projected *= samples.weight
+            return weight_gradient
+        weight_gradient = samples.sum(block)
+        return g_gradient.reshape(x.shape), x_gradient.reshape(x.shape), weight_gradient
+
+    return value.reshape(x.shape), None, fused
+
+
+class _Samples:
+    """The samples of x (N, …, C), a row of M numbers each, with their means and 1/s; all of them (N, 1).
+
+    Parts are blocks of samples that stay in the cache; on a GPU there is one part with all of them.
+    """
+
+    def __init__(self, x, weight, eps):
+        self.x, self.channels = x.reshape(len(x), -1), x.shape[-1]
+        self.weight = self.per_number(weight)
+        xp = xp_of(x)
+        self.mean, self.inverse = xp.empty((len(x), 1), x.dtype), xp.empty((len(x), 1), x.dtype)
+
+        def block(part):
+            self.mean[part] = _mean(self.x[part])
+            centred = self.x[part] - self.mean[part]
+            centred *= centred
+            self.inverse[part] = 1.0 / xp.sqrt(_mean(centred) + eps)
+        self.each(block)
+
+    def each(self, work):
+        parallel.over_batch(self.x, lambda begin, end: work(slice(begin, end)), self.x.shape[1], NEAR)
+
+    def sum(self, work):
+        return parallel.sum_over_batch(self.x, lambda begin, end: work(slice(begin, end)), self.x.shape[1], NEAR)
+
+    def standardised(self, part):
+        """x̂ of a part."""
+        x_hat = self.x[part] - self.mean[part]
+        x_hat *= self.inverse[part]
+        return x_hat
+
+    def project(self, h, x_hat, part, out):
+        """P(h) = (h − mean(h) − x̂ · mean(h · x̂)) / s, into `out`."""
+        xp_of(h).subtract(h, _mean(h), out=out)
+        out -= x_hat * _mean(h * x_hat)
+        out *= self.inverse[part]
+        return out
+
+    def per_number(self, vector):
+        """A vector per channel (C,) repeated for all numbers of a sample, (M,)."""
+        return xp_of(vector).tile(vector, self.x.shape[1] // self.channels)
+
+    def per_channel(self, rows):
+        """Numbers (n, M) summed over samples and positions, (C,)."""
+        pixels = rows.reshape(-1, self.channels)
+        return _ones(pixels, len(pixels)) @ pixels
+
+
+def _mean(rows):
+    """The mean of every row, (n, 1)."""
+    return (rows @ _ones(rows, rows.shape[1]) * (1.0 / rows.shape[1])).reshape(-1, 1)
+
+
+def _ones(like, n):
+    return xp_of(like).ones(n, like.dtype)

@@ -129,6 +129,8 @@ TABLE = [
     case("batch_norm", draw(3, 2, 2), draw(2), draw(2), order=3),
     case("batch_norm", draw(4, 2), draw(2), draw(2), eps=0.5, order=3),
     case("layer_norm", draw(2, 3, 2), draw(2), draw(2), order=3),
+    case("layer_norm_slope", draw(2, 3, 2), draw(2, 3, 2), draw(2), order=3),
+    case("layer_norm_slope", draw(3, 4), draw(3, 4), draw(4), eps=0.5, order=3),
 ]
 all_cases = pytest.mark.parametrize("case", TABLE, ids=[f"{case.op}{i}" for i, case in enumerate(TABLE)])
 
@@ -179,6 +181,16 @@ def test_the_first_derivative_is_the_same_with_and_without_create_graph(case):
     for fast, composed in zip(mg.grad(y, leaves, c), mg.grad(y, leaves, c, create_graph=True)):
         assert fast.shape == composed.shape
         np.testing.assert_allclose(fast.data, composed.data, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", [case for case in TABLE if len(case.arrays) > 1], ids=lambda case: case.op)
+def test_a_gradient_asked_for_alone_is_the_one_asked_for_with_others(case):
+    leaves = case.leaves()
+    c = np.random.default_rng(1).standard_normal(case(*leaves).shape)
+    for leaf, expected in zip(leaves, mg.grad(case(*leaves), leaves, c)):
+        np.testing.assert_allclose(mg.grad(case(*leaves), leaf, c)[0].data, expected.data, rtol=1e-12, atol=1e-14)
+        frozen = [x if x is leaf else x.detach() for x in leaves]
+        np.testing.assert_allclose(mg.grad(case(*frozen), leaf, c)[0].data, expected.data, rtol=1e-12, atol=1e-14)
 
 
 @all_cases
