@@ -9,9 +9,7 @@ With x̂ = (x − μ)/s, s = √(σ² + eps), h = g · weight and means over the
 where the two means are what flows back through μ and σ².
 """
 
-import numpy as np
-
-from minigan import ops, parallel
+from minigan import ops, parallel, passes
 from minigan.backend import xp_of
 from minigan.parallel import NEAR
 from minigan.tensor import op, sum_to
@@ -37,79 +35,54 @@ def _sample_axes(x):
     return tuple(range(1, x.ndim))
 
 
-@op(definition=lambda x, weight, bias, eps=1e-5, observe=None: definition(x, weight, bias, _batch_axes(x), eps))
-def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
-    """x (N, …, C) normalised per channel over all axes but the last; weight, bias (C,).
+def _batch_definition(x, weight, bias, eps=1e-5, slope=1.0, observe=None):
+    return ops.leaky_relu(definition(x, weight, bias, _batch_axes(x), eps), slope)
+
+
+@op(definition=_batch_definition)
+def batch_norm(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None):
+    """leaky_relu(y, slope) for y = x (N, …, C) normalised per channel over all axes but the last; weight, bias (C,).
+    The slope, not below 0, is 1 for y itself.
 
     `observe(mean, variance)`, if given, is called with the batch's mean and biased variance, raw arrays of shape (C,).
-    Both directions are, per channel, a sum over rows and then a linear function of the row, so two passes over the
-    memory: half the time of the definition forward, a third backward. Source: Ioffe & Szegedy 2015, arXiv:1502.03167,
-    Alg. 1.
+    Both directions are, per channel, sums over rows and then a linear function of the row, so a few passes over the
+    memory, of which the leaky ReLU needs none of its own. Source: Ioffe & Szegedy 2015, arXiv:1502.03167, Alg. 1.
     """
-    channels, xp = x.shape[-1], x.xp
+    xp, channels, gamma = x.xp, x.shape[-1], weight.data
     rows = x.data.reshape(-1, channels)
-    n, gamma = len(rows), weight.data
-    most = min(n, NEAR // channels + 1)  # rows in a block
-    mean = _sum_rows(rows) / n
-    centre = _spread(mean, most)
+    mean = passes.sum_rows(rows) / len(rows)
+    centre = passes.spread(mean, len(rows))
+
+    def deviations(begin, end):
+        out = parallel.scratch("deviations", (end - begin, channels), rows)
+        return xp.subtract(rows[begin:end], centre[:end - begin], out=out)
 
     def squares(begin, end):
-        out = parallel.scratch("norm", (end - begin, channels), rows)
-        xp.subtract(rows[begin:end], centre[:end - begin], out=out)
-        return _ones(rows, end - begin) @ xp.multiply(out, out, out=out)
+        out = deviations(begin, end)
+        return passes.total(xp.multiply(out, out, out=out))
 
-    variance = parallel.sum_over_batch(rows, squares, channels, NEAR) / n
+    variance = parallel.sum_over_batch(rows, squares, channels, NEAR) / len(rows)
     if observe is not None:
         observe(mean, variance)
     inverse = 1.0 / xp.sqrt(variance + eps)
+    scale, value = gamma * inverse, xp.empty(rows.shape, rows.dtype)
+    passes.combine(value, [(rows, scale)], bias.data - mean * scale, slope)
 
     def fused(g, needed):
-        g_rows = g.reshape(-1, channels)
+        g_rows, h = g.reshape(rows.shape), xp.empty(rows.shape, rows.dtype)  # h is g, leaked; then the result
 
-        def slopes(begin, end):
-            out = parallel.scratch("norm", (end - begin, channels), rows)
-            xp.subtract(rows[begin:end], centre[:end - begin], out=out)
-            return _ones(rows, end - begin) @ xp.multiply(out, g_rows[begin:end], out=out)
-        g_sum, g_slope = _sum_rows(g_rows), parallel.sum_over_batch(rows, slopes, channels, NEAR) * inverse
-        if not needed[0]:
-            return None, g_slope, g_sum
-        slant = scale * inverse * g_slope * (-1.0 / n)
-        shift = scale * g_sum * (-1.0 / n) - slant * mean
-        return _linear(g, [(g_rows, scale), (rows, slant)], shift, most), g_slope, g_sum
+        def sums(begin, end):
+            out = deviations(begin, end)
+            passes.leak(xp, h[begin:end], g_rows[begin:end], value[begin:end], slope)
+            return xp.stack([passes.total(h[begin:end]), passes.total(xp.multiply(out, h[begin:end], out=out))])
+        h_sum, h_slope = parallel.sum_over_batch(rows, sums, channels, NEAR)
+        h_slope = h_slope * inverse
+        if needed[0]:
+            slant = scale * inverse * h_slope * (-1.0 / len(rows))
+            passes.combine(h, [(h, scale), (rows, slant)], scale * h_sum * (-1.0 / len(rows)) - slant * mean)
+        return h.reshape(x.shape), h_slope, h_sum
 
-    scale = gamma * inverse
-    return _linear(x.data, [(rows, scale)], bias.data - mean * scale, most), None, fused
-
-
-def _sum_rows(rows):
-    """Σ over rows (n, C) → (C,), as a product with ones, which the matrix library sums fastest."""
-    return parallel.sum_over_batch(rows, lambda begin, end: _ones(rows, end - begin) @ rows[begin:end], rows.shape[1])
-
-
-def _linear(like, terms, shift, most):
-    """Σ rows · coefficients + shift per channel, in the shape of `like`; terms are (rows (n, C), coefficients (C,))."""
-    xp, (first, scale), more = xp_of(like), terms[0], terms[1:]
-    result = xp.empty(like.shape, like.dtype)
-    out = result.reshape(first.shape)
-    scale, shift, more = _spread(scale, most), _spread(shift, most), [(rows, _spread(c, most)) for rows, c in more]
-
-    def block(begin, end):
-        n, y = end - begin, out[begin:end]
-        xp.multiply(first[begin:end], scale[:n], out=y)
-        for rows, coefficients in more:
-            term = parallel.scratch("norm", y.shape, like)
-            y += xp.multiply(rows[begin:end], coefficients[:n], out=term)
-        y += shift[:n]
-    parallel.over_batch(first, block, first.shape[1], NEAR)
-    return result
-
-
-def _spread(vector, most):
-    """(C,) as (most, C) on a CPU, where an operation with equal shapes runs over the whole block in one loop instead of
-    one per row, twice as fast; as (1, C) on a GPU."""
-    if isinstance(vector, np.ndarray):
-        return np.ascontiguousarray(np.broadcast_to(vector, (most, vector.size)))
-    return vector.reshape(1, -1)
+    return value.reshape(x.shape), None, fused
 
 
 @op(definition=lambda x, weight, bias, eps=1e-5: definition(x, weight, bias, _sample_axes(x), eps))
@@ -230,14 +203,10 @@ class _Samples:
 
     def per_channel(self, rows):
         """Numbers (n, M) summed over samples and positions, (C,)."""
-        pixels = rows.reshape(-1, self.channels)
-        return _ones(pixels, len(pixels)) @ pixels
+        return passes.total(rows.reshape(-1, self.channels))
 
 
 def _mean(rows):
     """The mean of every row, (n, 1)."""
-    return (rows @ _ones(rows, rows.shape[1]) * (1.0 / rows.shape[1])).reshape(-1, 1)
-
-
-def _ones(like, n):
-    return xp_of(like).ones(n, like.dtype)
+    ones = xp_of(rows).ones(rows.shape[1], rows.dtype)
+    return (rows @ ones / len(ones)).reshape(-1, 1)
