@@ -168,12 +168,17 @@ class Windows:
             padded[:, :, :pw] = padded[:, :, pw + W:] = 0
             padded[:, ph:ph + H, pw:pw + W] = x
             x = padded
-        n, h, w, c = x.strides
-        view = xp_of(x).lib.stride_tricks.as_strided(
-            x, (N, *self.size, *self.w_shape[:3]), (n, h * sh, w * sw, h, w, c))
-        windows = parallel.scratch("windows", view.shape, x)
-        windows[...] = view
-        return windows.reshape(-1, prod(self.w_shape[:3]))
+        shape, (n, h, w, c) = (N, *self.size, *self.w_shape[:3]), x.strides
+        windows = parallel.scratch("windows", shape, x)
+        if isinstance(x, np.ndarray) and x.flags.c_contiguous:
+            # The numbers of a window's row are neighbours: copied as one item, a fifth of the time for one channel.
+            numbers = prod(shape[4:])
+            item = np.dtype((np.void, numbers * x.itemsize))
+            items = np.ndarray(shape[:4], item, buffer=x, strides=(n, h * sh, w * sw, h))
+            windows.reshape(*shape[:4], numbers).view(item)[..., 0] = items
+        else:
+            windows[...] = xp_of(x).lib.stride_tricks.as_strided(x, shape, (n, h * sh, w * sw, h, w, c))
+        return windows.reshape(-1, prod(shape[3:]))
 
     def _scatter(self, windows, x):
         """The adjoint of `_gather`: into x (N, H, W, C), windows (N, OH, OW, KH, KW, C) added up where they overlap.

@@ -199,7 +199,7 @@ class Filter:
             for kind, of_kind in zip(self.rows.kinds, sums):
                 self._into_w(of_kind, self._from_x(x_rows, kind), self._from_y(y_rows, kind))
             return sums
-        return self._kernels_adjoint(parallel.sum_over_batch(x, block, self.each, self.most))
+        return self._sum(x, block)
 
     def x_and_w(self, x, y):
         """`x_from(y)` and `w_from(x, y)`, which have Y y in common."""
@@ -214,7 +214,7 @@ class Filter:
                 self._into_x(x_out_rows, kind, from_y, kernels[i])
             self._put_x(x_out_rows, x_out[begin:end])
             return sums
-        return x_out, self._kernels_adjoint(parallel.sum_over_batch(x, block, self.each, self.most))
+        return x_out, self._sum(x, block)
 
     def y_and_w(self, x, y):
         """`y_from(x)` and `w_from(x, y)`, which have X x in common."""
@@ -229,7 +229,7 @@ class Filter:
                 self._into_y(y_out_rows, kind, from_x, kernels[i])
             self._put_y(y_out_rows, y_out[begin:end])
             return sums
-        return y_out, self._kernels_adjoint(parallel.sum_over_batch(x, block, self.each, self.most))
+        return y_out, self._sum(x, block)
 
     # The height, before the first and after the last kind.
 
@@ -320,6 +320,9 @@ class Filter:
         W(taps, columns)
         W(columns.swapaxes(0, 1), both)
         return both.reshape(h, v, self.depth, self.O)
+
+    def _sum(self, x, block):
+        return parallel.sum_over_batch(x, block, self.each, self.most, finish=self._kernels_adjoint)
 
     def _new_sums(self, like):
         return np.empty((len(self.rows.kinds), len(self.columns.kinds), self.depth, self.O), like.dtype)

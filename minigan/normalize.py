@@ -11,7 +11,6 @@ where the two means are what flows back through μ and σ².
 
 from minigan import ops, parallel, passes
 from minigan.backend import xp_of
-from minigan.parallel import NEAR
 from minigan.tensor import op, sum_to
 
 
@@ -48,20 +47,23 @@ def batch_norm(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None):
     Both directions are, per channel, sums over rows and then a linear function of the row, so a few passes over the
     memory, of which the leaky ReLU needs none of its own. Source: Ioffe & Szegedy 2015, arXiv:1502.03167, Alg. 1.
     """
-    xp, channels, gamma = x.xp, x.shape[-1], weight.data
-    rows = x.data.reshape(-1, channels)
-    mean = passes.sum_rows(rows) / len(rows)
-    centre = passes.spread(mean, len(rows))
+    xp, gamma = x.xp, weight.data
+    rows, C, n = passes.long_rows(x.data), gamma.size, x.size // gamma.size
+    mean = passes.folded(passes.sum_rows(rows), C) / n
+    centre = passes.repeated(mean, rows)
 
     def deviations(begin, end):
-        out = parallel.scratch("deviations", (end - begin, channels), rows)
-        return xp.subtract(rows[begin:end], centre[:end - begin], out=out)
+        out = parallel.scratch("deviations", (end - begin, rows.shape[1]), rows)
+        return xp.subtract(rows[begin:end], centre, out=out)
 
     def squares(begin, end):
         out = deviations(begin, end)
         return passes.total(xp.multiply(out, out, out=out))
 
-    variance = parallel.sum_over_batch(rows, squares, channels, NEAR) / len(rows)
+    def sum_over_blocks(block):
+        return passes.folded(parallel.sum_over_batch(rows, block, rows.shape[1], parallel.NEAR), C)
+
+    variance = sum_over_blocks(squares) / n
     if observe is not None:
         observe(mean, variance)
     inverse = 1.0 / xp.sqrt(variance + eps)
@@ -72,14 +74,14 @@ def batch_norm(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None):
         g_rows, h = g.reshape(rows.shape), xp.empty(rows.shape, rows.dtype)  # h is g, leaked; then the result
 
         def sums(begin, end):
-            out = deviations(begin, end)
-            passes.leak(xp, h[begin:end], g_rows[begin:end], value[begin:end], slope)
-            return xp.stack([passes.total(h[begin:end]), passes.total(xp.multiply(out, h[begin:end], out=out))])
-        h_sum, h_slope = parallel.sum_over_batch(rows, sums, channels, NEAR)
+            out, h_block = deviations(begin, end), h[begin:end]
+            passes.leak(xp, h_block, g_rows[begin:end], value[begin:end], slope)
+            return xp.stack([passes.total(h_block), passes.total(xp.multiply(out, h_block, out=out))])
+        h_sum, h_slope = sum_over_blocks(sums)
         h_slope = h_slope * inverse
         if needed[0]:
-            slant = scale * inverse * h_slope * (-1.0 / len(rows))
-            passes.combine(h, [(h, scale), (rows, slant)], scale * h_sum * (-1.0 / len(rows)) - slant * mean)
+            slant = scale * inverse * h_slope * (-1.0 / n)
+            passes.combine(h, [(h, scale), (rows, slant)], scale * h_sum * (-1.0 / n) - slant * mean)
         return h.reshape(x.shape), h_slope, h_sum
 
     return value.reshape(x.shape), None, fused
@@ -179,10 +181,11 @@ class _Samples:
         self.each(block)
 
     def each(self, work):
-        parallel.over_batch(self.x, lambda begin, end: work(slice(begin, end)), self.x.shape[1], NEAR)
+        parallel.over_batch(self.x, lambda begin, end: work(slice(begin, end)), self.x.shape[1], parallel.NEAR)
 
     def sum(self, work):
-        return parallel.sum_over_batch(self.x, lambda begin, end: work(slice(begin, end)), self.x.shape[1], NEAR)
+        return parallel.sum_over_batch(
+            self.x, lambda begin, end: work(slice(begin, end)), self.x.shape[1], parallel.NEAR)
 
     def standardised(self, part):
         """x̂ of a part."""

@@ -309,14 +309,14 @@ def add_bias(x, b, /, slope=1.0):
     """leaky_relu(x + b, slope), b (C,) along the last axis of x. The slope, not below 0, is 1 for x + b itself."""
     if x.ndim < 2 or b.shape != x.shape[-1:]:
         raise ValueError(f"add_bias: expected (N, …, C) + (C,), got {x.shape} + {b.shape}")
-    rows = x.data.reshape(-1, b.size)
+    rows = passes.long_rows(x.data)
     value = x.xp.empty(x.shape, x.dtype)
     passes.add_row(value.reshape(rows.shape), rows, b.data, slope)
     straight = lambda g: g if slope == 1.0 else leak(g, value, slope)
 
     def fused(g, needed):
         g = g if slope == 1.0 else _leak(g, value, slope)
-        return g, passes.sum_rows(g.reshape(rows.shape)) if needed[1] else None
+        return g, passes.folded(passes.sum_rows(g.reshape(rows.shape)), b.size) if needed[1] else None
     return value, (straight, lambda g: sum_to(straight(g), b.shape)), fused
 
 

@@ -1,15 +1,15 @@
 """Passes over memory: what is done to every number or to every row of a large array, in blocks and on all cores.
 
 Elementwise work costs what it reads and writes. So each pass does as much as it can to a block while the block is in
-the cache next to the core. Rows are the last axis of an array, one number per channel. Everything here works on raw
-arrays; on a GPU the whole array is one block.
+the cache next to the core. Everything here works on raw arrays; on a GPU the whole array is one block.
 """
 
-import numpy as np
+from math import gcd
 
 from minigan import parallel
 from minigan.backend import xp_of
-from minigan.parallel import NEAR
+
+LONG = 8192  # numbers in a row at most
 
 
 def elementwise(function, *arrays):
@@ -21,7 +21,7 @@ def elementwise(function, *arrays):
         return out
     flat_out, flat = out.reshape(-1), [array.reshape(-1) for array in arrays]
     block = lambda begin, end: function(xp, flat_out[begin:end], *[array[begin:end] for array in flat])
-    parallel.over_batch(flat_out, block, each=1, most=NEAR)
+    parallel.over_batch(flat_out, block, each=1, most=parallel.NEAR)
     return out
 
 
@@ -46,42 +46,54 @@ def leak(xp, out, g, kink, slope):
     xp.multiply(g, factor, out=out)
 
 
+# Rows, and vectors (C,) with a number per channel
+
+def long_rows(array):
+    """An array (…, C) as rows, several glued into one where that divides evenly: an operation of rows with a vector is
+    a loop per row, which should be some thousand numbers long."""
+    C = array.shape[-1]
+    glue = gcd(array.size // C, 1 << (LONG // C).bit_length() - 1) if C <= LONG else 1
+    return array.reshape(-1, glue * C)
+
+
+def repeated(vector, rows):
+    """A vector per channel as long as the rows."""
+    return xp_of(vector).broadcast_to(vector, (rows.shape[1] // vector.size, vector.size)).reshape(-1)
+
+
+def folded(vectors, C):
+    """The adjoint of `repeated`: the C-long parts of vectors (…, length of rows) summed, (…, C)."""
+    return vectors.reshape(*vectors.shape[:-1], -1, C).sum(-2)
+
+
 def add_row(out, rows, row, slope=1.0):
-    """Into the rows `out`: leaky(rows + row, slope), row (C,)."""
-    xp, row = xp_of(out), spread(row, len(out))
+    """Into the rows `out`: leaky(rows + row, slope)."""
+    xp, row = xp_of(out), repeated(row, rows)
 
     def block(begin, end):
-        y = xp.add(rows[begin:end], row[:end - begin], out=out[begin:end])
+        y = xp.add(rows[begin:end], row, out=out[begin:end])
         leaky(xp, y, y, slope)
-    parallel.over_batch(out, block, out.shape[1], NEAR)
+    parallel.over_batch(out, block, out.shape[1], parallel.NEAR)
 
 
 def combine(out, terms, row, slope=1.0):
-    """Into the rows `out`: leaky(Σ rows · factors + row, slope) for terms (rows (n, C), factors (C,)). `out` may be the
-    rows of the first term."""
-    xp, (n, C) = xp_of(out), out.shape
-    row, ((first, factors), *more) = spread(row, n), [(rows, spread(factors, n)) for rows, factors in terms]
+    """Into the rows `out`: leaky(Σ rows · factors + row, slope) for terms (rows, factors). `out` may be the rows of the
+    first term."""
+    xp, row = xp_of(out), repeated(row, out)
+    (first, factors), *more = [(rows, repeated(vector, rows)) for rows, vector in terms]
 
     def block(begin, end):
-        y = xp.multiply(first[begin:end], factors[:end - begin], out=out[begin:end])
+        y = xp.multiply(first[begin:end], factors, out=out[begin:end])
         for rows, other_factors in more:
             term = parallel.scratch("term", y.shape, out)
-            y += xp.multiply(rows[begin:end], other_factors[:end - begin], out=term)
-        y += row[:end - begin]
+            y += xp.multiply(rows[begin:end], other_factors, out=term)
+        y += row
         leaky(xp, y, y, slope)
-    parallel.over_batch(out, block, C, NEAR)
-
-
-def spread(vector, n):
-    """(C,) repeated for the rows of a block of an array of n rows: on a CPU an operation with equal shapes runs over
-    the whole block in one loop instead of one per row, twice as fast. On a GPU (1, C)."""
-    if isinstance(vector, np.ndarray):
-        return np.ascontiguousarray(np.broadcast_to(vector, (min(n, NEAR // vector.size + 1), vector.size)))
-    return vector.reshape(1, -1)
+    parallel.over_batch(out, block, out.shape[1], parallel.NEAR)
 
 
 def sum_rows(rows):
-    """Σ over rows (n, C) → (C,)."""
+    """Σ over rows."""
     return parallel.sum_over_batch(rows, lambda begin, end: total(rows[begin:end]), rows.shape[1])
 
 

@@ -77,6 +77,8 @@ class GANTrainer:
         self.d_optimizer = recipe.optimizer(discriminator.parameters(), recipe.lr if lr_d is None else lr_d, **settings)
         self.averaged, self.ema = copy.deepcopy(generator).eval(), float(ema)
         self._average_weights = optim.Flat(self.averaged.parameters())
+        self._running = [(copied, original, name) for (_, copied), (_, original) in zip(
+            self.averaged.named_modules(), generator.named_modules()) for name in original.buffer_names]
         self.streams = streams or backend.streams
         self.steps = 0
         self._dtype = generator.parameters()[0].dtype
@@ -159,7 +161,8 @@ class GANTrainer:
         def block(begin, end):
             average[begin:end] += share * (weights[begin:end] - average[begin:end])
         parallel.over_batch(average, block, each=1, most=parallel.NEAR)
-        self.averaged.set_buffers(self.generator.buffers())
+        for copied, original, name in self._running:
+            setattr(copied, name, getattr(original, name))
 
     def _all_is_well(self):
         """Set the flags: per network the first step with a number that is not finite, −1 for none."""

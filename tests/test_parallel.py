@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigan as mg
-from minigan import backend, conv, networks, normalize, parallel
+from minigan import backend, conv, networks, parallel
 from minigan.trainer import GANTrainer
 
 LARGE = parallel.SMALL
+OTHERS = [parallel._Worker() for _ in range(2)]
 
 
 @pytest.fixture(params=[1, 2, 3])
 def workers(request, monkeypatch):
     """So many threads, as `use_all_cores` would make them, but with the matrix library left alone."""
-    with ThreadPoolExecutor(2) as pool:
-        monkeypatch.setattr(parallel, "workers", request.param)
-        monkeypatch.setattr(parallel, "_pool", pool)
-        yield request.param
+    monkeypatch.setattr(parallel, "workers", request.param)
+    monkeypatch.setattr(parallel, "_others", OTHERS)
+    return request.param
 
 
 def test_parts_follow_one_another_and_leave_nothing_out(workers):
@@ -42,12 +43,30 @@ def test_small_work_wakes_no_thread(workers):
     assert threads == {threading.get_ident()}
 
 
-def test_an_error_in_a_thread_reaches_the_caller(workers):
+@pytest.mark.parametrize("bad", ["first", "last"])
+def test_an_error_in_a_part_reaches_the_caller_when_all_parts_are_done(workers, bad):
+    finished = []
+
     def work(part, begin, end):
-        if end == 8:
-            raise ZeroDivisionError("in the last part")
-    with pytest.raises(ZeroDivisionError, match="in the last part"):
-        parallel.split(work, 8, LARGE)
+        if (begin == 0 if bad == "first" else end == 8):
+            raise ZeroDivisionError(f"in the {bad} part")
+        time.sleep(0.02)
+        finished.append(part)
+    for _ in range(2):  # and the threads are there for the next call
+        with pytest.raises(ZeroDivisionError, match=f"in the {bad} part"):
+            parallel.split(work, 8, LARGE)
+        assert len(finished) == workers - 1
+        finished.clear()
+
+
+def test_callers_on_several_threads_do_not_meet(workers):
+    def sums(seed):
+        values = np.random.default_rng(seed).standard_normal((64, 100))
+        results = [parallel.sum_over_batch(values, lambda begin, end: values[begin:end].sum(0), LARGE)
+                   for _ in range(50)]
+        return all(np.allclose(result, values.sum(0)) for result in results)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(sums, range(8)))
 
 
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 64))
@@ -145,7 +164,6 @@ def test_a_training_step_in_tiny_blocks_is_the_same_step(workers, objective, mon
     whole = weights()
     monkeypatch.setattr(parallel, "SMALL", 1)
     monkeypatch.setattr(parallel, "NEAR", 100)
-    monkeypatch.setattr(normalize, "NEAR", 100)
     blocks = []
     cut = parallel._blocks
     monkeypatch.setattr(parallel, "_blocks", lambda *a: blocks.append(cut(*a)) or blocks[-1])
