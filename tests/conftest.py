@@ -15,22 +15,34 @@ settings.register_profile("minigan", derandomize=True, deadline=None, max_exampl
 settings.load_profile("minigan")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "on_each_backend: run on NumPy, on the stand-in for CuPy, and on CuPy")
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.definition.get_closest_marker("on_each_backend"):
+        metafunc.parametrize("backend_name", ["numpy", "strict", "cupy"], indirect=True)
+
+
 @pytest.fixture(autouse=True)
-def fresh_state():
-    """Each test begins on NumPy with the random streams at their start, whatever ran before it."""
-    with mg.use_backend("numpy"):
+def backend_name(request):
+    """Each test begins with the random streams at their start, and on NumPy unless it is marked `on_each_backend`.
+
+    On the stand-in it fails if there was any violation, even one whose error was caught. On CuPy it runs where there is
+    a GPU.
+    """
+    name = getattr(request, "param", "numpy")
+    if name == "cupy" and (reason := why_not_cupy()):
+        pytest.skip(reason)
+    strict.violations.clear()
+    with mg.use_backend(name):
         mg.seed(0)
-        yield
-
-
-@pytest.fixture
-def rng():
-    """A generator for the test's own data."""
-    return np.random.default_rng(0)
+        yield name
+    assert strict.violations == []
 
 
 def why_not_cupy():
-    """What is missing for the tests on a GPU, or None."""
+    """What is missing for tests on a GPU, or None."""
     try:
         import cupy
     except ImportError:
@@ -38,12 +50,7 @@ def why_not_cupy():
     return None if cupy.cuda.is_available() else "CuPy finds no GPU"
 
 
-@pytest.fixture(params=["numpy", "strict", "cupy"])
-def each_backend(request):
-    """The test runs on each backend: NumPy, the stand-in for CuPy, which knows no mercy, and CuPy if it can work."""
-    if request.param == "cupy" and (reason := why_not_cupy()):
-        pytest.skip(reason)
-    strict.violations.clear()
-    with mg.use_backend(request.param):
-        yield request.param
-    assert strict.violations == []
+@pytest.fixture
+def rng():
+    """A generator for the test's own data."""
+    return np.random.default_rng(0)

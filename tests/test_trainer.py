@@ -12,7 +12,7 @@ from minigan.backend import to_numpy
 from minigan.tensor import op
 from minigan.trainer import RECIPES, GANTrainer, NonFiniteError
 
-pytestmark = pytest.mark.usefixtures("each_backend")
+pytestmark = pytest.mark.on_each_backend
 
 N, LATENT = 6, 3
 DCGAN, RMSPROP, WGAN_GP = ((optim.Adam, dict(lr=2e-4, betas=(0.5, 0.999))), (optim.RMSprop, dict(lr=5e-5)),
