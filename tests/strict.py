@@ -34,7 +34,8 @@ FUNCTIONS = {
     "asarray": "a dtype", "empty": "shape dtype", "zeros": "shape dtype", "ones": "shape dtype",
     "full": "shape fill_value dtype", "zeros_like": "a dtype", "ones_like": "a dtype", "concatenate": "axis",
     "broadcast_to": "array shape", "where": "", "clip": "a a_min a_max out", "sum": "a axis dtype out keepdims",
-    "mean": "a axis dtype out keepdims", "dot": "out", "matmul": "out", "lib.stride_tricks.as_strided": "x shape strides",
+    "mean": "a axis dtype out keepdims", "dot": "out", "matmul": "out",
+    "lib.stride_tricks.as_strided": "x shape strides",
 }
 METHODS = {
     "sum": "axis dtype out keepdims", "mean": "axis dtype out keepdims", "max": "axis out keepdims",
@@ -43,7 +44,7 @@ METHODS = {
 }
 ATTRIBUTES = "shape ndim size dtype itemsize nbytes strides".split()
 UNARY = "neg pos abs invert".split()
-BINARY = "add sub mul truediv floordiv mod pow matmul and or xor".split()  # each also from the right, and in place
+BINARY = "add sub mul truediv floordiv mod pow and or xor".split()  # each also from the right, and in place
 COMPARISONS = "lt le eq ne gt ge".split()
 
 violations = []  # every one, for code that catches the error is not the better for it
@@ -108,6 +109,9 @@ class Array:
         _check_index(index)
         _check_writable(self)
         self._host[index] = _on_host(value)
+
+    def __matmul__(self, other):
+        return xp.matmul(self, other) if _is_operand(other) else NotImplemented
 
     def get(self):
         _cost("get()")
@@ -184,9 +188,10 @@ def _limited(name, function, allowed):
             raise Violation(f"{name} with {', '.join(sorted(unknown))}=")
         if name == "where" and len(arguments) < 3:
             raise Violation("where(mask), whose size only the device knows,")
+        result = _on_device(function, *arguments, **keywords)
         if name == "matmul":
             _check_product(*arguments)
-        return _on_device(function, *arguments, **keywords)
+        return result
     return limited
 
 
@@ -198,12 +203,12 @@ def _is_operand(value):
 
 
 def _operators(function, in_place):
-    """`array ∘ other`, `other ∘ array` and `array ∘= other`."""
+    """`array ∘ other`, `number ∘ array` and `array ∘= other`."""
     def forward(self, other):
-        return operate(self, other) if _is_operand(other) else NotImplemented
+        return _on_device(function, self, other) if _is_operand(other) else NotImplemented
 
     def reverse(self, other):
-        return operate(other, self) if _is_operand(other) else NotImplemented
+        return _on_device(function, other, self) if _is_operand(other) else NotImplemented
 
     def update(self, other):
         if not _is_operand(other):
@@ -211,11 +216,6 @@ def _operators(function, in_place):
         _check_writable(self)
         _on_device(in_place, self, other)
         return self
-
-    def operate(x, y):
-        if function is operator.matmul and isinstance(x, Array) and isinstance(y, Array):
-            _check_product(x, y)
-        return _on_device(function, x, y)
     return forward, reverse, update
 
 
@@ -230,12 +230,9 @@ for _name, _allowed in METHODS.items():
 for _name in UNARY:
     setattr(Array, f"__{_name}__", _unary(getattr(operator, _name)))
 for _name in BINARY + COMPARISONS:
-    _function = getattr(operator, f"__{_name}__")
-    _forward, _reverse, _update = _operators(_function, getattr(operator, f"__i{_name}__", None))
-    setattr(Array, f"__{_name}__", _forward)
-    if _name in BINARY:
-        setattr(Array, f"__r{_name}__", _reverse)
-        setattr(Array, f"__i{_name}__", _update)
+    _versions = _operators(getattr(operator, f"__{_name}__"), getattr(operator, f"__i{_name}__", None))
+    for _side, _version in zip(("", "r", "i") if _name in BINARY else ("",), _versions):
+        setattr(Array, f"__{_side}{_name}__", _version)
 
 
 # The namespace
