@@ -233,24 +233,26 @@ def test_a_run_trained_here_is_sampled_there(tmp_path, kind):
 @elsewhere
 @pytest.mark.parametrize("source, kind", [("ring8", "points"), ("digits", "images")])
 def test_a_run_goes_from_machine_to_machine(tmp_path, monkeypatch, backend_name, source, kind):
-    """Trained here, gone on with there, sampled here: at the command line, and as if it had stayed here."""
+    """Trained here, gone on with there, sampled here: at the command line, and as if it had never moved."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plots, "save_points", lambda *what: None)  # matplotlib takes its time
     monkeypatch.setattr(plots, "save_losses", lambda *what: None)
 
-    def call(main, *arguments):
+    def call(main, *arguments, name="numpy"):
+        choice = () if name == "numpy" else ("--backend", name)
         with redirect_stdout(io.StringIO()):
-            assert main([*arguments]) == 0
+            assert main([*arguments, *choice]) == 0
+        assert backend.current().name == name
 
     start = ("--data", source, "--width", "4", "--batch-size", "16", "--latent", "3", "--log-every", "1", "--steps")
     call(train.main, *start, "6", "--out", "stays")
     call(train.main, *start, "3", "--out", "moves")
-    call(train.main, "--resume", "--out", "moves", "--backend", backend_name, "--steps", "6")
+    call(train.main, "--resume", "--out", "moves", "--steps", "6", name=backend_name)
     [stays], [moves] = Path("stays").iterdir(), Path("moves").iterdir()
     assert json.loads((moves / "options.json").read_text())["options"]["backend"] == backend_name
     for a, b in zip(experiment.read_stats(moves), experiment.read_stats(stays), strict=True):
         assert a["step"] == b["step"] and a["d_loss"] == pytest.approx(b["d_loss"], rel=1e-3)
-    for run in (stays, moves):
-        call(sample.main, str(run), "--n", "9", "--npz", run.parent.name + ".npz")
+    for run, name in ((stays, backend_name), (moves, "numpy")):
+        call(sample.main, str(run), "--n", "9", "--npz", run.parent.name + ".npz", name=name)
     with np.load("stays.npz") as a, np.load("moves.npz") as b:
         np.testing.assert_allclose(a[kind].astype(float), b[kind].astype(float), atol=1 if kind == "images" else 1e-3)
