@@ -1,9 +1,9 @@
-"""A stand-in for CuPy 14 that needs no GPU: what runs on it unharmed runs on CuPy.
+"""A stand-in for CuPy 14 that needs no GPU: it finds what would fail on one, or wait for it.
 
 `Array` computes by NumPy, but to its surroundings it behaves as `cupy.ndarray` does where the two libraries differ:
 
 - It never becomes a NumPy array by itself, and does not mix with one.
-- Only what is listed below exists, with the arguments listed: no `where=`, no `initial=`, no `errstate`, no `einsum`.
+- Only what is listed below exists, and only with these arguments: no `where=`, no `initial=`, no `errstate`.
 - A reduction returns a device array without axes, not a number. To see the number the host must wait for the device.
 - Nothing warns. An index array with integers out of range wraps around (a single integer raises, as in NumPy).
 
