@@ -37,10 +37,17 @@ def conv2d(x, w, /, stride=1, padding=0):
     _check_kernel("conv2d", w)
     if x.shape[3] != w.shape[2]:
         raise ValueError(f"conv2d: x has {x.shape[3]} channels, w expects {w.shape[2]} (x {x.shape}, w {w.shape})")
-    size, kernel_size = x.shape[1:3], w.shape[:2]
-    return _convolve(x.data, w.data, stride, padding), (
-        lambda g: conv_transpose2d(g, w, stride, padding, size),
-        lambda g: conv2d_weight(x, g, kernel_size, stride, padding))
+    image, kernel_size = x.shape[1:3], w.shape[:2]
+    size = convolved_size(image, kernel_size, stride, padding)
+    way = _way(x.data, w.data, w.shape, image, size, stride, padding)
+
+    def fused(g, needed):
+        if all(needed):
+            return way.x_and_w(x.data, g)
+        return way.x_from(g) if needed[0] else None, way.w_from(x.data, g) if needed[1] else None
+    return way.y_from(x.data), (
+        lambda g: conv_transpose2d(g, w, stride, padding, image),
+        lambda g: conv2d_weight(x, g, kernel_size, stride, padding)), fused
 
 
 @op
@@ -57,11 +64,17 @@ def conv_transpose2d(y, w, /, stride=1, padding=0, output_size=None):
     if y.shape[3] != w.shape[3]:
         raise ValueError(f"conv_transpose2d: y has {y.shape[3]} channels, w expects {w.shape[3]} "
                          f"(y {y.shape}, w {w.shape})")
-    kernel_size = w.shape[:2]
-    size = transposed_size(y.shape[1:3], kernel_size, stride, padding, output_size)
-    return _convolve_transposed(y.data, w.data, stride, padding, size), (
+    size, kernel_size = y.shape[1:3], w.shape[:2]
+    image = transposed_size(size, kernel_size, stride, padding, output_size)
+    way = _way(y.data, w.data, w.shape, image, size, stride, padding)
+
+    def fused(g, needed):
+        if all(needed):
+            return way.y_and_w(g, y.data)
+        return way.y_from(g) if needed[0] else None, way.w_from(g, y.data) if needed[1] else None
+    return way.x_from(y.data), (
         lambda g: conv2d(g, w, stride, padding),
-        lambda g: conv2d_weight(g, y, kernel_size, stride, padding))
+        lambda g: conv2d_weight(g, y, kernel_size, stride, padding)), fused
 
 
 @op
@@ -75,90 +88,104 @@ def conv2d_weight(x, y, /, kernel_size, stride=1, padding=0):
     kernel_size = _pair("conv2d_weight", "kernel_size", kernel_size, 1)
     _check_images("conv2d_weight", "x", x)
     _check_images("conv2d_weight", "y", y)
-    size, expected = x.shape[1:3], convolved_size(x.shape[1:3], kernel_size, stride, padding, "conv2d_weight")
-    if y.shape[:3] != (x.shape[0], *expected):
+    image, size = x.shape[1:3], convolved_size(x.shape[1:3], kernel_size, stride, padding, "conv2d_weight")
+    if y.shape[:3] != (x.shape[0], *size):
         raise ValueError(f"conv2d_weight: x {x.shape} convolved with a {kernel_size} kernel, stride {stride}, padding "
-                         f"{padding}, gives (N, H, W) {(x.shape[0], *expected)}, but y is {y.shape}")
-    return _correlate(x.data, y.data, kernel_size, stride, padding), (
-        lambda g: conv_transpose2d(y, g, stride, padding, size),
+                         f"{padding}, gives (N, H, W) {(x.shape[0], *size)}, but y is {y.shape}")
+    way = _way(x.data, None, (*kernel_size, x.shape[3], y.shape[3]), image, size, stride, padding)
+    return way.w_from(x.data, y.data), (
+        lambda g: conv_transpose2d(y, g, stride, padding, image),
         lambda g: conv2d(x, g, stride, padding))
 
 
-# The values, on arrays. A convolution is one matrix product with all windows, each a row; the products are made for a
-# block of samples at a time, as all windows of a batch would be sixteen times the images for the usual 4×4 kernel.
+# The values, on arrays.
 
-def _convolve(x, w, stride, padding):
-    size, O = convolved_size(x.shape[1:3], w.shape[:2], stride, padding), w.shape[3]
-    if _filtered(x, x.shape, w.shape, (len(x), *size, O), stride, padding):
-        return filtering.convolve(x, w, stride, padding, size)
-    xp, kernel = xp_of(x), w.reshape(-1, O)
-    y = xp.empty((len(x), *size, O), x.dtype)
-
-    def block(begin, end):
-        windows = _gather(x[begin:end], w.shape[:2], size, stride, padding)
-        xp.matmul(windows, kernel, out=y[begin:end].reshape(-1, O))
-    parallel.over_batch(x, block, prod(size) * len(kernel))
-    return y
+def _way(like, w, w_shape, image, size, stride, padding):
+    """How to compute: with half the multiplications where that pays on a CPU, or plainly, as it is tested against."""
+    filtered = isinstance(like, np.ndarray) and filtering.pays(len(like), w_shape, image, size, stride, padding)
+    return (filtering.Filter if filtered else Windows)(w, w_shape, image, size, stride, padding)
 
 
-def _convolve_transposed(y, w, stride, padding, size):
-    (KH, KW, C, O), (N, OH, OW, _) = w.shape, y.shape
-    if _filtered(y, (N, *size, C), w.shape, y.shape, stride, padding):
-        return filtering.convolve_transposed(y, w, stride, padding, size)
-    xp, kernel = xp_of(y), w.reshape(-1, O).T
-    x = xp.empty((N, *size, C), y.dtype)
+class Windows:
+    """The plain way of one convolution between images (H, W) and outputs `size`, with the kernel w; `w_from` does
+    without it.
 
-    def block(begin, end):
-        windows = parallel.scratch("windows", (end - begin, OH, OW, KH, KW, C), y)
-        xp.matmul(y[begin:end].reshape(-1, O), kernel, out=windows.reshape(-1, KH * KW * C))
-        _scatter(windows, x[begin:end], stride, padding)
-    parallel.over_batch(y, block, OH * OW * KH * KW * C)
-    return x
+    All windows of an image, a row each, times the kernel as a matrix are the outputs. The products are made for a block
+    of samples at a time, as all windows of a batch would be sixteen times the images for a 4×4 kernel and stride 1.
+    """
 
+    def __init__(self, w, w_shape, image, size, stride, padding):
+        self.kernel = None if w is None else w.reshape(-1, w_shape[3])
+        self.w_shape, self.image, self.size, self.stride, self.padding = w_shape, image, size, stride, padding
+        self.each = prod(size) * prod(w_shape[:3])  # numbers in the windows of a sample
 
-def _correlate(x, y, kernel_size, stride, padding):
-    size, O = y.shape[1:3], y.shape[3]
-    if _filtered(x, x.shape, (*kernel_size, x.shape[3], O), y.shape, stride, padding):
-        return filtering.correlate(x, y, stride, padding)
+    def y_from(self, x):
+        """conv2d."""
+        y, O = xp_of(x).empty((len(x), *self.size, self.w_shape[3]), x.dtype), self.w_shape[3]
 
-    def block(begin, end):
-        windows = _gather(x[begin:end], kernel_size, size, stride, padding)
-        return windows.T @ y[begin:end].reshape(-1, O)
-    rows = prod(kernel_size) * x.shape[3]
-    return parallel.sum_over_batch(x, block, prod(size) * rows).reshape(*kernel_size, x.shape[3], O)
+        def block(begin, end):
+            xp_of(x).matmul(self._gather(x[begin:end]), self.kernel, out=y[begin:end].reshape(-1, O))
+        parallel.over_batch(x, block, self.each)
+        return y
 
+    def x_from(self, y):
+        """conv_transpose2d."""
+        x, O = xp_of(y).empty((len(y), *self.image, self.w_shape[2]), y.dtype), self.w_shape[3]
 
-def _filtered(like, *geometry):
-    """Whether to take the way with half the multiplications, on a CPU; the plain way is what it is tested against."""
-    return isinstance(like, np.ndarray) and filtering.pays(*geometry)
+        def block(begin, end):
+            windows = parallel.scratch("windows", (end - begin, *self.size, *self.w_shape[:3]), y)
+            xp_of(y).matmul(y[begin:end].reshape(-1, O), self.kernel.T, out=windows.reshape(-1, len(self.kernel)))
+            self._scatter(windows, x[begin:end])
+        parallel.over_batch(y, block, self.each)
+        return x
 
+    def w_from(self, x, y):
+        """conv2d_weight."""
+        def block(begin, end):
+            return self._gather(x[begin:end]).T @ y[begin:end].reshape(-1, self.w_shape[3])
+        return parallel.sum_over_batch(x, block, self.each).reshape(self.w_shape)
 
-def _gather(x, kernel_size, size, stride, padding):
-    """A copy of every window of x (N, H, W, C), a row each: (N·OH·OW, KH·KW·C)."""
-    (N, H, W, C), (ph, pw), (sh, sw) = x.shape, padding, stride
-    if ph or pw:
+    def x_and_w(self, x, y):
+        """`x_from(y)` and `w_from(x, y)`."""
+        return self.x_from(y), self.w_from(x, y)
+
+    def y_and_w(self, x, y):
+        """`y_from(x)` and `w_from(x, y)`, which have their windows in common."""
+        y_out, O = xp_of(y).empty(y.shape, y.dtype), self.w_shape[3]
+
+        def block(begin, end):
+            windows = self._gather(x[begin:end])
+            xp_of(x).matmul(windows, self.kernel, out=y_out[begin:end].reshape(-1, O))
+            return windows.T @ y[begin:end].reshape(-1, O)
+        return y_out, parallel.sum_over_batch(x, block, self.each).reshape(self.w_shape)
+
+    def _gather(self, x):
+        """A copy of every window of x (N, H, W, C), a row each: (N·OH·OW, KH·KW·C)."""
+        (N, H, W, C), (ph, pw), (sh, sw) = x.shape, self.padding, self.stride
+        if ph or pw:
+            padded = parallel.scratch("padded", (N, H + 2 * ph, W + 2 * pw, C), x)
+            padded[:, :ph] = padded[:, ph + H:] = 0
+            padded[:, :, :pw] = padded[:, :, pw + W:] = 0
+            padded[:, ph:ph + H, pw:pw + W] = x
+            x = padded
+        n, h, w, c = x.strides
+        view = xp_of(x).lib.stride_tricks.as_strided(
+            x, (N, *self.size, *self.w_shape[:3]), (n, h * sh, w * sw, h, w, c))
+        windows = parallel.scratch("windows", view.shape, x)
+        windows[...] = view
+        return windows.reshape(-1, prod(self.w_shape[:3]))
+
+    def _scatter(self, windows, x):
+        """The adjoint of `_gather`: into x (N, H, W, C), windows (N, OH, OW, KH, KW, C) added up where they overlap.
+        One slice per kernel offset, so that no two elements of one addition meet."""
+        (N, OH, OW, KH, KW, C), (_, H, W, _) = windows.shape, x.shape
+        (ph, pw), (sh, sw) = self.padding, self.stride
         padded = parallel.scratch("padded", (N, H + 2 * ph, W + 2 * pw, C), x)
-        padded[:, :ph] = padded[:, ph + H:] = 0
-        padded[:, :, :pw] = padded[:, :, pw + W:] = 0
-        padded[:, ph:ph + H, pw:pw + W] = x
-        x = padded
-    n, h, w, c = x.strides
-    view = xp_of(x).lib.stride_tricks.as_strided(x, (N, *size, *kernel_size, C), (n, h * sh, w * sw, h, w, c))
-    windows = parallel.scratch("windows", view.shape, x)
-    windows[...] = view
-    return windows.reshape(-1, prod(kernel_size) * C)
-
-
-def _scatter(windows, x, stride, padding):
-    """The adjoint of `_gather`: into x (N, H, W, C), windows (N, OH, OW, KH, KW, C) added up where they overlap. One
-    slice per kernel offset, so that no two elements of one addition meet."""
-    (N, OH, OW, KH, KW, C), (_, H, W, _), (ph, pw), (sh, sw) = windows.shape, x.shape, padding, stride
-    padded = parallel.scratch("padded", (N, H + 2 * ph, W + 2 * pw, C), x)
-    padded[...] = 0
-    for u in range(KH):
-        for v in range(KW):
-            padded[:, u:u + sh * OH:sh, v:v + sw * OW:sw] += windows[:, :, :, u, v]
-    x[...] = padded[:, ph:ph + H, pw:pw + W]
+        padded[...] = 0
+        for u in range(KH):
+            for v in range(KW):
+                padded[:, u:u + sh * OH:sh, v:v + sw * OW:sw] += windows[:, :, :, u, v]
+        x[...] = padded[:, ph:ph + H, pw:pw + W]
 
 
 # Sizes

@@ -139,10 +139,12 @@ class Dense(Module):
         self.weight = Parameter(init.uniform((in_features, out_features), in_features, rng))
         self.bias = Parameter(init.uniform((out_features,), in_features, rng)) if bias else None
 
-    def forward(self, x):
+    def forward(self, x, slope=1.0):
         if x.ndim != 2 or x.shape[1] != self.weight.shape[0]:
             raise ValueError(f"Dense: expected x (N, {self.weight.shape[0]}), got {x.shape}")
-        return x @ self.weight if self.bias is None else ops.affine(x, self.weight, self.bias)
+        if self.bias is None:
+            return _leaky(x @ self.weight, slope)
+        return ops.affine(x, self.weight, self.bias, slope)
 
 
 class Conv2d(Module):
@@ -156,9 +158,9 @@ class Conv2d(Module):
         self.bias = Parameter(init.uniform((out_channels,), prod(shape[:3]), rng)) if bias else None
         self.stride, self.padding = stride, padding
 
-    def forward(self, x):
+    def forward(self, x, slope=1.0):
         y = conv2d(x, self.weight, self.stride, self.padding)
-        return y if self.bias is None else y + self.bias
+        return _leaky(y, slope) if self.bias is None else ops.add_bias(y, self.bias, slope)
 
 
 class ConvTranspose2d(Module):
@@ -173,9 +175,13 @@ class ConvTranspose2d(Module):
         self.bias = Parameter(init.uniform((out_channels,), prod(shape[:3]), rng)) if bias else None
         self.stride, self.padding = stride, padding
 
-    def forward(self, x):
+    def forward(self, x, slope=1.0):
         y = conv_transpose2d(x, self.weight, self.stride, self.padding)
-        return y if self.bias is None else y + self.bias
+        return _leaky(y, slope) if self.bias is None else ops.add_bias(y, self.bias, slope)
+
+
+def _leaky(x, slope):
+    return x if slope == 1.0 else ops.leaky_relu(x, slope)
 
 
 def _kernel_size(size):
@@ -200,17 +206,17 @@ class BatchNorm(Module):
         self.running_var = backend.asarray(np.ones(channels, np.float32))
         self.momentum, self.eps = float(momentum), float(eps)  # a NumPy number would make float64 of float32
 
-    def forward(self, x):
+    def forward(self, x, slope=1.0):
         _check_channels("BatchNorm", x, self.weight)
         if self.training:
             values = prod(x.shape[:-1])
             if values < 2:
                 raise ValueError(f"BatchNorm: x {x.shape} has one value per channel, whose variance is not defined: "
                                  "use a larger batch, or .eval()")
-            return batch_norm(x, self.weight, self.bias, self.eps,
+            return batch_norm(x, self.weight, self.bias, self.eps, slope,
                               lambda mean, variance: self._observe(mean, variance * (values / (values - 1))))
         scale = self.weight / ops.sqrt(self.running_var + self.eps)
-        return x * scale + (self.bias - self.running_mean * scale)
+        return _leaky(x * scale + (self.bias - self.running_mean * scale), slope)
 
     def _observe(self, mean, variance):
         self.running_mean = (1.0 - self.momentum) * self.running_mean + self.momentum * mean
@@ -239,6 +245,8 @@ def _check_channels(name, x, weight):
 
 class ReLU(Module):
     """max(x, 0)."""
+
+    slope = 0.0
 
     def forward(self, x):
         return ops.relu(x)
@@ -306,7 +314,11 @@ class Dropout(Module):
 
 
 class Sequential(Module):
-    """Layers one after another."""
+    """Layers one after another.
+
+    A (leaky) ReLU costs a pass over memory in each direction. Behind a layer that ends in a pass of its own, it is made
+    in that one: the layer is given the slope. The result is the same.
+    """
 
     def __init__(self, *layers):
         super().__init__()
@@ -316,9 +328,21 @@ class Sequential(Module):
         return [(str(i), layer) for i, layer in enumerate(self.layers)]
 
     def forward(self, x):
-        for layer in self.layers:
-            x = layer(x)
+        for layer, slope in self._merged():
+            x = layer(x) if slope is None else layer.forward(x, slope)
         return x
+
+    def _merged(self):
+        """(layer, slope of the leaky ReLU merged into it, or None) for each layer that is left."""
+        merged = []
+        for layer in self.layers:
+            before, slope = merged[-1] if merged else (None, None)
+            if slope is None and type(before) in (Dense, Conv2d, ConvTranspose2d, BatchNorm) and (
+                    type(layer) in (ReLU, LeakyReLU) and layer.slope >= 0.0):
+                merged[-1] = before, layer.slope
+            else:
+                merged.append((layer, None))
+        return merged
 
     def __len__(self):
         return len(self.layers)

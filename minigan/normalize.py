@@ -9,21 +9,22 @@ With x̂ = (x − μ)/s, s = √(σ² + eps), h = g · weight and means over the
 where the two means are what flows back through μ and σ².
 """
 
-from math import prod
-
-import numpy as np
-
-from minigan import ops, parallel
+from minigan import ops, parallel, passes
 from minigan.backend import xp_of
 from minigan.parallel import NEAR
-from minigan.tensor import once_per_cotangent, op
+from minigan.tensor import op, sum_to
 
 
 def definition(x, weight, bias, axes, eps):
     """(x − μ)/√(σ² + eps) · weight + bias, μ and σ² (biased) over `axes`, weight and bias (C,) along the last axis."""
+    centred, deviation = _centred(x, axes, eps)
+    return centred / deviation * weight + bias
+
+
+def _centred(x, axes, eps):
+    """x − μ and s = √(σ² + eps)."""
     centred = x - x.mean(axes, keepdims=True)
-    variance = (centred * centred).mean(axes, keepdims=True)
-    return centred / ops.sqrt(variance + eps) * weight + bias
+    return centred, ops.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
 
 
 def _batch_axes(x):
@@ -34,110 +35,178 @@ def _sample_axes(x):
     return tuple(range(1, x.ndim))
 
 
-@op(definition=lambda x, weight, bias, eps=1e-5, observe=None: definition(x, weight, bias, _batch_axes(x), eps))
-def batch_norm(x, weight, bias, /, eps=1e-5, observe=None):
-    """x (N, …, C) normalised per channel over all axes but the last; weight, bias (C,).
+def _batch_definition(x, weight, bias, eps=1e-5, slope=1.0, observe=None):
+    return ops.leaky_relu(definition(x, weight, bias, _batch_axes(x), eps), slope)
+
+
+@op(definition=_batch_definition)
+def batch_norm(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None):
+    """leaky_relu(y, slope) for y = x (N, …, C) normalised per channel over all axes but the last; weight, bias (C,).
+    The slope, not below 0, is 1 for y itself.
 
     `observe(mean, variance)`, if given, is called with the batch's mean and biased variance, raw arrays of shape (C,).
-    Both directions are, per channel, a sum over rows and then a linear function of the row, so two passes over the
-    memory: half the time of the definition forward, a third backward. Source: Ioffe & Szegedy 2015, arXiv:1502.03167,
-    Alg. 1.
+    Both directions are, per channel, sums over rows and then a linear function of the row, so a few passes over the
+    memory, of which the leaky ReLU needs none of its own. Source: Ioffe & Szegedy 2015, arXiv:1502.03167, Alg. 1.
     """
-    channels, xp = x.shape[-1], x.xp
+    xp, channels, gamma = x.xp, x.shape[-1], weight.data
     rows = x.data.reshape(-1, channels)
-    n, gamma = len(rows), weight.data
-    most = min(n, NEAR // channels + 1)  # rows in a block
-    mean = _sum_rows(rows) / n
-    centre = _spread(mean, most)
+    mean = passes.sum_rows(rows) / len(rows)
+    centre = passes.spread(mean, len(rows))
+
+    def deviations(begin, end):
+        out = parallel.scratch("deviations", (end - begin, channels), rows)
+        return xp.subtract(rows[begin:end], centre[:end - begin], out=out)
 
     def squares(begin, end):
-        out = parallel.scratch("norm", (end - begin, channels), rows)
-        xp.subtract(rows[begin:end], centre[:end - begin], out=out)
-        return _ones(rows, end - begin) @ xp.multiply(out, out, out=out)
+        out = deviations(begin, end)
+        return passes.total(xp.multiply(out, out, out=out))
 
-    variance = parallel.sum_over_batch(rows, squares, channels, NEAR) / n
+    variance = parallel.sum_over_batch(rows, squares, channels, NEAR) / len(rows)
     if observe is not None:
         observe(mean, variance)
     inverse = 1.0 / xp.sqrt(variance + eps)
+    scale, value = gamma * inverse, xp.empty(rows.shape, rows.dtype)
+    passes.combine(value, [(rows, scale)], bias.data - mean * scale, slope)
 
-    @once_per_cotangent
-    def sums(g):
-        """Σ g and Σ g · x̂ over the rows."""
-        g_rows = g.data.reshape(-1, channels)
+    def fused(g, needed):
+        g_rows, h = g.reshape(rows.shape), xp.empty(rows.shape, rows.dtype)  # h is g, leaked; then the result
 
-        def along(begin, end):
-            out = parallel.scratch("norm", (end - begin, channels), rows)
-            xp.subtract(rows[begin:end], centre[:end - begin], out=out)
-            return _ones(rows, end - begin) @ xp.multiply(out, g_rows[begin:end], out=out)
-        return _sum_rows(g_rows), parallel.sum_over_batch(rows, along, channels, NEAR) * inverse
+        def sums(begin, end):
+            out = deviations(begin, end)
+            passes.leak(xp, h[begin:end], g_rows[begin:end], value[begin:end], slope)
+            return xp.stack([passes.total(h[begin:end]), passes.total(xp.multiply(out, h[begin:end], out=out))])
+        h_sum, h_slope = parallel.sum_over_batch(rows, sums, channels, NEAR)
+        h_slope = h_slope * inverse
+        if needed[0]:
+            slant = scale * inverse * h_slope * (-1.0 / len(rows))
+            passes.combine(h, [(h, scale), (rows, slant)], scale * h_sum * (-1.0 / len(rows)) - slant * mean)
+        return h.reshape(x.shape), h_slope, h_sum
 
-    def map_x(g):
-        g_sum, g_slope = sums(g)
-        scale = gamma * inverse
-        slant = scale * inverse * g_slope * (-1.0 / n)
-        shift = scale * g_sum * (-1.0 / n) - slant * mean
-        return _linear(g.data, [(g.data.reshape(-1, channels), scale), (rows, slant)], shift, most)
-
-    scale = gamma * inverse
-    return _linear(x.data, [(rows, scale)], bias.data - mean * scale, most), (
-        map_x, lambda g: sums(g)[1], lambda g: sums(g)[0])
-
-
-def _sum_rows(rows):
-    """Σ over rows (n, C) → (C,), as a product with ones, which the matrix library sums fastest."""
-    return parallel.sum_over_batch(rows, lambda begin, end: _ones(rows, end - begin) @ rows[begin:end], rows.shape[1])
-
-
-def _linear(like, terms, shift, most):
-    """Σ rows · coefficients + shift per channel, in the shape of `like`; terms are (rows (n, C), coefficients (C,))."""
-    xp, (first, scale), more = xp_of(like), terms[0], terms[1:]
-    result = xp.empty(like.shape, like.dtype)
-    out = result.reshape(first.shape)
-    scale, shift, more = _spread(scale, most), _spread(shift, most), [(rows, _spread(c, most)) for rows, c in more]
-
-    def block(begin, end):
-        n, y = end - begin, out[begin:end]
-        xp.multiply(first[begin:end], scale[:n], out=y)
-        for rows, coefficients in more:
-            term = parallel.scratch("norm", y.shape, like)
-            y += xp.multiply(rows[begin:end], coefficients[:n], out=term)
-        y += shift[:n]
-    parallel.over_batch(first, block, first.shape[1], NEAR)
-    return result
-
-
-def _spread(vector, most):
-    """(C,) as (most, C) on a CPU, where an operation with equal shapes runs over the whole block in one loop instead of
-    one per row, twice as fast; as (1, C) on a GPU."""
-    if isinstance(vector, np.ndarray):
-        return np.ascontiguousarray(np.broadcast_to(vector, (most, vector.size)))
-    return vector.reshape(1, -1)
-
-
-def _ones(like, n):
-    return xp_of(like).ones(n, like.dtype)
+    return value.reshape(x.shape), None, fused
 
 
 @op(definition=lambda x, weight, bias, eps=1e-5: definition(x, weight, bias, _sample_axes(x), eps))
 def layer_norm(x, weight, bias, /, eps=1e-5):
     """x (N, …, C) normalised per sample over all its axes; weight, bias (C,). No sample sees another one, so a gradient
-    penalty may be put on it. Source: Ba et al. 2016, arXiv:1607.06450, §3; over all axes as in arXiv:1704.00028, §4.
+    penalty may be put on it, and each sample is done from beginning to end while it is in the cache. Source: Ba et al.
+    2016, arXiv:1607.06450, §3; over all axes as in arXiv:1704.00028, §4.
     """
-    axes, xp, gamma = _sample_axes(x), x.xp, weight.data
-    normalised = x.data - x.data.mean(axis=axes, keepdims=True)
-    terms = prod(x.shape[1:])
-    inverse = 1.0 / xp.sqrt((normalised * normalised).sum(axis=axes, keepdims=True) * (1.0 / terms) + eps)
-    normalised *= inverse
+    samples = _Samples(x.data, weight.data, eps)
+    value, shift = x.xp.empty_like(samples.x), samples.per_number(bias.data)
 
-    def map_x(g):
-        h = g.data * gamma
-        slope = (h * normalised).mean(axis=axes, keepdims=True)
-        h -= h.mean(axis=axes, keepdims=True)
-        h -= normalised * slope
-        h *= inverse
-        return h
+    def block(part):
+        out = x.xp.multiply(samples.standardised(part), samples.weight, out=value[part])
+        out += shift
+    samples.each(block)
 
-    value = normalised * gamma
-    value += bias.data
-    return value, (map_x, lambda g: (g.data * normalised).sum(axis=_batch_axes(x)),
-                   lambda g: g.data.sum(axis=_batch_axes(x)))
+    def fused(g, needed):
+        gradient, g_rows = x.xp.empty_like(samples.x), g.reshape(samples.x.shape)
+
+        def block(part):
+            x_hat, g = samples.standardised(part), g_rows[part]
+            samples.project(g * samples.weight, x_hat, part, out=gradient[part])
+            return x.xp.stack([samples.per_channel(g * x_hat), samples.per_channel(g)])
+        return gradient.reshape(x.shape), *samples.sum(block)
+
+    return value.reshape(x.shape), (
+        lambda g: layer_norm_slope(g, x, weight, eps),
+        lambda g: sum_to(g * ops.div(*_centred(x, _sample_axes(x), eps)), weight.shape),
+        lambda g: sum_to(g, bias.shape)), fused
+
+
+def _slope_definition(g, x, weight, eps=1e-5):
+    axes, h = _sample_axes(x), g * weight
+    centred, deviation = _centred(x, axes, eps)
+    x_hat = centred / deviation
+    return (h - h.mean(axes, keepdims=True) - x_hat * (h * x_hat).mean(axes, keepdims=True)) / deviation
+
+
+@op(definition=_slope_definition)
+def layer_norm_slope(g, x, weight, /, eps=1e-5):
+    """∂/∂x of layer norm, applied to g: P(g · weight), where P(h) = (h − mean(h) − x̂ · mean(h · x̂)) / s.
+
+    An operation of its own, because a gradient penalty differentiates it once more. P is linear and symmetric. So with
+    the cotangent u and the sample's M numbers, ⟨u, P(h)⟩ = ⟨P(u), h⟩ gives at once
+
+        ∂/∂g = P(u) · weight      ∂/∂weight = Σ P(u) · g
+
+    and with dx̂ = P(dx) and ds = mean(x̂ · dx), where P depends on x through x̂ and s,
+
+        ∂/∂x = −(x̂ · mean(P(u) · h) + P(mean(h · x̂) · u + mean(u · x̂) · h)) / s
+    """
+    samples, xp = _Samples(x.data, weight.data, eps), x.xp
+    value, g_rows = xp.empty_like(samples.x), g.data.reshape(samples.x.shape)
+    samples.each(lambda part: samples.project(
+        g_rows[part] * samples.weight, samples.standardised(part), part, out=value[part]))
+
+    def fused(u, needed):
+        g_gradient, x_gradient, u_rows = xp.empty_like(value), xp.empty_like(value), u.reshape(value.shape)
+
+        def block(part):
+            x_hat, u, h = samples.standardised(part), u_rows[part], g_rows[part] * samples.weight
+            projected = samples.project(u, x_hat, part, out=g_gradient[part])
+            mixed = _mean(h * x_hat) * u
+            mixed += _mean(u * x_hat) * h
+            out = samples.project(mixed, x_hat, part, out=x_gradient[part])
+            out += _mean(projected * h) * x_hat
+            out *= -samples.inverse[part]
+            weight_gradient = samples.per_channel(projected * g_rows[part])
+            projected *= samples.weight
+            return weight_gradient
+        weight_gradient = samples.sum(block)
+        return g_gradient.reshape(x.shape), x_gradient.reshape(x.shape), weight_gradient
+
+    return value.reshape(x.shape), None, fused
+
+
+class _Samples:
+    """The samples of x (N, …, C), a row of M numbers each, with their means and 1/s; all of them (N, 1).
+
+    Parts are blocks of samples that stay in the cache; on a GPU there is one part with all of them.
+    """
+
+    def __init__(self, x, weight, eps):
+        self.x, self.channels = x.reshape(len(x), -1), x.shape[-1]
+        self.weight = self.per_number(weight)
+        xp = xp_of(x)
+        self.mean, self.inverse = xp.empty((len(x), 1), x.dtype), xp.empty((len(x), 1), x.dtype)
+
+        def block(part):
+            self.mean[part] = _mean(self.x[part])
+            centred = self.x[part] - self.mean[part]
+            centred *= centred
+            self.inverse[part] = 1.0 / xp.sqrt(_mean(centred) + eps)
+        self.each(block)
+
+    def each(self, work):
+        parallel.over_batch(self.x, lambda begin, end: work(slice(begin, end)), self.x.shape[1], NEAR)
+
+    def sum(self, work):
+        return parallel.sum_over_batch(self.x, lambda begin, end: work(slice(begin, end)), self.x.shape[1], NEAR)
+
+    def standardised(self, part):
+        """x̂ of a part."""
+        x_hat = self.x[part] - self.mean[part]
+        x_hat *= self.inverse[part]
+        return x_hat
+
+    def project(self, h, x_hat, part, out):
+        """P(h) = (h − mean(h) − x̂ · mean(h · x̂)) / s, into `out`."""
+        xp_of(h).subtract(h, _mean(h), out=out)
+        out -= x_hat * _mean(h * x_hat)
+        out *= self.inverse[part]
+        return out
+
+    def per_number(self, vector):
+        """A vector per channel (C,) repeated for all numbers of a sample, (M,)."""
+        return xp_of(vector).tile(vector, self.x.shape[1] // self.channels)
+
+    def per_channel(self, rows):
+        """Numbers (n, M) summed over samples and positions, (C,)."""
+        return passes.total(rows.reshape(-1, self.channels))
+
+
+def _mean(rows):
+    """The mean of every row, (n, 1)."""
+    ones = xp_of(rows).ones(rows.shape[1], rows.dtype)
+    return (rows @ ones / len(ones)).reshape(-1, 1)

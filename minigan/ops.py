@@ -10,14 +10,14 @@ import operator
 
 import numpy as np
 
-from minigan import parallel
+from minigan import parallel, passes
 from minigan.backend import xp_of
 from minigan.tensor import Tensor, broadcast_to, op, sum_to
 
 __all__ = [
-    "abs", "add", "affine", "broadcast_to", "concatenate", "div", "exp", "getitem", "getitem_adjoint", "leak",
-    "leaky_relu", "log", "matmul", "maximum", "mean", "mul", "neg", "norm", "power", "relu", "reshape", "sigmoid",
-    "softplus", "sqrt", "sub", "sum", "sum_to", "tanh", "transpose"]
+    "abs", "add", "add_bias", "affine", "broadcast_to", "concatenate", "div", "exp", "getitem", "getitem_adjoint",
+    "leak", "leaky_relu", "log", "matmul", "maximum", "mean", "mul", "neg", "norm", "power", "relu", "reshape",
+    "sigmoid", "softplus", "sqrt", "sub", "sum", "sum_to", "tanh", "transpose"]
 
 
 # Arithmetic, elementwise with broadcasting
@@ -115,39 +115,28 @@ def softplus(x, /):
 @op
 def relu(x, /):
     """max(x, 0)."""
-    return _by_blocks(lambda xp, out, x: xp.maximum(x, 0.0, out=out), x.data), (lambda g: leak(g, x.data, 0.0),)
+    return _leaky(x.data, 0.0), (lambda g: leak(g, x.data, 0.0),)
 
 
 @op
 def leaky_relu(x, /, slope=0.2):
     """x where x > 0, slope · x elsewhere (Maas et al. 2013)."""
-    def block(xp, out, x):
-        larger = xp.maximum if slope <= 1 else xp.minimum  # many times faster than a `where`
-        larger(x, xp.multiply(x, slope, out=out), out=out)
-    return _by_blocks(block, x.data), (lambda g: leak(g, x.data, slope),)
+    return _leaky(x.data, slope), (lambda g: leak(g, x.data, slope),)
 
 
 @op
 def leak(x, /, kink, slope):
     """x where the raw array `kink` is positive, slope · x elsewhere: what a leaky ReLU does to gradients. Linear in x,
     and its own adjoint."""
-    def block(xp, out, x, kink):
-        factor = (kink > 0).astype(x.dtype)
-        if slope:
-            factor *= 1.0 - slope
-            factor += slope
-        xp.multiply(x, factor, out=out)
-    return _by_blocks(block, x.data, kink), (lambda g: leak(g, kink, slope),)
+    return _leak(x.data, kink, slope), (lambda g: leak(g, kink, slope),)
 
 
-def _by_blocks(function, *arrays):
-    """The elementwise function(xp, out, *arrays) of arrays of one shape, in blocks and on all cores of a CPU."""
-    xp, shape = xp_of(arrays[0]), arrays[0].shape
-    out = xp.empty(arrays[0].size, arrays[0].dtype)
-    flat = [array.reshape(-1) for array in arrays]
-    block = lambda begin, end: function(xp, out[begin:end], *[array[begin:end] for array in flat])
-    parallel.over_batch(out, block, each=1, most=parallel.NEAR)
-    return out.reshape(shape)
+def _leaky(x, slope):
+    return passes.elementwise(lambda xp, out, x: passes.leaky(xp, out, x, slope), x)
+
+
+def _leak(x, kink, slope):
+    return passes.elementwise(lambda xp, out, x, kink: passes.leak(xp, out, x, kink, slope), x, kink)
 
 
 @op
@@ -297,13 +286,38 @@ def _integer(i):
 # Matrices
 
 @op
-def affine(x, w, b, /):
-    """x w + b: x (N, in), w (in, out), b (out,) → (N, out). The sum is made in place of the product."""
+def affine(x, w, b, /, slope=1.0):
+    """leaky_relu(x w + b, slope), all in place of the product: x (N, in), w (in, out), b (out,) → (N, out). The slope,
+    not below 0, is 1 for x w + b itself."""
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
         raise ValueError(f"affine: expected (N, in) @ (in, out) + (out,), got {x.shape} @ {w.shape} + {b.shape}")
     value = _product(x.data, w.data)
     value += b.data
-    return value, (lambda g: matmul(g, transpose(w)), lambda g: matmul(transpose(x), g), lambda g: g)
+    passes.leaky(x.xp, value, value, slope)
+    straight = lambda g: g if slope == 1.0 else leak(g, value, slope)
+
+    def fused(g, needed):
+        g = g if slope == 1.0 else _leak(g, value, slope)
+        return (_product(g, w.data.T) if needed[0] else None, _product(x.data.T, g) if needed[1] else None,
+                passes.total(g) if needed[2] else None)
+    return value, (lambda g: matmul(straight(g), transpose(w)), lambda g: matmul(transpose(x), straight(g)),
+                   straight), fused
+
+
+@op
+def add_bias(x, b, /, slope=1.0):
+    """leaky_relu(x + b, slope), b (C,) along the last axis of x. The slope, not below 0, is 1 for x + b itself."""
+    if x.ndim < 2 or b.shape != x.shape[-1:]:
+        raise ValueError(f"add_bias: expected (N, …, C) + (C,), got {x.shape} + {b.shape}")
+    rows = x.data.reshape(-1, b.size)
+    value = x.xp.empty(x.shape, x.dtype)
+    passes.add_row(value.reshape(rows.shape), rows, b.data, slope)
+    straight = lambda g: g if slope == 1.0 else leak(g, value, slope)
+
+    def fused(g, needed):
+        g = g if slope == 1.0 else _leak(g, value, slope)
+        return g, passes.sum_rows(g.reshape(rows.shape)) if needed[1] else None
+    return value, (straight, lambda g: sum_to(straight(g), b.shape)), fused
 
 
 @op

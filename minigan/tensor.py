@@ -15,7 +15,6 @@ way back. Differentiation is `grad`, one walk through the recorded nodes in reve
 
 import functools
 import inspect
-import weakref
 
 import numpy as np
 
@@ -166,14 +165,15 @@ class Node:
     """How a tensor was computed. It refers to the arguments only, never to the result: a graph has no cycle, and
     dropping its output frees it at once."""
 
-    __slots__ = ("name", "args", "maps", "versions", "definition")
+    __slots__ = ("name", "args", "maps", "fused", "definition", "versions")
 
-    def __init__(self, name, args, maps, definition):
+    def __init__(self, name, args, maps, fused, definition):
         self.name = name
         self.args = args
         self.maps = maps
-        self.versions = [arg.version for arg in args]
+        self.fused = fused
         self.definition = definition
+        self.versions = [arg.version for arg in args]
 
     def check_fresh(self):
         """RuntimeError if an argument has been given other data since."""
@@ -182,29 +182,36 @@ class Node:
                 raise RuntimeError(f"{self.name}: argument {position} {arg.shape} was changed after this graph was "
                                    "recorded (by an optimizer step, say): run the forward computation again")
 
-    def pull_back(self, g, wanted, create_graph):
-        """The gradients that g, the output's, gives to the arguments at the positions `wanted`."""
-        if create_graph and self.definition is not None:
-            return self._pull_back_through_definition(g, wanted)
-        return [self._undo_broadcasting(self.maps[position](g), self.args[position]) for position in wanted]
+    def pull_back(self, g, needed, create_graph):
+        """The gradients that g, the output's, gives to the arguments; None for those that are not `needed`."""
+        if self.fused is not None and not create_graph:
+            return [constant(array) if need else None for array, need in zip(self.fused(g.data, needed), needed)]
+        if self.maps is None:
+            return self._pull_back_through_definition(g, needed)
+        return [self._undo_broadcasting(to_arg(g), arg) if need else None
+                for to_arg, arg, need in zip(self.maps, self.args, needed)]
 
     def _undo_broadcasting(self, g, arg):
-        if not isinstance(g, Tensor):
-            g = constant(g)
         return g if g.shape == arg.shape else sum_to(g, arg.shape)
 
-    def _pull_back_through_definition(self, g, wanted):
+    def _pull_back_through_definition(self, g, needed):
         # Fresh aliases are differentiated instead of the arguments, as one argument may depend on another one.
         aliases = [alias(arg) if arg.requires_grad else arg for arg in self.args]
-        return grad(self.definition(*aliases), [aliases[position] for position in wanted], [g], create_graph=True)
+        wanted = [arg for arg, need in zip(aliases, needed) if need]
+        gradients = iter(grad(self.definition(*aliases), wanted, [g], create_graph=True))
+        return [next(gradients) if need else None for need in needed]
 
 
 def op(function=None, *, definition=None):
     """Make an operation of `function(*tensors, /, **options) -> value, maps`; see the top of this file.
 
-    With `definition`, the operation is *fused*: its maps are fast ways to the first derivative that work on raw arrays
-    and cannot be differentiated again. Where the gradient itself must be differentiable, `definition`, the same thing
-    composed of other operations, is differentiated instead. It is also what the tests compare with.
+    A *fused* operation has a faster way to its first derivatives and returns it after its maps: `fused(g, needed)`
+    takes g as a raw array and returns raw arrays, one per argument and of its shape, or anything where `needed` is
+    false. All gradients come from one call, so they may share work. The fused way cannot be differentiated again; it is
+    taken where the gradient need not be differentiable, and tested equal to the maps.
+
+    With `definition`, the same thing composed of other operations, the maps can be left out (None): where the gradient
+    must be differentiable, the definition is differentiated. It is also what the tests compare with.
     """
     if function is None:
         return functools.partial(op, definition=definition)
@@ -217,7 +224,7 @@ def op(function=None, *, definition=None):
         more = () if arity is None else arguments[arity:]
         args, first = _as_operands(name, arguments[:arity])
         try:
-            value, maps = function(*args, *more, **options)
+            value, maps, *fused = function(*args, *more, **options)
         except ValueError as error:
             if not str(error).startswith("operands could not be broadcast"):
                 raise
@@ -232,7 +239,7 @@ def op(function=None, *, definition=None):
         if _recording and any([arg.requires_grad for arg in args]):
             result.requires_grad = True
             composed = definition and (lambda *tensors: definition(*tensors, *more, **options))
-            result.node = Node(name, args, maps, composed)
+            result.node = Node(name, args, maps, fused[0] if fused else None, composed)
         return result
 
     OPS[name] = apply
@@ -273,23 +280,6 @@ def _as_operand(name, value):
         return Tensor(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: an argument is not a tensor, an array or a number: {error}") from None
-
-
-def once_per_cotangent(function):
-    """`function(g)`, remembered for the latest g: the maps of one fused operation share its work.
-
-    g is held weakly, so no gradient lives longer than the walk that needs it. Only for results that carry no graph: a
-    remembered graph could lead back to the node that remembers it.
-    """
-    latest = (lambda: None), None
-
-    def remembered(g):
-        nonlocal latest
-        if latest[0]() is not g:
-            latest = weakref.ref(g), function(g)
-        return latest[1]
-
-    return remembered
 
 
 @op
@@ -369,9 +359,10 @@ def _walk(order, outputs, seeds, inputs, create_graph):
         if id(t) in asked:
             gradients[id(t)] = g
         if t.node is not None:
-            wanted = [i for i, arg in enumerate(t.node.args) if id(arg) in needed and arg.requires_grad]
-            for i, contribution in zip(wanted, t.node.pull_back(g, wanted, create_graph)):
-                accumulate(t.node.args[i], contribution)
+            wanted = [arg.requires_grad and id(arg) in needed for arg in t.node.args]
+            for arg, contribution in zip(t.node.args, t.node.pull_back(g, wanted, create_graph)):
+                if contribution is not None:
+                    accumulate(arg, contribution)
     return gradients
 
 

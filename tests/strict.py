@@ -32,10 +32,10 @@ UFUNCS = """abs add divide equal exp greater isfinite less log log1p maximum min
 FUNCTIONS = {
     **dict.fromkeys(UFUNCS, "out dtype"),
     "asarray": "a dtype", "empty": "shape dtype", "zeros": "shape dtype", "ones": "shape dtype",
-    "full": "shape fill_value dtype", "zeros_like": "a dtype", "ones_like": "a dtype", "concatenate": "axis",
-    "broadcast_to": "array shape", "where": "", "clip": "a a_min a_max out", "sum": "a axis dtype out keepdims",
-    "mean": "a axis dtype out keepdims", "dot": "out", "matmul": "out",
-    "lib.stride_tricks.as_strided": "x shape strides",
+    "full": "shape fill_value dtype", "empty_like": "dtype", "zeros_like": "a dtype", "ones_like": "a dtype",
+    "concatenate": "axis", "stack": "axis", "tile": "reps", "broadcast_to": "array shape", "where": "",
+    "clip": "a a_min a_max out", "sum": "a axis dtype out keepdims", "mean": "a axis dtype out keepdims",
+    "dot": "out", "matmul": "out", "lib.stride_tricks.as_strided": "x shape strides",
 }
 METHODS = {
     "sum": "axis dtype out keepdims", "mean": "axis dtype out keepdims", "max": "axis out keepdims",

@@ -43,10 +43,10 @@ def test_it_equals_the_plain_operations(geometry, most):
         plain = [conv2d(x, w, stride, padding), conv_transpose2d(y, w, stride, padding, x.shape[1:3]),
                  conv2d_weight(x, y, w.shape[:2], stride, padding)]
         patch.setattr(parallel, "BLOCK", most)
-        fast = [filtering.convolve(x, w, stride, padding, size),
-                filtering.convolve_transposed(y, w, stride, padding, x.shape[1:3]),
-                filtering.correlate(x, y, stride, padding)]
-    for a, b in zip(fast, plain):
+        way = filtering.Filter(w, w.shape, x.shape[1:3], size, stride, padding)
+        fast = [way.y_from(x), way.x_from(y), way.w_from(x, y), *way.x_and_w(x, y), *way.y_and_w(x, y)]
+    of_y, of_x, of_w = plain
+    for a, b in zip(fast, [of_y, of_x, of_w, of_x, of_w, of_y, of_w], strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b.data, rtol=0, atol=1e-10)
 
@@ -79,51 +79,56 @@ def test_each_transform_is_the_transpose_of_its_adjoint(m, seed):
 
 
 def test_it_is_taken_where_it_pays():
-    dcgan = (64, 14, 14, 64), (4, 4, 64, 128), (64, 7, 7, 128), (2, 2), (1, 1)
+    dcgan = 64, (4, 4, 64, 128), (14, 14), (7, 7), (2, 2), (1, 1)
     assert filtering.pays(*dcgan)
-    for changed in (((8, 14, 14, 64), (4, 4, 64, 128), (8, 7, 7, 128), (2, 2), (1, 1)),        # few outputs
-                    ((64, 28, 28, 1), (4, 4, 1, 64), (64, 14, 14, 64), (2, 2), (1, 1)),        # few channels in
-                    ((64, 14, 14, 64), (4, 4, 64, 8), (64, 7, 7, 8), (2, 2), (1, 1)),          # few channels out
-                    ((64, 14, 14, 64), (5, 5, 64, 128), (64, 6, 6, 128), (2, 2), (1, 1)),      # another kernel
-                    ((64, 15, 15, 64), (4, 4, 64, 128), (64, 7, 7, 128), (2, 2), (1, 1)),      # not whole blocks
-                    ((2048, 4, 4, 64), (4, 4, 64, 128), (2048, 1, 1, 128), (2, 2), (0, 0))):   # one output
+    for changed in ((8, (4, 4, 64, 128), (14, 14), (7, 7), (2, 2), (1, 1)),        # few outputs
+                    (64, (4, 4, 1, 64), (28, 28), (14, 14), (2, 2), (1, 1)),       # few channels in
+                    (64, (4, 4, 64, 8), (14, 14), (7, 7), (2, 2), (1, 1)),         # few channels out
+                    (64, (5, 5, 64, 128), (14, 14), (6, 6), (2, 2), (1, 1)),       # another kernel
+                    (64, (4, 4, 64, 128), (15, 15), (7, 7), (2, 2), (1, 1)),       # not whole blocks
+                    (2048, (4, 4, 64, 128), (4, 4), (1, 1), (2, 2), (0, 0))):      # one output
         assert not filtering.pays(*changed)
 
 
 DCGAN = dict(stride=(2, 2), size=(7, 7), padding=(1, 1), C=64, D=64, N=24)
 
 
+METHODS = {"y_from", "x_from", "w_from", "x_and_w", "y_and_w"}
+
+
 def test_the_operations_take_it_and_agree_in_every_derivative(plainly, monkeypatch):
     """Values, first and second derivatives at the shapes of a DCGAN, against the plain way."""
     x, w, y = arrays(**DCGAN)
-    geometry = x.shape, w.shape, y.shape, (2, 2), (1, 1)
 
     def everything():
         tensors = [mg.Tensor(a, requires_grad=True) for a in (x, w, y)]
         tx, tw, ty = tensors
         values = [conv2d(tx, tw, 2, 1), conv_transpose2d(ty, tw, 2, 1), conv2d_weight(tx, ty, 4, 2, 1)]
-        first = mg.grad([(value ** 2).sum() for value in values], tensors, create_graph=True)
+        losses = [(value ** 2).sum() for value in values]
+        together = mg.grad(losses, tensors)
+        alone = [mg.grad(loss, t)[0] for loss, t in zip(losses, (tx, ty))]
+        first = mg.grad(losses, tensors, create_graph=True)
         second = mg.grad(sum(((g * g).sum() for g in first), start=mg.Tensor(np.zeros(()))), tensors)
-        return [t.data for t in (*values, *first, *second)]
+        return [t.data for t in (*values, *together, *alone, *first, *second)]
     plain = everything()
     monkeypatch.undo()
-    assert filtering.pays(*geometry)
-    taken = []
-    for name in ("convolve", "convolve_transposed", "correlate"):
-        function = getattr(filtering, name)
-        monkeypatch.setattr(filtering, name, lambda *a, name=name, f=function: taken.append(name) or f(*a))
+    assert filtering.pays(len(x), w.shape, x.shape[1:3], y.shape[1:3], (2, 2), (1, 1))
+    taken = set()
+    for name in METHODS:
+        method = getattr(filtering.Filter, name)
+        monkeypatch.setattr(filtering.Filter, name, lambda *a, name=name, f=method: taken.add(name) or f(*a))
     for a, b in zip(everything(), plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * np.abs(b).max())
-    assert set(taken) == {"convolve", "convolve_transposed", "correlate"} and len(taken) > 9
+    assert taken == METHODS
 
 
 def test_its_rounding_error_is_small():
     """Float32 against float64: at most 1e-6 of the root mean square."""
     x, w, y = arrays(**DCGAN)
-    f = lambda *a: [v.astype(np.float32) for v in a]
-    for fast, exact in (
-            (filtering.convolve(*f(x, w), (2, 2), (1, 1), (7, 7)), conv2d(x, w, 2, 1)),
-            (filtering.convolve_transposed(*f(y, w), (2, 2), (1, 1), (14, 14)), conv_transpose2d(y, w, 2, 1)),
-            (filtering.correlate(*f(x, y), (2, 2), (1, 1)), conv2d_weight(x, y, 4, 2, 1))):
+    single = [a.astype(np.float32) for a in (x, w, y)]
+    way = filtering.Filter(single[1], w.shape, (14, 14), (7, 7), (2, 2), (1, 1))
+    for fast, exact in ((way.y_from(single[0]), conv2d(x, w, 2, 1)),
+                        (way.x_from(single[2]), conv_transpose2d(y, w, 2, 1)),
+                        (way.w_from(single[0], single[2]), conv2d_weight(x, y, 4, 2, 1))):
         assert fast.dtype == np.float32
         assert np.sqrt(np.mean((fast - exact.data) ** 2) / np.mean(exact.data ** 2)) < 1e-6

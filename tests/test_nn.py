@@ -325,3 +325,50 @@ def test_the_gradient_of_dropout_is_its_mask():
 def test_a_dropout_probability_lies_in_0_1(p):
     with pytest.raises(ValueError, match="Dropout: expected a probability 0 ≤ p < 1"):
         nn.Dropout(p)
+
+
+# Merging a leaky ReLU into the layer before it
+
+LAYERS_THAT_TAKE_A_SLOPE = {
+    "Dense": lambda: nn.Dense(3, 4), "Dense without bias": lambda: nn.Dense(3, 4, bias=False),
+    "Conv2d": lambda: nn.Conv2d(3, 4, 2), "Conv2d without bias": lambda: nn.Conv2d(3, 4, 2, bias=False),
+    "ConvTranspose2d": lambda: nn.ConvTranspose2d(3, 4, 2, stride=2),
+    "ConvTranspose2d without bias": lambda: nn.ConvTranspose2d(3, 4, 2, bias=False),
+    "BatchNorm": lambda: nn.BatchNorm(3), "BatchNorm in evaluation": lambda: nn.BatchNorm(3).eval()}
+
+
+@pytest.mark.parametrize("kink", [nn.ReLU(), nn.LeakyReLU(0.2), nn.LeakyReLU(0.0), nn.LeakyReLU(1.5)], ids=repr)
+@pytest.mark.parametrize("name", LAYERS_THAT_TAKE_A_SLOPE)
+def test_a_kink_is_merged_into_the_layer_before_it_and_changes_nothing(name, kink):
+    mg.seed(0)
+    layer = LAYERS_THAT_TAKE_A_SLOPE[name]().astype(np.float64)
+    rng = np.random.default_rng(0)
+    for p in layer.parameters():
+        p.data = p.data + 0.3 * rng.standard_normal(p.shape)  # biases and scales that are not 0 and 1
+    x = mg.Tensor(rng.standard_normal((5, 3) if "Dense" in name else (5, 4, 3, 3)), requires_grad=True)
+    merged, apart = nn.Sequential(layer, kink)(x), kink(layer(x))
+    assert merged.node.name not in ("relu", "leaky_relu") or "without" in name or "evaluation" in name
+    np.testing.assert_allclose(merged.data, apart.data, rtol=1e-12, atol=1e-12)
+    inputs, c = [x, *layer.parameters()], rng.standard_normal(apart.shape)
+    for create_graph in (False, True):
+        first = [mg.grad(y, inputs, c, create_graph=create_graph) for y in (merged, apart)]
+        for a, b in zip(*first):
+            np.testing.assert_allclose(a.data, b.data, rtol=1e-10, atol=1e-12)
+    second = [mg.grad((g[0] ** 2).sum(), inputs, allow_unused=True) for g in first]
+    for a, b in zip(*second):
+        np.testing.assert_allclose(0.0 if a is None else a.data, 0.0 if b is None else b.data, rtol=1e-9, atol=1e-11)
+
+
+def test_a_kink_is_not_merged_where_that_would_change_something():
+    """A slope below 0 cannot be read off the result; a subclass may do anything; each layer takes one kink."""
+    class Doubled(nn.Dense):
+        def forward(self, x):
+            return 2.0 * super().forward(x)
+
+    x = mg.Tensor(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32))
+    for layers in ([nn.Dense(3, 2), nn.LeakyReLU(-0.5)], [Doubled(3, 2), nn.ReLU()], [nn.ReLU(), nn.ReLU()],
+                   [nn.Dense(3, 2), nn.LeakyReLU(0.5), nn.LeakyReLU(0.5)], [nn.LeakyReLU(0.2), nn.Dense(3, 2)]):
+        expected = x
+        for layer in layers:
+            expected = layer(expected)
+        np.testing.assert_allclose(nn.Sequential(*layers)(x).data, expected.data, rtol=1e-6)

@@ -62,6 +62,10 @@ def assigned(shape, index, y):
     return x
 
 
+def leaky(x, slope):
+    return np.where(x > 0, x, slope * x)
+
+
 KINK = np.array([[-1.0, 2.0, 0.0, -0.5], [3.0, -2.0, 1.0, 0.25], [-0.0, 1.0, -3.0, 4.0]])
 
 TABLE = [
@@ -120,6 +124,11 @@ TABLE = [
          value=lambda y: assigned((3, 4), (1, slice(0, 2)), y)),
     case("alias", draw(3, 4), value=lambda x: x),
     case("affine", draw(4, 3), draw(3, 2), draw(2), value=lambda x, w, b: x @ w + b),
+    case("affine", draw(4, 3), draw(3, 2), draw(2), slope=0.2, value=lambda x, w, b: leaky(x @ w + b, 0.2)),
+    case("affine", draw(4, 3), draw(3, 2), draw(2), slope=0.0, value=lambda x, w, b: leaky(x @ w + b, 0.0)),
+    case("add_bias", draw(2, 3, 4), draw(4), value=lambda x, b: x + b),
+    case("add_bias", draw(5, 4), draw(4), slope=0.2, value=lambda x, b: leaky(x + b, 0.2)),
+    case("add_bias", draw(2, 2, 3), draw(3), slope=1.5, value=lambda x, b: leaky(x + b, 1.5)),
     case("matmul", draw(2, 3), draw(3, 4), value=np.matmul),
     case("matmul", draw(2, 1, 2, 3), draw(4, 3, 1), value=np.matmul),
     # Convolutions and normalisations have their own files, where their values are compared with naive ones.
@@ -130,7 +139,11 @@ TABLE = [
          order=3),
     case("batch_norm", draw(3, 2, 2), draw(2), draw(2), order=3),
     case("batch_norm", draw(4, 2), draw(2), draw(2), eps=0.5, order=3),
+    case("batch_norm", draw(3, 2, 2), draw(2), draw(2), slope=0.2, order=3),
+    case("batch_norm", draw(3, 2, 2), draw(2), draw(2), slope=0.0, order=3),
     case("layer_norm", draw(2, 3, 2), draw(2), draw(2), order=3),
+    case("layer_norm_slope", draw(2, 3, 2), draw(2, 3, 2), draw(2), order=3),
+    case("layer_norm_slope", draw(3, 4), draw(3, 4), draw(4), eps=0.5, order=3),
 ]
 all_cases = pytest.mark.parametrize("case", TABLE, ids=[f"{case.op}{i}" for i, case in enumerate(TABLE)])
 
@@ -184,6 +197,18 @@ def test_the_first_derivative_is_the_same_with_and_without_create_graph(case):
     for fast, composed in zip(mg.grad(y, leaves, c), mg.grad(y, leaves, c, create_graph=True)):
         assert fast.shape == composed.shape
         np.testing.assert_allclose(fast.numpy(), composed.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.on_each_backend
+@pytest.mark.parametrize("case", [case for case in TABLE if len(case.arrays) > 1], ids=lambda case: case.op)
+def test_a_gradient_asked_for_alone_is_the_one_asked_for_with_others(case):
+    leaves = case.leaves()
+    c = mg.Tensor(np.random.default_rng(1).standard_normal(case(*leaves).shape))
+    for leaf, expected in zip(leaves, mg.grad(case(*leaves), leaves, c)):
+        frozen = [x if x is leaf else x.detach() for x in leaves]
+        for arguments in (leaves, frozen):
+            [alone] = mg.grad(case(*arguments), leaf, c)
+            np.testing.assert_allclose(alone.numpy(), expected.numpy(), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.on_each_backend

@@ -145,17 +145,15 @@ def test_twenty_steps_see_the_same_numbers_as_on_numpy_and_lose_the_same(objecti
 @elsewhere
 def test_the_way_with_half_the_multiplications_loses_the_same(monkeypatch):
     """NumPy alone takes it, and only for wide convolutions."""
-    taken = []
-    for name in ("convolve", "convolve_transposed", "correlate"):
-        way = getattr(filtering, name)
-        monkeypatch.setattr(filtering, name, lambda *args, way=way: taken.append(way.__name__) or way(*args))
+    taken, way = [], filtering.Filter
+    monkeypatch.setattr(filtering, "Filter", lambda *geometry: taken.append(geometry) or way(*geometry))
     monkeypatch.setattr(filtering, "LEAST_OUTPUTS", 1)
     monkeypatch.setitem(PAIRS, "wide", lambda rng: networks.dcgan_pair(IMAGE, 3, width=64, rng=rng))
     _, _, losses = run_of("gan", "wide", np.float32, 3)
     assert not taken
     with mg.use_backend("numpy"):
         _, _, expected = run_of("gan", "wide", np.float32, 3)
-    assert set(taken) == {"convolve", "convolve_transposed", "correlate"}
+    assert taken
     assert (abs(losses - expected) <= 1e-3 * np.maximum(abs(expected), 1.0)).all()
 
 

@@ -446,7 +446,10 @@ def fused_cube(definition=lambda x, scale=1.0: x * x * x * scale):
 
     @op(definition=definition)
     def fused_cube_for_test(x, /, scale=1.0):
-        return scale * x.data ** 3, (lambda g: calls.append(1) or 3.0 * scale * x.data ** 2 * g.data,)
+        def fused(g, needed):
+            calls.append(needed)
+            return [3.0 * scale * x.data ** 2 * g]
+        return scale * x.data ** 3, None, fused
 
     return fused_cube_for_test, calls
 
@@ -455,7 +458,7 @@ def test_a_fused_operation_takes_its_fast_path_for_first_derivatives():
     cube, calls = fused_cube()
     x = leaf([1.0, 2.0])
     assert values_of(mg.grad(cube(x, 2.0).sum(), x)) == [[6.0, 24.0]]
-    assert calls == [1]
+    assert calls == [[True]]
 
 
 def test_a_fused_operation_is_differentiated_through_its_definition():
@@ -468,10 +471,39 @@ def test_a_fused_operation_is_differentiated_through_its_definition():
     mg.check_grads(cube, [np.array([0.5, -1.5])], order=3)
 
 
+def test_a_fused_operation_with_maps_is_differentiated_through_them():
+    calls = []
+
+    @op
+    def fused_with_maps_for_test(x, y, /):
+        def fused(g, needed):
+            calls.append(needed)
+            return g * y.data, g * x.data
+        return x.data * y.data, (lambda g: g * y, lambda g: g * x), fused
+
+    x, y = leaf([2.0, 3.0]), leaf([5.0, 7.0])
+    gradients = mg.grad(fused_with_maps_for_test(x, y).sum(), [x, y], create_graph=True)
+    assert values_of(gradients) == [[5.0, 7.0], [2.0, 3.0]] and calls == []
+    assert values_of(mg.grad(gradients[0].sum(), y)) == [[1.0, 1.0]]
+    assert values_of(mg.grad(fused_with_maps_for_test(x, y).sum(), [x, y])) == [[5.0, 7.0], [2.0, 3.0]]
+    assert calls == [[True, True]]
+
+
+def test_what_a_fused_operation_returns_for_an_argument_nobody_needs_is_ignored():
+    @op(definition=lambda x, y: x * y)
+    def wasteful_product_for_test(x, y, /):
+        return x.data * y.data, None, lambda g, needed: (g * y.data, None if needed[1] else "waste")
+
+    x, y = leaf([2.0, 3.0]), leaf([5.0, 7.0])
+    assert values_of(mg.grad(wasteful_product_for_test(x, y).sum(), x)) == [[5.0, 7.0]]
+    wasteful_product_for_test(x, y.detach()).sum().backward()
+    assert values_of([x.grad]) == [[5.0, 7.0]] and y.grad is None
+
+
 def test_the_arguments_of_a_fused_operation_may_depend_on_each_other():
     @op(definition=lambda x, y: x * y)
     def fused_product_for_test(x, y, /):
-        return x.data * y.data, (lambda g: g.data * y.data, lambda g: g.data * x.data)
+        return x.data * y.data, None, lambda g, needed: (g * y.data, g * x.data)
 
     x = leaf([2.0, 3.0])
     y = x * x
@@ -484,7 +516,7 @@ def test_the_arguments_of_a_fused_operation_may_depend_on_each_other():
 def test_a_wrong_fast_path_is_found_by_the_gradient_check():
     @op(definition=lambda x: x * x)
     def wrongly_fused_square(x, /):
-        return x.data ** 2, (lambda g: x.data * g.data,)
+        return x.data ** 2, None, lambda g, needed: [x.data * g]
 
     with pytest.raises(AssertionError, match="order 1"):
         mg.check_grads(wrongly_fused_square, [np.array([1.0, 2.0])], order=1)
