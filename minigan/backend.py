@@ -33,15 +33,18 @@ def _numpy():
 def _cupy():
     try:
         import cupy
-    except ImportError as error:
-        raise BackendError("the cupy backend needs CuPy, which cannot be imported here "
-                           f"({error}): pip install 'minigan[cuda13x]' for CUDA 13, 'minigan[cuda12x]' for CUDA 12"
-                           ) from None
+    except Exception as error:  # a broken one fails in many ways, and wraps the cause in a page of advice
+        why = "is not installed" if getattr(error, "name", None) == "cupy" else (
+            f"is installed, but cannot be imported ({error.__cause__ or error})")
+        raise BackendError(f"the cupy backend needs CuPy, which {why}: pip install 'minigan[cuda13x]' for CUDA 13, "
+                           "'minigan[cuda12x]' for CUDA 12") from None
     try:
         devices = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
-        raise BackendError(f"CuPy is installed, but the NVIDIA driver does not answer ({error}): "
-                           "install or update the driver, or use --backend numpy") from None
+        if "cudaErrorNoDevice" not in str(error):
+            raise BackendError(f"CuPy is installed, but the NVIDIA driver does not answer ({error}): "
+                               "install or update the driver, or use --backend numpy") from None
+        devices = 0
     if devices == 0:
         raise BackendError("CuPy is installed, but no NVIDIA GPU is visible: "
                            "check CUDA_VISIBLE_DEVICES, or use --backend numpy")
@@ -50,7 +53,8 @@ def _cupy():
         works = float((ones @ ones).sum()) == 8.0
     except Exception as error:
         raise BackendError(f"CuPy sees a GPU, but cannot multiply two matrices on it ({error}): the CUDA libraries "
-                           "are missing or do not fit; pip install 'cupy-cuda13x[ctk]' brings them") from None
+                           "are missing or do not fit; pip install 'cupy-cuda13x[ctk]', or 'cupy-cuda12x[ctk]' for "
+                           "CUDA 12, brings them") from None
     if not works:
         raise BackendError("CuPy multiplies two matrices of ones on this GPU and gets a wrong result: "
                            "the installation is broken, use --backend numpy")

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigan import backend
+
 
 class ModeCoverage(NamedTuple):
     """What is left of a mixture in samples of it."""
@@ -12,7 +14,7 @@ class ModeCoverage(NamedTuple):
 
 
 def mode_coverage(points, modes, sigma):
-    """Count modes: points (N, d), modes (K, d), the σ of each mode → `ModeCoverage`.
+    """Count modes: points (N, d), modes (K, d), the σ of each mode → `ModeCoverage`. Counted on the host.
 
     A sample is of high quality if its distance to the nearest mode is at most 3σ, and a mode is covered if it is the
     nearest of at least one such sample. In the plane a perfect sampler's share is 1 − e^(−9/2) = 98.9 %. It misses how
@@ -21,7 +23,7 @@ def mode_coverage(points, modes, sigma):
 
     ValueError if points are not finite or do not have the modes' dimension.
     """
-    points, modes = np.asarray(points, np.float64), np.asarray(modes, np.float64)
+    points, modes = (np.asarray(backend.to_numpy(x) if backend.is_array(x) else x, np.float64) for x in (points, modes))
     if points.ndim != 2 or modes.ndim != 2 or points.shape[1] != modes.shape[1] or not len(points):
         raise ValueError(f"mode_coverage: expected points (N, d) and modes (K, d), got {points.shape} "
                          f"and {modes.shape}")

@@ -1,5 +1,6 @@
 """Backends are chosen, never guessed; arrays keep their dtype; random streams are named and independent."""
 
+import re
 import subprocess
 import sys
 import types
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigan as mg
-from minigan import backend
+from conftest import why_not_cupy
+from minigan import backend, sample, train
 
 
 # Choosing a backend
@@ -106,41 +108,79 @@ def test_tensors_of_two_backends_do_not_mix(registry):
 
 # CuPy, where it is missing or broken
 
-def stand_in_for_cupy(count, product=8.0):
+def stand_in_for_cupy(count=1, product=8.0):
+    """A module that counts and multiplies as told, or raises what it is given instead."""
+    def told(answer):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
     class Ones:
         def __matmul__(self, other):
-            if product is None:
-                raise RuntimeError("no libcublas")
-            return np.full(1, product)
-
-    def device_count():
-        if count is None:
-            raise RuntimeError("driver too old")
-        return count
+            return np.full(1, told(product))
 
     cupy = types.ModuleType("cupy")
-    cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=device_count))
+    cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: told(count)))
     cupy.ones = lambda shape, dtype: Ones()
     cupy.ndarray, cupy.asnumpy = Elsewhere, np.asarray
     return cupy
 
 
-@pytest.mark.parametrize("module, message", [
-    (None, r"CuPy.*cannot be imported.*minigan\[cuda13x\].*minigan\[cuda12x\]"),
-    (stand_in_for_cupy(None), "driver does not answer.*driver too old"),
-    (stand_in_for_cupy(0), "no NVIDIA GPU is visible"),
-    (stand_in_for_cupy(1, None), r"cannot multiply.*no libcublas.*cupy-cuda13x\[ctk\]"),
-    (stand_in_for_cupy(1, 7.0), "wrong result"),
-], ids=["missing", "driver", "no GPU", "no libraries", "wrong product"])
-def test_cupy_that_cannot_work_says_what_to_do_and_stops(registry, monkeypatch, module, message):
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    with pytest.raises(mg.BackendError, match=message):
+# The texts in quotes are what CuPy 14.2 says.
+NO_DRIVER = RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version")
+NO_GPU = RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
+NO_COMPILER = RuntimeError('Failure finding "libnvrtc.so.13 or libnvrtc.so.12": No such file: libnvrtc.so.13\n')
+NO_LIBRARY = ImportError('Failure finding "libcublasLt.so.13 or libcublasLt.so.12": No such file: libcublasLt.so.13\n')
+USELESS = {
+    "missing": (None, r"CuPy, which is not installed: pip install 'minigan\[cuda13x\]'.*'minigan\[cuda12x\]'"),
+    "no driver": (stand_in_for_cupy(NO_DRIVER), "driver does not answer.*InsufficientDriver.*update the driver"),
+    "no GPU": (stand_in_for_cupy(NO_GPU), "no NVIDIA GPU is visible.*CUDA_VISIBLE_DEVICES"),
+    "none of them": (stand_in_for_cupy(0), "no NVIDIA GPU is visible.*CUDA_VISIBLE_DEVICES"),
+    "no compiler": (stand_in_for_cupy(1, NO_COMPILER), r"cannot multiply.*libnvrtc.*libraries.*cupy-cuda13x\[ctk\]"),
+    "no library": (stand_in_for_cupy(1, NO_LIBRARY), r"cannot multiply.*libcublasLt.*libraries.*cupy-cuda12x\[ctk\]"),
+    "wrong product": (stand_in_for_cupy(1, 7.0), "wrong result.*use --backend numpy"),
+}
+useless = pytest.mark.parametrize("cupy, message", USELESS.values(), ids=USELESS)
+
+
+@useless
+def test_cupy_that_cannot_work_says_what_to_do_and_stops(registry, monkeypatch, cupy, message):
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    with pytest.raises(mg.BackendError, match=f"(?s){message}"):
         mg.use_backend("cupy")
     assert backend.current().name == "numpy"
 
 
+@useless
+@pytest.mark.parametrize("main, arguments", [(train.main, ["--data", "ring8", "--steps", "1"]), (sample.main, ["run"])])
+def test_the_command_lines_say_so_in_one_line_and_end_with_status_2(
+        registry, monkeypatch, tmp_path, capsys, main, arguments, cupy, message):
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--backend", "cupy"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and re.search(message, err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_broken_installation_the_cause_is_told_and_not_the_advice_around_it(registry, monkeypatch, tmp_path):
+    (tmp_path / "cupy.py").write_text("try:\n    import libcupy_core\nexcept ImportError as error:\n"
+                                      "    raise ImportError('====\\nFailed to import CuPy.\\n====') from error\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    with pytest.raises(mg.BackendError, match=r"installed, but cannot be imported \(No module named 'libcupy_core'\)"):
+        mg.use_backend("cupy")
+
+
+def test_the_real_cupy_without_a_gpu_is_refused(registry):
+    if why_not_cupy() != "CuPy finds no GPU":
+        pytest.skip("needs CuPy, and no GPU")
+    with pytest.raises(mg.BackendError, match="driver does not answer|no NVIDIA GPU is visible"):
+        mg.use_backend("cupy")
+
+
 def test_cupy_is_used_once_it_has_multiplied(registry, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in_for_cupy(1))
+    monkeypatch.setitem(sys.modules, "cupy", stand_in_for_cupy())
     with mg.use_backend("cupy"):
         assert backend.current().name == "cupy"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 import minigan as mg
-from minigan import ops
+from minigan import backend, ops
 from minigan.tensor import OPS
 
 rng = np.random.default_rng(0)
@@ -44,7 +44,9 @@ class Case:
     order: int = 2
 
     def __call__(self, *arguments):
-        return OPS[self.op](*arguments, **self.options)
+        options = {name: backend.asarray(option) if isinstance(option, np.ndarray) else option
+                   for name, option in self.options.items()}
+        return OPS[self.op](*arguments, **options)
 
     def leaves(self, dtype=np.float64):
         return [mg.Tensor(x.astype(dtype), requires_grad=True) for x in self.arrays]
@@ -170,53 +172,58 @@ def test_every_public_operation_is_in_ops():
     assert all(getattr(ops, name) is OPS[name] for name in ops.__all__)
 
 
+@pytest.mark.on_each_backend
 @all_cases
 def test_derivatives_are_right(case):
     mg.check_grads(case, case.arrays, order=case.order)
 
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("case", [case for case in TABLE if case.value], ids=lambda case: case.op)
 def test_values_are_those_of_numpy(case):
     expected = case.value(*case.arrays)
     value = case(*[mg.Tensor(x) for x in case.arrays])
     assert value.shape == expected.shape
-    np.testing.assert_allclose(value.data, expected, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(value.numpy(), expected, rtol=1e-13, atol=1e-15)
 
 
+@pytest.mark.on_each_backend
 @all_cases
 def test_the_first_derivative_is_the_same_with_and_without_create_graph(case):
     """For a fused operation these are two pieces of code."""
     leaves = case.leaves()
     y = case(*leaves)
-    c = np.random.default_rng(1).standard_normal(y.shape)
+    c = mg.Tensor(np.random.default_rng(1).standard_normal(y.shape))
     for fast, composed in zip(mg.grad(y, leaves, c), mg.grad(y, leaves, c, create_graph=True)):
         assert fast.shape == composed.shape
-        np.testing.assert_allclose(fast.data, composed.data, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(fast.numpy(), composed.numpy(), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("case", [case for case in TABLE if len(case.arrays) > 1], ids=lambda case: case.op)
 def test_a_gradient_asked_for_alone_is_the_one_asked_for_with_others(case):
     leaves = case.leaves()
-    c = np.random.default_rng(1).standard_normal(case(*leaves).shape)
+    c = mg.Tensor(np.random.default_rng(1).standard_normal(case(*leaves).shape))
     for leaf, expected in zip(leaves, mg.grad(case(*leaves), leaves, c)):
-        np.testing.assert_allclose(mg.grad(case(*leaves), leaf, c)[0].data, expected.data, rtol=1e-12, atol=1e-14)
         frozen = [x if x is leaf else x.detach() for x in leaves]
-        np.testing.assert_allclose(mg.grad(case(*frozen), leaf, c)[0].data, expected.data, rtol=1e-12, atol=1e-14)
+        for arguments in (leaves, frozen):
+            [alone] = mg.grad(case(*arguments), leaf, c)
+            np.testing.assert_allclose(alone.numpy(), expected.numpy(), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.on_each_backend
 @all_cases
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_values_and_gradients_of_every_order_keep_the_dtype(case, dtype):
     leaves = case.leaves(dtype)
-    y = case(*leaves)
-    assert type(y.data) is np.ndarray and y.dtype == dtype
-    for create_graph in (False, True):
-        gradients = mg.grad(y, leaves, np.ones(y.shape, dtype), create_graph=create_graph)
-        assert all(type(g.data) is np.ndarray and g.dtype == dtype for g in gradients)
+    y, kind = case(*leaves), backend.current().array_type
+    assert type(y.data) is kind and y.dtype == dtype
     c = mg.Tensor(np.ones(y.shape, dtype), requires_grad=True)
-    first = mg.grad(y, leaves, c, create_graph=True)
-    differentiable = [g for g in first if g.requires_grad]
-    second = mg.grad(differentiable, [*leaves, c], [np.ones(g.shape, dtype) for g in differentiable],
+    for create_graph in (False, True):
+        gradients = mg.grad(y, leaves, c, create_graph=create_graph)
+        assert all(type(g.data) is kind and g.dtype == dtype for g in gradients)
+    differentiable = [g for g in gradients if g.requires_grad]
+    second = mg.grad(differentiable, [*leaves, c], [mg.Tensor(np.ones(g.shape, dtype)) for g in differentiable],
                      allow_unused=True)
     assert all(g.dtype == dtype for g in second if g is not None)
 

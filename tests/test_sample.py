@@ -29,14 +29,15 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def sample(runs, tmp_path, monkeypatch, capsys):
+def sample(runs, tmp_path, monkeypatch, capsys, backend_name):
     """Run the command line in this process and an empty folder: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
+    choice = () if backend_name == "numpy" else ("--backend", backend_name)
 
     def call(kind, *arguments):
         run = {"images": runs / "00000-images", "points": runs / "00001-points"}.get(kind, kind)
         try:
-            status = main([str(run), *(str(argument) for argument in arguments)])
+            status = main([*map(str, (run, *arguments)), *choice])
         except SystemExit as end:
             status = end.code
         return status, *capsys.readouterr()
@@ -51,6 +52,7 @@ def done(result):
 
 # The command line
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("kind", ["images", "points"])
 def test_without_more_it_draws_a_picture_of_64_samples(sample, runs, kind):
     out = done(sample(kind))
@@ -64,6 +66,7 @@ def test_without_more_it_draws_a_picture_of_64_samples(sample, runs, kind):
         assert Path("expected.png").read_bytes() == Path("samples.png").read_bytes()
 
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("kind, name, shape", [("images", "images", (5, 8, 8, 1)), ("points", "points", (5, 2))])
 def test_the_arrays_are_the_generators_samples(sample, runs, kind, name, shape):
     assert "out.npz" in done(sample(kind, "--n", 5, "--seed", 3, "--npz", "out.npz"))
@@ -93,6 +96,7 @@ def test_picture_and_arrays_show_the_same_samples(sample):
     assert Path("expected.png").read_bytes() == Path("a.png").read_bytes()
 
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("kind", ["images", "points"])
 def test_the_seed_decides_and_nothing_else(sample, kind):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -102,6 +106,7 @@ def test_the_seed_decides_and_nothing_else(sample, kind):
     assert a == b and a[0] != c[0] and a[1] != c[1]
 
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("kind, name", [("images", "images"), ("points", "points")])
 def test_ways_from_noise_to_noise_begin_and_end_at_samples(sample, runs, kind, name):
     done(sample(kind, "--n", 24, "--seed", 4, "--interpolate", "--npz", "out.npz", "--grid", "out.png"))

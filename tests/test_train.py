@@ -27,14 +27,15 @@ OFTEN = ("--log-every", "2", "--snapshot-every", "4", "--checkpoint-every", "2")
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, capsys):
+def train(tmp_path, monkeypatch, capsys, backend_name):
     """Run the command line in this process and an empty folder: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "load", partial(data.load, n=40))  # a ring of few points: two batches are an epoch
+    choice = () if backend_name == "numpy" else ("--backend", backend_name)
 
     def call(*arguments):
         try:
-            status = main([str(argument) for argument in arguments])
+            status = main([*map(str, arguments), *choice])
         except SystemExit as end:
             status = end.code
         except KeyboardInterrupt:
@@ -92,6 +93,7 @@ def assert_same_run(folder, other):
 
 # What a run leaves behind
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("source, objective", [(IMAGES, objective) for objective in OBJECTIVES] + [
     (POINTS, objective) for objective in ("gan", "wgan-gp")])
 def test_every_file_of_a_run_folder_is_there_and_sound(train, tmp_path, source, objective):
@@ -132,6 +134,7 @@ def test_every_file_of_a_run_folder_is_there_and_sound(train, tmp_path, source, 
     assert all(np.isfinite(array).all() for array in last_checkpoint(folder).values())
 
 
+@pytest.mark.on_each_backend
 def test_the_weights_of_wgan_end_inside_the_clip(train):
     done(train(*IMAGES, "--objective", "wgan", "--steps", 3))
     weights = {name: array for name, array in last_checkpoint("runs/00000-digits-wgan-s0").items()
@@ -139,6 +142,7 @@ def test_the_weights_of_wgan_end_inside_the_clip(train):
     assert weights and all((abs(array) <= np.float32(0.01)).all() for array in weights.values())
 
 
+@pytest.mark.on_each_backend
 def test_the_preview_is_the_averaged_generator_at_the_noise_of_the_seed(train, tmp_path):
     done(train(*IMAGES, "--steps", 3, "--seed", 7, "--ema", 0.5))
     folder = tmp_path / "runs" / "00000-digits-gan-s7"
@@ -146,6 +150,7 @@ def test_the_preview_is_the_averaged_generator_at_the_noise_of_the_seed(train, t
     assert (tmp_path / "expected.png").read_bytes() == (folder / "samples" / "000003.png").read_bytes()
 
 
+@pytest.mark.on_each_backend
 def test_a_run_on_a_folder_of_pictures(train, tmp_path):
     (tmp_path / "my pets").mkdir()
     rng = np.random.default_rng(0)
@@ -174,6 +179,7 @@ def test_runs_are_numbered(train, tmp_path):
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["00000-digits-gan-s0", "00001-digits-gan-s0"]
 
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("source, steps", [("digits", 2500), ("ring8", 10_000), ("fashion-mini", 2500)])
 def test_a_dry_run_tells_the_resolved_options_and_writes_nothing(train, tmp_path, source, steps):
     out = done(train("--dry-run", "--data", source, "--width", 4, "--batch-size", 4, "--objective", "wgan-gp"))
@@ -194,6 +200,7 @@ def test_with_no_flags_it_trains_on_fashion_mini(train):
 
 # Going on exactly
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("source", ["points", "images"])
 def test_n_plus_m_steps_are_n_steps_a_stop_and_m_more(train, tmp_path, monkeypatch, objective, source):
@@ -214,6 +221,7 @@ def test_n_plus_m_steps_are_n_steps_a_stop_and_m_more(train, tmp_path, monkeypat
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("objective", ["gan", "wgan-gp"])
 def test_a_run_on_digits_goes_on_exactly(train, objective):
     given = (*IMAGES, "--batch-size", 600, "--objective", objective, *OFTEN)
@@ -232,6 +240,7 @@ def test_a_run_that_goes_on_with_a_new_goal_keeps_it(train):
     refused(train("--resume"), "already done 4 steps")
 
 
+@pytest.mark.on_each_backend
 def test_the_same_command_gives_the_same_numbers(train):
     for out in ("a", "b"):
         done(train(*IMAGES, "--steps", 4, *OFTEN, "--out", out))
@@ -242,6 +251,7 @@ def test_the_same_command_gives_the_same_numbers(train):
     assert all(x["d_loss"] != y["d_loss"] for x, y in zip(stats_of(a), stats_of(c)))
 
 
+@pytest.mark.on_each_backend
 def test_looking_at_a_run_does_not_change_it(train, tmp_path):
     save_images(tmp_path / "few.npz", size=(16, 16))
     given = ("--data", "few.npz", "--width", 2, "--batch-size", 8, "--latent", 3, "--steps", 7)
@@ -297,6 +307,7 @@ def test_a_run_that_is_complete_says_so(train):
         refused(train("--resume", *more), "already done 2 steps", "--steps")
 
 
+@pytest.mark.on_each_backend
 def test_a_damaged_checkpoint_is_passed_over_and_said(train):
     done(train(*IMAGES, "--steps", 4, *OFTEN, "--out", "whole"))
     done(train(*IMAGES, "--steps", 4, *OFTEN))
@@ -433,6 +444,7 @@ def failed(result, *words):
     return err
 
 
+@pytest.mark.on_each_backend
 @pytest.mark.parametrize("source", [POINTS, IMAGES])
 def test_a_run_that_diverges_names_the_network_and_the_step_and_keeps_the_last_good_checkpoint(train, source):
     line = failed(train(*source, "--lr-d", "1e30", "--steps", 8, *OFTEN), "discriminator", "000000.npz")
@@ -444,12 +456,14 @@ def test_a_run_that_diverges_names_the_network_and_the_step_and_keeps_the_last_g
         np.isfinite(value) for record in stats_of(folder) for value in record.values())
 
 
+@pytest.mark.on_each_backend
 def test_a_generator_that_is_thrown_off_in_the_last_step_is_not_saved(train):
     failed(train(*IMAGES, "--lr-g", "1e39", "--steps", 1), "generator", "step 1", "000000.npz")
     [folder] = Path("runs").iterdir()
     assert [path.stem for path in experiment.checkpoints(folder)] == ["000000"]
 
 
+@pytest.mark.on_each_backend
 def test_a_dry_run_that_diverges_fails_in_one_line(train):
     failed(train(*IMAGES, "--lr-d", "1e30", "--dry-run"), "step 1")
     assert os.listdir() == []

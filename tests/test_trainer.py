@@ -8,8 +8,11 @@ import pytest
 
 import minigan as mg
 from minigan import backend, data, networks, nn, objectives, optim
+from minigan.backend import to_numpy
 from minigan.tensor import op
 from minigan.trainer import RECIPES, GANTrainer, NonFiniteError
+
+pytestmark = pytest.mark.on_each_backend
 
 N, LATENT = 6, 3
 DCGAN, RMSPROP, WGAN_GP = ((optim.Adam, dict(lr=2e-4, betas=(0.5, 0.999))), (optim.RMSprop, dict(lr=5e-5)),
@@ -49,9 +52,14 @@ def real_batches(kind, steps, per_step, dtype=np.float64, seed=2):
     return [[rng.uniform(-1, 1, shape).astype(dtype) for _ in range(per_step)] for _ in range(steps)]
 
 
+def step(trainer, batches):
+    """The statistics of a step, read from the device."""
+    return {name: to_numpy(value) for name, value in trainer.step(batches).items()}
+
+
 def train(trainer, kind="points", steps=3, seed=2):
     dtype = trainer.generator.parameters()[0].dtype
-    return [trainer.step(batches) for batches in real_batches(kind, steps, trainer.batches_per_step, dtype, seed)]
+    return [step(trainer, batches) for batches in real_batches(kind, steps, trainer.batches_per_step, dtype, seed)]
 
 
 def arrays_of(*modules):
@@ -81,7 +89,7 @@ def algorithm_1(objective, generator, discriminator, steps, streams):
         for p, g in zip(weights, gradients):
             p.grad = g
         rule.step()
-        return np.sqrt(sum((g.data ** 2).sum() for g in gradients))
+        return np.sqrt(sum((to_numpy(g.data) ** 2).sum() for g in gradients))
 
     for batches in steps:
         assert len(batches) == n_critic
@@ -90,20 +98,20 @@ def algorithm_1(objective, generator, discriminator, steps, streams):
             fake = generator(noise()).detach()
             r, f = discriminator(real), discriminator(fake)
             value = loss.discriminator_loss(r, f)
-            stats = {"real_score": r.data.mean(), "fake_score": f.data.mean()}
+            stats = {"real_score": r.mean().item(), "fake_score": f.mean().item()}
             if gp_weight:
                 epsilon = streams["penalty"].random((N,) + (1,) * (batch.ndim - 1))
                 penalty = objectives.gradient_penalty(discriminator, real, fake, epsilon)
-                stats["penalty"] = penalty.data
+                stats["penalty"] = penalty.item()
                 value = value + gp_weight * penalty
             if kind is objectives.Wasserstein:
-                stats["wasserstein"] = r.data.mean() - f.data.mean()
-            stats |= {"d_loss": value.data, "d_grad_norm": descend(value, weights_d, optimizer_d)}
+                stats["wasserstein"] = (r.mean() - f.mean()).item()
+            stats |= {"d_loss": value.item(), "d_grad_norm": descend(value, weights_d, optimizer_d)}
             if clip:
                 for p in weights_d:
-                    p.data = np.clip(p.data, -clip, clip)
+                    p.data = backend.asarray(np.clip(p.numpy(), -clip, clip))
         value = loss.generator_loss(discriminator(generator(noise())))
-        stats |= {"g_loss": value.data, "g_grad_norm": descend(value, weights_g, optimizer_g)}
+        stats |= {"g_loss": value.item(), "g_grad_norm": descend(value, weights_g, optimizer_g)}
     return stats
 
 
@@ -115,7 +123,7 @@ def test_a_step_is_algorithm_1(objective, kind):
     expected = algorithm_1(objective, *by_hand, steps, backend.Streams(1))
     trainer = GANTrainer(*trained, LATENT, objective, streams=backend.Streams(1))
     for batches in steps:
-        stats = trainer.step(batches)
+        stats = step(trainer, batches)
     expected_arrays, arrays = arrays_of(*by_hand), arrays_of(*trained)
     assert arrays.keys() == expected_arrays.keys()
     for name in arrays:
@@ -139,7 +147,7 @@ def test_every_objective_trains_on_points_and_on_pictures(objective, source):
     trainer = GANTrainer(*nets, 2 if source == "ring8" else LATENT, objective)
     before = arrays_of(*nets)
     for _ in range(4):
-        stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
+        stats = step(trainer, [batches.next() for _ in range(trainer.batches_per_step)])
         assert all(np.isfinite(value) for value in stats.values())
     trainer.check_finite()
     assert trainer.steps == 4
@@ -169,16 +177,16 @@ def test_the_generator_step_goes_through_the_discriminator(kind):
     streams = backend.Streams(1)
     _, noise = (streams["noise"].standard_normal((N, LATENT)) for _ in range(2))
     weight = generator.parameters()[0]
-    start = weight.data.copy()
+    start, slope = np.array(weight.numpy()), np.array(weight.grad.numpy())
 
     def loss(array):
-        weight.data = array
+        weight.data = backend.asarray(array)
         return objectives.NonSaturating().generator_loss(discriminator(generator(mg.Tensor(noise)))).item()
 
-    step = 1e-7 * np.random.default_rng(3).standard_normal(start.shape)  # so small that no ReLU changes its mind
-    numeric = loss(start + step) - loss(start - step)
+    move = 1e-7 * np.random.default_rng(3).standard_normal(start.shape)  # so small that no ReLU changes its mind
+    numeric = loss(start + move) - loss(start - move)
     assert abs(numeric) > 1e-10
-    np.testing.assert_allclose((weight.grad.data * 2 * step).sum(), numeric, rtol=1e-5)
+    np.testing.assert_allclose((slope * 2 * move).sum(), numeric, rtol=1e-5)
 
 
 class Watched(nn.Module):
@@ -235,7 +243,7 @@ def test_what_is_given_takes_the_place_of_the_recipe():
     assert (trainer.g_optimizer.lr, trainer.d_optimizer.lr) == (0.5, 0.25)
     assert (trainer.batches_per_step, trainer.clip, trainer.gp_weight) == (2, 0.125, 0.0)
     train(trainer, steps=1)
-    assert max(abs(p.data).max() for p in trainer.discriminator.parameters()) == 0.125
+    assert max(abs(p.numpy()).max() for p in trainer.discriminator.parameters()) == 0.125
 
 
 # The constraints of a critic
@@ -245,9 +253,9 @@ def test_a_clipped_critic_stays_inside_and_its_running_statistics_are_left_alone
     clip = np.float32(0.01)
     for batches in real_batches("images", 3, 5, np.float32):
         trainer.step(batches)
-        assert all((abs(p.data) <= clip).all() for p in trainer.discriminator.parameters())
-    buffers = dict(trainer.discriminator.named_buffers())
-    assert all((array > clip).all() for name, array in buffers.items() if name.endswith("running_var")) and buffers
+        assert all((abs(p.numpy()) <= clip).all() for p in trainer.discriminator.parameters())
+    variances = [array for name, array in trainer.discriminator.named_buffers() if name.endswith("running_var")]
+    assert variances and all((to_numpy(array) > clip).all() for array in variances)
 
 
 @pytest.mark.parametrize("objective, settings", [("wgan", dict(clip=0.0)), ("wgan-gp", dict(gp_weight=0.0)),
@@ -277,12 +285,12 @@ def test_sampling_disturbs_nothing(kind):
     trainer = trainer_of(kind=kind)
     train(trainer, kind)
     before, streams, shared = trainer.state_dict(), trainer.streams.state_dict(), backend.streams.state_dict()
-    first = trainer.sample(np.ones((5, LATENT)))
+    first = to_numpy(trainer.sample(np.ones((5, LATENT))))
     assert_equal(trainer.state_dict(), before)
     assert_equal(trainer.streams.state_dict(), streams)
     assert_equal(backend.streams.state_dict(), shared)
     assert all(m.training for network in (trainer.generator, trainer.discriminator) for _, m in network.named_modules())
-    np.testing.assert_array_equal(first, trainer.sample(np.ones((5, LATENT))))
+    np.testing.assert_array_equal(first, to_numpy(trainer.sample(np.ones((5, LATENT)))))
 
 
 @both_kinds
@@ -293,10 +301,10 @@ def test_samples_are_those_of_the_averaged_generator_in_evaluation_mode(kind):
     copy.load_state_dict({name.removeprefix("averaged."): array for name, array in trainer.state_dict().items()
                           if name.startswith("averaged.")})
     noise = np.random.default_rng(4).standard_normal((7, LATENT))
-    expected = copy.eval()(mg.Tensor(noise)).data
-    np.testing.assert_allclose(trainer.sample(noise), expected, rtol=1e-12)
-    np.testing.assert_allclose(trainer.sample(noise, block=3), expected, rtol=1e-12)
-    assert not np.allclose(trainer.generator(mg.Tensor(noise)).data, expected)  # by weights, and by mode on images
+    expected = copy.eval()(mg.Tensor(noise)).numpy()
+    np.testing.assert_allclose(to_numpy(trainer.sample(noise)), expected, rtol=1e-12)
+    np.testing.assert_allclose(to_numpy(trainer.sample(noise, block=3)), expected, rtol=1e-12)
+    assert not np.allclose(trainer.generator(mg.Tensor(noise)).numpy(), expected)  # by weights, and by mode on images
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
@@ -313,7 +321,7 @@ def test_the_average_is_the_exponential_one_without_bias_and_buffers_are_the_lat
             expected = sum(share * weights[name] for share, weights in zip(shares, history))
             np.testing.assert_allclose(averaged[name], expected, rtol=1e-12, atol=1e-14, err_msg=name)
         for name, buffer in trainer.generator.named_buffers():
-            np.testing.assert_array_equal(averaged[name], buffer, err_msg=name)
+            np.testing.assert_array_equal(averaged[name], to_numpy(buffer), err_msg=name)
 
 
 # State
@@ -363,7 +371,7 @@ def test_float32_stays_float32(objective, kind):
     trainer = trainer_of(objective, kind, np.float32)
     for dtype in (np.float32, np.float64):  # whatever the batches are
         for batches in real_batches(kind, 2, trainer.batches_per_step, dtype):
-            stats = trainer.step(batches)
+            stats = step(trainer, batches)
     assert {name: value.dtype for name, value in stats.items()} == dict.fromkeys(stats, np.float32)
     assert all(value.shape == () for value in stats.values())
     parameters = trainer.generator.parameters() + trainer.discriminator.parameters() + trainer.averaged.parameters()
@@ -404,7 +412,7 @@ def test_another_seed_gives_other_weights():
     first, second = trainer_of(), GANTrainer(*pair(), LATENT, streams=backend.Streams(7))
     train(first)
     train(second)
-    assert not np.array_equal(first.generator.parameters()[0].data, second.generator.parameters()[0].data)
+    assert not np.array_equal(*(trainer.generator.parameters()[0].numpy() for trainer in (first, second)))
 
 
 # Numbers that are not finite
@@ -456,7 +464,7 @@ def test_a_good_state_ends_the_alarm():
 def test_scores_far_out_stay_finite(objective):
     generator, critic = pair()[0], Watched()
     for scale in (1e4, -1e4):
-        critic.weight.data = np.full((2, 1), scale)
+        critic.weight.data = backend.asarray(np.full((2, 1), scale))
         trainer = GANTrainer(generator, critic, LATENT, objective)
         train(trainer, steps=1)
         trainer.check_finite()
@@ -469,7 +477,7 @@ def test_a_batch_of_one_and_equal_real_and_fake_samples_stay_finite():
         assert prod(shape) > 1
         fake = np.zeros(shape)
         for p in trainer.generator.parameters():
-            p.data = np.zeros_like(p.data)  # then every sample is 0, as the real ones are
+            p.data = 0.0 * p.data  # then every sample is 0, as the real ones are
         trainer.step([fake] * trainer.batches_per_step)
         trainer.check_finite()
 

@@ -1,0 +1,256 @@
+"""One source for every backend: nothing in it makes a device wait, and a run sees the same numbers wherever it goes on.
+
+The stand-in of `strict.py` shows what would be wrong on CuPy; that it computes is tested where computing is tested, by
+the tests marked `on_each_backend`. Here is what needs the stand-in itself, or two backends.
+"""
+
+import io
+import json
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigan as mg
+import strict
+from minigan import backend, data, experiment, filtering, metrics, models, networks, nn, plots, sample, train
+from minigan.experiment import Experiment
+from minigan.trainer import RECIPES, GANTrainer
+from test_ops import TABLE
+
+on_strict = pytest.mark.parametrize("backend_name", ["strict"], indirect=True)
+elsewhere = pytest.mark.parametrize("backend_name", ["strict", "cupy"], indirect=True)
+every_objective = pytest.mark.parametrize("objective", RECIPES)
+
+IMAGE = (16, 20, 1)  # can be halved twice, so that discriminators have a normalisation
+PAIRS = {
+    "mlp": lambda rng: networks.mlp_pair(width=8, rng=rng),
+    **{f"dcgan, {norm}": lambda rng, norm=norm: networks.dcgan_pair(IMAGE, 3, width=2, norm=norm, rng=rng)
+       for norm in ("batch", "layer", "none")},
+}
+
+
+def test_the_pairs_differ_in_the_normalisation_of_the_discriminator():
+    norms = {nn.BatchNorm, nn.LayerNorm}
+    kinds = [norms & {type(m) for _, m in make(None)[1].named_modules()} for make in PAIRS.values()]
+    assert kinds == [set(), {nn.BatchNorm}, {nn.LayerNorm}, set()]
+
+
+def trainer_of(pair, objective, dtype=np.float32):
+    streams = backend.Streams(0)
+    generator, discriminator = (network.astype(dtype) for network in PAIRS[pair](streams["init"]))
+    return GANTrainer(generator, discriminator, objective=objective, streams=streams)
+
+
+def real_batches(trainer, pair, n=6):
+    rng = np.random.default_rng(0)
+    shape = (n, 2) if pair == "mlp" else (n, *IMAGE)
+    return [rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(trainer.batches_per_step)]
+
+
+# Nothing waits
+
+@on_strict
+@pytest.mark.parametrize("pair, objective", [(pair, objective) for pair in PAIRS for objective in RECIPES
+                                             if (pair, objective) != ("dcgan, batch", "wgan-gp")])
+def test_a_training_step_never_waits_for_the_device(pair, objective):
+    trainer = trainer_of(pair, objective)
+    strict.costs.clear()
+    for _ in range(2):
+        trainer.step(real_batches(trainer, pair))
+    assert strict.costs == []
+    trainer.check_finite()
+    assert len(strict.costs) == 2  # a flag of each network: what waits is seen
+
+
+@on_strict
+@pytest.mark.parametrize("pair", PAIRS)
+def test_sampling_leaves_the_samples_on_the_device(pair):
+    trainer = trainer_of(pair, "gan")
+    strict.costs.clear()
+    samples = trainer.sample(np.zeros((5, trainer.latent)), block=2)
+    assert type(samples) is strict.Array and len(samples) == 5
+    assert strict.costs == []
+
+
+@on_strict
+@pytest.mark.parametrize("case", TABLE, ids=[f"{case.op}{i}" for i, case in enumerate(TABLE)])
+def test_no_operation_and_no_derivative_waits(case):
+    leaves = case.leaves(np.float32)
+    strict.costs.clear()
+    y = case(*leaves)
+    c = mg.Tensor(np.ones(y.shape, np.float32), requires_grad=True)
+    for create_graph in (False, True):
+        gradients = mg.grad(y, leaves, c, create_graph=create_graph)
+    squares = sum(((g * g).sum() for g in gradients), mg.Tensor(np.zeros((), np.float32)))
+    mg.grad(squares, [*leaves, c], allow_unused=True)
+    stacks = case.op == "matmul" and case.arrays[0].ndim > 2  # their derivatives are products with transposed ones
+    assert [cost for cost in strict.costs if not (stacks and "transposed matrices" in cost)] == []
+
+
+@on_strict
+def test_no_layer_waits_in_training_or_evaluation():
+    layers = {
+        (4, 3): [nn.Dense(3, 2), nn.Dense(3, 2, bias=False), nn.BatchNorm(3), nn.LayerNorm(3), nn.ReLU(),
+                 nn.LeakyReLU(), nn.Tanh(), nn.Sigmoid(), nn.Flatten(), nn.Reshape(1, 3), nn.Dropout(0.5)],
+        (2, 6, 4, 3): [nn.Conv2d(3, 2, 4, 2, 1), nn.ConvTranspose2d(3, 2, 4, 2, 1), nn.Sequential(nn.BatchNorm(3)),
+                       nn.LayerNorm(3), nn.Flatten()],
+    }
+    own = {kind for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}
+    assert own - {nn.Module} == {type(layer) for some in layers.values() for layer in some}
+    strict.costs.clear()
+    for shape, some in layers.items():
+        x = mg.Tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True)
+        for layer in some:
+            for mode in (True, False):
+                layer.astype(np.float64).train(mode)(x).sum().backward()
+    assert strict.costs == []
+
+
+# The same numbers
+
+def run_of(objective, pair, dtype, steps):
+    """What a trainer sees and does on the backend in use: its beginning, its batches, its losses, its streams' end."""
+    trainer = trainer_of(pair, objective, dtype)
+    x = np.random.default_rng(1).uniform(-1, 1, (40, 2) if pair == "mlp" else (40, *IMAGE)).astype(np.float32)
+    batches = data.Batches(x, 8, trainer.streams["data"])
+    beginning, losses = trainer.state_dict(), []
+    for _ in range(steps):
+        stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
+        losses.append([backend.to_numpy(stats[name]) for name in ("d_loss", "g_loss")])
+    return beginning, batches.state_dict() | trainer.streams.state_dict(), np.array(losses, np.float64)
+
+
+def assert_identical(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name, strict=True)
+
+
+@elsewhere
+@every_objective
+@pytest.mark.parametrize("pair", ["mlp", "dcgan, layer"])
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-3), (np.float64, 1e-8)])
+def test_twenty_steps_see_the_same_numbers_as_on_numpy_and_lose_the_same(objective, pair, dtype, tolerance):
+    beginning, end, losses = run_of(objective, pair, dtype, 20)
+    with mg.use_backend("numpy"):
+        expected_beginning, expected_end, expected = run_of(objective, pair, dtype, 20)
+    assert_identical(beginning, expected_beginning)
+    assert_identical(end, expected_end)
+    assert (abs(losses - expected) <= tolerance * np.maximum(abs(expected), 1.0)).all()
+    assert len(np.unique(expected)) > 20  # it did train
+
+
+@elsewhere
+def test_the_way_with_half_the_multiplications_loses_the_same(monkeypatch):
+    """NumPy alone takes it, and only for wide convolutions."""
+    taken, way = [], filtering.Filter
+    monkeypatch.setattr(filtering, "Filter", lambda *geometry: taken.append(geometry) or way(*geometry))
+    monkeypatch.setattr(filtering, "LEAST_OUTPUTS", 1)
+    monkeypatch.setitem(PAIRS, "wide", lambda rng: networks.dcgan_pair(IMAGE, 3, width=64, rng=rng))
+    _, _, losses = run_of("gan", "wide", np.float32, 3)
+    assert not taken
+    with mg.use_backend("numpy"):
+        _, _, expected = run_of("gan", "wide", np.float32, 3)
+    assert taken
+    assert (abs(losses - expected) <= 1e-3 * np.maximum(abs(expected), 1.0)).all()
+
+
+@elsewhere
+def test_the_modes_of_samples_on_a_device_are_counted(backend_name):
+    mixture = data.MIXTURES["ring8"]
+    points = mixture.sample(500, np.random.default_rng(0))[0]
+    expected = metrics.mode_coverage(points, mixture.modes, mixture.sigma)
+    assert metrics.mode_coverage(backend.asarray(points), backend.asarray(mixture.modes), mixture.sigma) == expected
+    assert expected.modes == 8
+
+
+# Checkpoints
+
+SMALL = {"mlp": dict(width=8, latent=2, batch_size=16), "dcgan": dict(width=2, latent=3, batch_size=8)}
+SHAPES = {"mlp": (2,), "dcgan": IMAGE}
+
+
+def work_in(folder, kind, objective):
+    """An experiment at its beginning, on the backend in use."""
+    folder.mkdir(exist_ok=True)
+    streams = backend.Streams(0)
+    options = models.defaults(objective, SHAPES[kind]) | SMALL[kind] | dict(objective=objective, ema=0.5)
+    x = np.random.default_rng(1).uniform(-1, 1, (40, *SHAPES[kind])).astype(np.float32)
+    experiment.write_options(folder, {"options": options, "sample_shape": list(SHAPES[kind])})
+    batches = data.Batches(x, options["batch_size"], streams["data"])
+    with redirect_stdout(io.StringIO()):
+        return Experiment(folder, models.trainer(options, SHAPES[kind], streams), batches, streams,
+                          lambda step: None, lambda: None)
+
+
+def run(work, steps):
+    with redirect_stdout(io.StringIO()):
+        work.run(steps, log_every=1, snapshot_every=99, checkpoint_every=99, keep=1)
+
+
+@elsewhere
+@every_objective
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("first", ["here", "there"])
+def test_a_checkpoint_is_taken_up_on_the_other_backend_bit_for_bit(tmp_path, backend_name, kind, objective, first):
+    here, there = ("numpy", backend_name) if first == "here" else (backend_name, "numpy")
+    with mg.use_backend(here):
+        run(work_in(tmp_path, kind, objective), 2)
+    [path] = experiment.checkpoints(tmp_path)
+    saved = experiment.load_checkpoint(path)
+    with mg.use_backend(there):
+        work = work_in(tmp_path, kind, objective)
+        work.restore()
+        work.save(keep=1)
+        assert_identical(experiment.load_checkpoint(path), saved)
+        run(work, 3)
+    with mg.use_backend(here):
+        stayed = work_in(tmp_path / "stayed", kind, objective)
+        run(stayed, 3)
+    left, right = experiment.read_stats(tmp_path)[-1], experiment.read_stats(tmp_path / "stayed")[-1]
+    assert left["step"] == right["step"] == 3
+    for name in ("d_loss", "g_loss", "d_grad_norm", "g_grad_norm"):
+        assert left[name] == pytest.approx(right[name], rel=1e-3, abs=1e-5)
+
+
+@elsewhere
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_run_trained_here_is_sampled_there(tmp_path, kind):
+    with mg.use_backend("numpy"):
+        run(work_in(tmp_path, kind, "gan"), 3)
+        expected = mg.load(tmp_path).sample(20, seed=3)
+    generator = mg.load(tmp_path)
+    assert type(generator.network.parameters()[0].data) is backend.current().array_type
+    samples = generator.sample(20, seed=3)
+    assert type(samples) is np.ndarray and samples.std() > 0
+    np.testing.assert_allclose(samples, expected, rtol=1e-4, atol=1e-5)
+
+
+@elsewhere
+@pytest.mark.parametrize("source, kind", [("ring8", "points"), ("digits", "images")])
+def test_a_run_goes_from_machine_to_machine(tmp_path, monkeypatch, backend_name, source, kind):
+    """Trained here, gone on with there, sampled here: at the command line, and as if it had never moved."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plots, "save_points", lambda *what: None)  # matplotlib takes its time
+    monkeypatch.setattr(plots, "save_losses", lambda *what: None)
+
+    def call(main, *arguments, name="numpy"):
+        choice = () if name == "numpy" else ("--backend", name)
+        with redirect_stdout(io.StringIO()):
+            assert main([*arguments, *choice]) == 0
+        assert backend.current().name == name
+
+    start = ("--data", source, "--width", "4", "--batch-size", "16", "--latent", "3", "--log-every", "1", "--steps")
+    call(train.main, *start, "6", "--out", "stays")
+    call(train.main, *start, "3", "--out", "moves")
+    call(train.main, "--resume", "--out", "moves", "--steps", "6", name=backend_name)
+    [stays], [moves] = Path("stays").iterdir(), Path("moves").iterdir()
+    assert json.loads((moves / "options.json").read_text())["options"]["backend"] == backend_name
+    for a, b in zip(experiment.read_stats(moves), experiment.read_stats(stays), strict=True):
+        assert a["step"] == b["step"] and a["d_loss"] == pytest.approx(b["d_loss"], rel=1e-3)
+    for run, name in ((stays, backend_name), (moves, "numpy")):
+        call(sample.main, str(run), "--n", "9", "--npz", run.parent.name + ".npz", name=name)
+    with np.load("stays.npz") as a, np.load("moves.npz") as b:
+        np.testing.assert_allclose(a[kind].astype(float), b[kind].astype(float), atol=1 if kind == "images" else 1e-3)
