@@ -100,9 +100,9 @@ class Axis:
             d1 -= r[a:]
         # A block between two tiles is the last of one and the first of the next.
         d[0], d[-1] = p[0], r[-1]
-        begins = [3 * i for i in range(a)] + [3 * a + 2 * i for i in range(self.pairs)]
-        for tile, begin in enumerate(begins[1:], 1):
-            np.add(r[tile - 1], p[tile], out=d[begin])
+        k = min(a, len(p) - 1)
+        np.add(r[:k], p[1:k + 1], out=d[3:3 * k + 1:3])
+        np.add(r[k:-1], p[k + 1:], out=d[3 * a + 2:-1:2])
 
     def Y(self, y, products):
         (p, q, r), a = products[:3], self.triples
