@@ -48,6 +48,22 @@ def timed(step, repetitions, warm_up=3):
     return statistics.median(seconds)
 
 
+def timed_on_device(step, wait, repetitions, warm_up=10):
+    """Median seconds per step of ten times `repetitions` steps put on the device's queue one after another, `wait`
+    waiting for the last: as in training, the host runs ahead."""
+    for _ in range(warm_up):
+        step()
+    seconds = []
+    for _ in range(10):
+        wait()
+        began = time.perf_counter()
+        for _ in range(repetitions):
+            step()
+        wait()
+        seconds.append((time.perf_counter() - began) / repetitions)
+    return statistics.median(seconds)
+
+
 def ratios(ours, theirs):
     """(median, least, greatest) of ours/theirs, pair by pair."""
     pairs = [a / b for a, b in zip(ours, theirs)]

@@ -5,6 +5,7 @@ minigan's side is the package's own trainer, moving average and all. PyTorch's i
 on logits, fakes without a graph in the discriminator's step, frozen discriminator weights in the generator's.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -22,13 +23,13 @@ class Work(NamedTuple):
     latent: int = 100
 
 
-WORKS = {
-    "dcgan28-64": Work((28, 28, 1), 64),
-    "dcgan28-128": Work((28, 28, 1), 128),
-    "dcgan64-32": Work((64, 64, 3), 32),
-    "wgangp28-64": Work((28, 28, 1), 64, objective="wgan-gp"),
-    "mlp2d-256": Work((2,), 256, latent=2),
-}
+WORKS = {f"{name}-{batch}": work._replace(batch=batch)
+         for name, work in {"dcgan28": Work((28, 28, 1), 0), "dcgan64": Work((64, 64, 3), 0),
+                            "wgangp28": Work((28, 28, 1), 0, objective="wgan-gp"),
+                            "mlp2d": Work((2,), 0, latent=2)}.items()
+         for batch in (32, 64, 128, 256, 1024)}
+ON_CPU = "dcgan28-64", "dcgan28-128", "dcgan64-32", "wgangp28-64", "mlp2d-256"
+ON_GPU = tuple(f"{name}-{batch}" for name in ("dcgan28", "dcgan64", "wgangp28", "mlp2d") for batch in (64, 256, 1024))
 
 
 def pair(work):
@@ -39,18 +40,17 @@ def pair(work):
 
 
 class Numbers:
-    """Real batches and noise, the same for both sides."""
+    """Real batches and noise, the same for both sides. `place` is called once on each of the four real batches, before
+    anything is timed: data that fits is kept on the device."""
 
-    def __init__(self, work, dtype):
+    def __init__(self, work, dtype, place):
         self.work, self.dtype = work, np.dtype(dtype)
         self.streams = backend.Streams(SEED)
-        self._real = self.streams["data"].random((4 * work.batch, *work.sample_shape), dtype=self.dtype) * 2 - 1
-        self._next = 0
+        drawn = self.streams["data"].random((4, work.batch, *work.sample_shape), dtype=self.dtype) * 2 - 1
+        self._real = itertools.cycle([place(batch) for batch in drawn])
 
     def real(self):
-        start = self._next % 4 * self.work.batch
-        self._next += 1
-        return self._real[start:start + self.work.batch]
+        return next(self._real)
 
     def noise(self):
         return self.streams["noise"].standard_normal((self.work.batch, self.work.latent), dtype=self.dtype)
@@ -61,8 +61,9 @@ class Numbers:
 
 
 def minigan_step(work, dtype="float32"):
-    """A function without arguments that does one step and returns (d_loss, g_loss), not yet read."""
-    numbers = Numbers(work, dtype)
+    """A function without arguments that does one step, on the backend in use, and returns (d_loss, g_loss), not yet
+    read."""
+    numbers = Numbers(work, dtype, backend.asarray)
     networks = [network.astype(dtype) for network in pair(work)]
     trainer = GANTrainer(*networks, work.latent, work.objective, n_critic=1, streams=numbers.streams)
 
@@ -72,24 +73,26 @@ def minigan_step(work, dtype="float32"):
     return step
 
 
-def torch_step(work, dtype="float32", channels_last=False):
+def torch_step(work, dtype="float32", channels_last=False, device="cpu"):
     """The same in PyTorch, eager."""
     import torch
     from torch.nn.functional import softplus
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    G, D = (_to_torch(network, torch).to(getattr(torch, dtype)).to(memory_format=layout) for network in pair(work))
+    G, D = (_to_torch(network, torch).to(device, getattr(torch, dtype)).to(memory_format=layout)
+            for network in pair(work))
     penalised = work.objective == "wgan-gp"
     adam = dict(lr=1e-4, betas=(0.0, 0.9)) if penalised else dict(lr=2e-4, betas=(0.5, 0.999))
     g_optimizer, d_optimizer = (torch.optim.Adam(network.parameters(), **adam) for network in (G, D))
-    numbers = Numbers(work, dtype)
 
     def tensor(array):
-        t = torch.from_numpy(np.ascontiguousarray(array))
+        t = torch.from_numpy(np.ascontiguousarray(array)).to(device)
         return t if t.ndim == 2 else t.permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
+    numbers = Numbers(work, dtype, tensor)
+
     def step():
-        real = tensor(numbers.real())
+        real = numbers.real()
         with torch.no_grad():
             fake = G(tensor(numbers.noise()))
         if penalised:

@@ -8,6 +8,7 @@ All randomness is drawn on the host, from named streams, and copied over: a run 
 the run on the CPU, and drawing for one purpose never disturbs another.
 """
 
+import os
 from types import ModuleType
 from typing import Callable, NamedTuple
 
@@ -19,11 +20,13 @@ class BackendError(RuntimeError):
 
 
 class Backend(NamedTuple):
-    """One kind of array: its namespace, its class, and how a NumPy copy of such an array is made."""
+    """One kind of array: its namespace, its class, how a NumPy copy of such an array is made, and what compiles a
+    kernel for it (see `kernels`), if anything does."""
     name: str
     xp: ModuleType
     array_type: type
     to_numpy: Callable[[object], np.ndarray]
+    kernel: Callable | None = None
 
 
 def _numpy():
@@ -58,13 +61,21 @@ def _cupy():
     if not works:
         raise BackendError("CuPy multiplies two matrices of ones on this GPU and gets a wrong result: "
                            "the installation is broken, use --backend numpy")
-    return Backend("cupy", cupy, cupy.ndarray, cupy.asnumpy)
+    return Backend("cupy", cupy, cupy.ndarray, cupy.asnumpy, cupy.ElementwiseKernel)
 
 
 _loaders = {"numpy": _numpy, "cupy": _cupy}
 _loaded = {}
 _by_type = {}
 _current = None
+
+
+def allow_tf32():
+    """Let products of float32 matrices on a GPU round their factors to TF32's 10 digits, for speed. Before the cupy
+    backend is first used, when CuPy reads this setting; `BackendError` afterwards."""
+    if "cupy" in _loaded:
+        raise BackendError("TF32 has to be allowed before the cupy backend is first used")
+    os.environ["CUPY_TF32"] = "1"
 
 
 def register(name, load):

@@ -20,7 +20,7 @@ from math import prod
 
 import numpy as np
 
-from minigan import filtering, parallel
+from minigan import filtering, kernels, parallel
 from minigan.backend import xp_of
 from minigan.tensor import op
 
@@ -161,6 +161,10 @@ class Windows:
 
     def _gather(self, x):
         """A copy of every window of x (N, H, W, C), a row each: (N·OH·OW, KH·KW·C)."""
+        if kernel := kernels.GATHER.on(x):
+            windows = xp_of(x).empty((len(x), *self.size, *self.w_shape[:3]), x.dtype)
+            kernel(x, *self._numbers(), windows)
+            return windows.reshape(-1, prod(self.w_shape[:3]))
         (N, H, W, C), (ph, pw), (sh, sw) = x.shape, self.padding, self.stride
         if ph or pw:
             padded = parallel.scratch("padded", (N, H + 2 * ph, W + 2 * pw, C), x)
@@ -183,6 +187,8 @@ class Windows:
     def _scatter(self, windows, x):
         """The adjoint of `_gather`: into x (N, H, W, C), windows (N, OH, OW, KH, KW, C) added up where they overlap.
         One slice per kernel offset, so that no two elements of one addition meet."""
+        if kernel := kernels.SCATTER.on(x):
+            return kernel(windows, *self._numbers(), x)
         (N, OH, OW, KH, KW, C), (_, H, W, _) = windows.shape, x.shape
         (ph, pw), (sh, sw) = self.padding, self.stride
         padded = parallel.scratch("padded", (N, H + 2 * ph, W + 2 * pw, C), x)
@@ -191,6 +197,11 @@ class Windows:
             for v in range(KW):
                 padded[:, u:u + sh * OH:sh, v:v + sw * OW:sw] += windows[:, :, :, u, v]
         x[...] = padded[:, ph:ph + H, pw:pw + W]
+
+    def _numbers(self):
+        """As the kernels want to know them: H, W, C, KH, KW, OH, OW, strides, paddings."""
+        KH, KW, C = self.w_shape[:3]
+        return *self.image, C, KH, KW, *self.size, *self.stride, *self.padding
 
 
 # Sizes

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan import files
+from minigan import backend, files
 from minigan.files import DataError
 from minigan.published import PUBLISHED, read_published
 
@@ -54,6 +54,8 @@ def _lattice(ticks):
 
 # The two mixtures of PacGAN: Lin et al. 2018, arXiv:1712.04086.
 MIXTURES = {"ring8": Mixture(_ring(8), sigma=0.01), "grid25": Mixture(_lattice((-4, -2, 0, 2, 4)), sigma=0.05)}
+
+ON_DEVICE = 1 << 30  # bytes
 
 _DATASETS = os.path.join(os.path.dirname(__file__), "datasets")
 BUNDLED = {name: os.path.join(_DATASETS, name + ".npz") for name in ("fashion-mini", "digits")}
@@ -121,7 +123,7 @@ def to_unit(x):
 class Batches:
     """Endless batches of `x`: each epoch is a fresh permutation, its incomplete last batch is dropped.
 
-    x: (N, …) uint8 or float32
+    x: (N, …) uint8 or float32. Up to ON_DEVICE bytes of it are kept on a GPU, to which then only indices are copied.
     rng: the NumPy generator that draws the permutations, one at the start of each epoch. Its state is its owner's
         to keep: restored together with `load_state_dict`, it makes the batches go on exactly where they were.
 
@@ -131,7 +133,8 @@ class Batches:
     def __init__(self, x, batch_size, rng):
         if not 1 <= batch_size <= len(x):
             raise DataError(f"batch size {batch_size}: expected 1 … {len(x)}, for there are {len(x)} samples")
-        self.x, self.batch_size, self.rng = x, batch_size, rng
+        self.x = backend.current().xp.asarray(x) if x.nbytes <= ON_DEVICE else x
+        self.batch_size, self.rng = batch_size, rng
         self._order = np.empty(0, np.int64)  # drawn when first needed, so that building draws nothing from `rng`
         self._position = 0
 
@@ -144,7 +147,7 @@ class Batches:
 
     def next(self):
         """The next batch, (batch_size, …) float32; pictures in [−1, 1]."""
-        return to_unit(self.x[self.next_indices()])
+        return to_unit(self.x[backend.xp_of(self.x).asarray(self.next_indices())])
 
     def state_dict(self):
         """The epoch's order (empty before the first batch) and how much of it has been dealt, as NumPy arrays."""

@@ -34,6 +34,11 @@ def _sample_axes(x):
     return tuple(range(1, x.ndim))
 
 
+def _mean_of_some(x):
+    """A number per channel near the mean of x (N, …, C): that of the first sample's."""
+    return x[0].reshape(-1, x.shape[-1]).mean(0)
+
+
 def _batch_definition(x, weight, bias, eps=1e-5, slope=1.0, observe=None):
     return ops.leaky_relu(definition(x, weight, bias, _batch_axes(x), eps), slope)
 
@@ -49,21 +54,24 @@ def batch_norm(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None):
     """
     xp, gamma = x.xp, weight.data
     rows, C, n = passes.long_rows(x.data), gamma.size, x.size // gamma.size
-    mean = passes.folded(passes.sum_rows(rows), C) / n
-    centre = passes.repeated(mean, rows)
+    near = passes.repeated(_mean_of_some(x.data), rows)
 
     def deviations(begin, end):
         out = parallel.scratch("deviations", (end - begin, rows.shape[1]), rows)
-        return xp.subtract(rows[begin:end], centre, out=out)
+        return xp.subtract(rows[begin:end], near, out=out)
 
-    def squares(begin, end):
+    def moments(begin, end):
         out = deviations(begin, end)
-        return passes.total(xp.multiply(out, out, out=out))
+        total = passes.total(out)
+        return xp.stack([total, passes.total(xp.multiply(out, out, out=out))])
 
     def sum_over_blocks(block):
         return passes.folded(parallel.sum_over_batch(rows, block, rows.shape[1], parallel.NEAR), C)
 
-    variance = sum_over_blocks(squares) / n
+    # One pass for both: σ² = mean (x − c)² − (mean (x − c))² for any c, and no digits are lost with c near μ.
+    shift, square = sum_over_blocks(moments) / n
+    variance = xp.maximum(square - shift * shift, 0.0)
+    mean = near[:C] + shift
     if observe is not None:
         observe(mean, variance)
     inverse = 1.0 / xp.sqrt(variance + eps)
@@ -78,7 +86,7 @@ def batch_norm(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None):
             passes.leak(xp, h_block, g_rows[begin:end], value[begin:end], slope)
             return xp.stack([passes.total(h_block), passes.total(xp.multiply(out, h_block, out=out))])
         h_sum, h_slope = sum_over_blocks(sums)
-        h_slope = h_slope * inverse
+        h_slope = (h_slope - h_sum * shift) * inverse
         if needed[0]:
             slant = scale * inverse * h_slope * (-1.0 / n)
             passes.combine(h, [(h, scale), (rows, slant)], scale * h_sum * (-1.0 / n) - slant * mean)

@@ -10,7 +10,7 @@ import operator
 
 import numpy as np
 
-from minigan import parallel, passes
+from minigan import kernels, parallel, passes
 from minigan.backend import xp_of
 from minigan.tensor import Tensor, broadcast_to, op, sum_to
 
@@ -98,18 +98,24 @@ def tanh(x, /):
 @op
 def sigmoid(x, /):
     """σ(x) = 1/(1 + e⁻ˣ), in the form that overflows on neither side. d/dx = σ(x) σ(−x), accurate in both tails."""
-    xp = x.xp
-    small = xp.exp(-xp.abs(x.data))
-    return xp.where(x.data >= 0, xp.ones_like(small), small) / (1.0 + small), (
-        lambda g: g * (sigmoid(x) * sigmoid(-x)),)
+    def plain(xp, x):
+        small = xp.exp(-xp.abs(x))
+        return xp.where(x >= 0, xp.ones_like(small), small) / (1.0 + small)
+    return _by_kernel(kernels.SIGMOID, plain, x), (lambda g: g * (sigmoid(x) * sigmoid(-x)),)
 
 
 @op
 def softplus(x, /):
     """ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|): −ln σ(−x) without computing σ first, whose logarithm would be −∞ for
     x > 89 in float32. d/dx = σ(x)."""
-    xp = x.xp
-    return xp.maximum(x.data, 0.0) + xp.log1p(xp.exp(-xp.abs(x.data))), (lambda g: g * sigmoid(x),)
+    plain = lambda xp, x: xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
+    return _by_kernel(kernels.SOFTPLUS, plain, x), (lambda g: g * sigmoid(x),)
+
+
+def _by_kernel(kernel, plain, x):
+    """plain(xp, x.data), on a GPU in one launch."""
+    launch = kernel.on(x.data)
+    return launch(x.data, x.xp.empty(x.shape, x.dtype)) if launch else plain(x.xp, x.data)
 
 
 @op

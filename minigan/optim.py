@@ -9,7 +9,7 @@ from math import sqrt
 
 import numpy as np
 
-from minigan import backend, parallel
+from minigan import backend, kernels, parallel
 from minigan.tensor import Tensor
 
 
@@ -59,9 +59,10 @@ class Optimizer:
 
     A subclass names its `slots` (zero at first) and defines `update(p, g, *slots, t)`, which changes p and the slots
     in place; t is the number of this step, 1 for the first (of all parameters together, where PyTorch counts for each).
+    `kernel` is the same in one launch on a GPU, and `numbers(t)` what it needs to know.
     """
 
-    slots = ()
+    slots, kernel = (), None
 
     def __init__(self, params, lr):
         name = type(self).__name__
@@ -84,11 +85,14 @@ class Optimizer:
         for slot, array in self.state.items():
             if array.dtype != weights.dtype:  # the module was converted after the optimizer was made
                 self.state[slot] = array.astype(weights.dtype)
-        arrays = (weights, self.gradient, *self.state.values())
+        kernel = self.kernel.on(weights)
         for begin, end in spans:
-            parts = [array[begin:end] for array in arrays]
-            block = lambda start, stop: self.update(*[part[start:stop] for part in parts], self.steps)
-            parallel.over_batch(parts[0], block, each=1, most=parallel.NEAR)
+            p, g, *slots = [array[begin:end] for array in (weights, self.gradient, *self.state.values())]
+            if kernel:
+                kernel(g, *self.numbers(self.steps), p, *slots)
+                continue
+            block = lambda start, stop: self.update(*[part[start:stop] for part in (p, g, *slots)], self.steps)
+            parallel.over_batch(p, block, each=1, most=parallel.NEAR)
         for p in self.flat.params:
             p.version += 1
 
@@ -117,7 +121,7 @@ class Optimizer:
 class SGD(Optimizer):
     """v ← momentum · v + g, p ← p − lr · v."""
 
-    slots = ("v",)
+    slots, kernel = ("v",), kernels.SGD
 
     def __init__(self, params, lr, momentum=0.0):
         super().__init__(params, lr)
@@ -128,6 +132,9 @@ class SGD(Optimizer):
         v += g
         p -= self.lr * v
 
+    def numbers(self, t):
+        return self.lr, self.momentum
+
 
 class RMSprop(Optimizer):
     """v ← α v + (1 − α) g², p ← p − lr · g/(√v + eps).
@@ -136,7 +143,7 @@ class RMSprop(Optimizer):
     lecture 6.5.
     """
 
-    slots = ("v",)
+    slots, kernel = ("v",), kernels.RMSPROP
 
     def __init__(self, params, lr, alpha=0.99, eps=1e-8):
         super().__init__(params, lr)
@@ -149,6 +156,9 @@ class RMSprop(Optimizer):
         root += self.eps
         p -= self.lr * g / root
 
+    def numbers(self, t):
+        return self.lr, self.alpha, self.eps
+
 
 class Adam(Optimizer):
     """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², p ← p − lr · m̂/(√v̂ + eps), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
@@ -157,19 +167,23 @@ class Adam(Optimizer):
     Alg. 1.
     """
 
-    slots = ("m", "v")
+    slots, kernel = ("m", "v"), kernels.ADAM
 
     def __init__(self, params, lr=2e-4, betas=(0.5, 0.999), eps=1e-8):
         super().__init__(params, lr)
         self.betas, self.eps = tuple(map(float, betas)), float(eps)
 
     def update(self, p, g, m, v, t):
-        beta1, beta2 = self.betas
+        rate, beta1, beta2, root_scale, eps = self.numbers(t)
         m *= beta1
         m += (1.0 - beta1) * g
         v *= beta2
         v += (1.0 - beta2) * g * g
         root = backend.xp_of(v).sqrt(v)
-        root *= 1.0 / sqrt(1.0 - beta2 ** t)
-        root += self.eps
-        p -= (self.lr / (1.0 - beta1 ** t)) * m / root
+        root *= root_scale
+        root += eps
+        p -= rate * m / root
+
+    def numbers(self, t):
+        beta1, beta2 = self.betas
+        return self.lr / (1.0 - beta1 ** t), beta1, beta2, 1.0 / sqrt(1.0 - beta2 ** t), self.eps

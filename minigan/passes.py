@@ -6,7 +6,9 @@ the cache next to the core. Everything here works on raw arrays; on a GPU the wh
 
 from math import gcd
 
-from minigan import parallel
+import numpy as np
+
+from minigan import kernels, parallel
 from minigan.backend import xp_of
 
 LONG = 8192  # numbers in a row at most
@@ -27,7 +29,9 @@ def elementwise(function, *arrays):
 
 def leaky(xp, out, x, slope):
     """x where x > 0, slope · x elsewhere; `out` may be x."""
-    if slope == 0.0:
+    if kernel := kernels.LEAKY.on(out):
+        kernel(x, slope, out)
+    elif slope == 0.0:
         xp.maximum(x, 0.0, out=out)
     elif slope != 1.0 or out is not x:
         larger = xp.maximum if slope <= 1.0 else xp.minimum  # many times faster than a `where`
@@ -36,39 +40,45 @@ def leaky(xp, out, x, slope):
 
 def leak(xp, out, g, kink, slope):
     """g where `kink` is positive, slope · g elsewhere; `out` may be g."""
-    if slope == 1.0:
+    if kernel := kernels.LEAK.on(out):
+        kernel(g, kink, slope, out)
+    elif slope == 1.0:
         out[...] = g
-        return
-    factor = (kink > 0).astype(g.dtype)
-    if slope:
-        factor *= 1.0 - slope
-        factor += slope
-    xp.multiply(g, factor, out=out)
+    else:
+        factor = (kink > 0).astype(g.dtype)
+        if slope:
+            factor *= 1.0 - slope
+            factor += slope
+        xp.multiply(g, factor, out=out)
 
 
 # Rows, and vectors (C,) with a number per channel
 
 def long_rows(array):
-    """An array (…, C) as rows, several glued into one where that divides evenly: an operation of rows with a vector is
-    a loop per row, which should be some thousand numbers long."""
-    C = array.shape[-1]
-    glue = gcd(array.size // C, 1 << (LONG // C).bit_length() - 1) if C <= LONG else 1
+    """An array (…, C) as rows. On a CPU several are glued into one where that divides evenly: an operation of rows with
+    a vector is a loop per row, which should be some thousand numbers long."""
+    C, glue = array.shape[-1], 1
+    if isinstance(array, np.ndarray) and C <= LONG:
+        glue = gcd(array.size // C, 1 << (LONG // C).bit_length() - 1)
     return array.reshape(-1, glue * C)
 
 
 def repeated(vector, rows):
     """A vector per channel as long as the rows."""
-    return xp_of(vector).broadcast_to(vector, (rows.shape[1] // vector.size, vector.size)).reshape(-1)
+    times = rows.shape[1] // vector.size
+    return vector if times == 1 else xp_of(vector).broadcast_to(vector, (times, vector.size)).reshape(-1)
 
 
 def folded(vectors, C):
     """The adjoint of `repeated`: the C-long parts of vectors (…, length of rows) summed, (…, C)."""
-    return vectors.reshape(*vectors.shape[:-1], -1, C).sum(-2)
+    return vectors if vectors.shape[-1] == C else vectors.reshape(*vectors.shape[:-1], -1, C).sum(-2)
 
 
 def add_row(out, rows, row, slope=1.0):
     """Into the rows `out`: leaky(rows + row, slope)."""
     xp, row = xp_of(out), repeated(row, rows)
+    if kernel := kernels.ADD_ROW.on(out):
+        return kernel(rows, row, slope, out)
 
     def block(begin, end):
         y = xp.add(rows[begin:end], row, out=out[begin:end])
@@ -77,10 +87,12 @@ def add_row(out, rows, row, slope=1.0):
 
 
 def combine(out, terms, row, slope=1.0):
-    """Into the rows `out`: leaky(Σ rows · factors + row, slope) for terms (rows, factors). `out` may be the rows of the
-    first term."""
+    """Into the rows `out`: leaky(Σ rows · factors + row, slope) for one or two terms (rows, factors). `out` may be the
+    rows of the first."""
     xp, row = xp_of(out), repeated(row, out)
-    (first, factors), *more = [(rows, repeated(vector, rows)) for rows, vector in terms]
+    (first, factors), *more = terms = [(rows, repeated(vector, rows)) for rows, vector in terms]
+    if kernel := (kernels.COMBINE_TWO if more else kernels.COMBINE).on(out):
+        return kernel(*[array for term in terms for array in term], row, slope, out)
 
     def block(begin, end):
         y = xp.multiply(first[begin:end], factors, out=out[begin:end])

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import os
 import platform
 import re
 import signal
@@ -20,7 +21,7 @@ PROG = "minigan.train"
 CHANGEABLE = {"steps", "log_every", "snapshot_every", "checkpoint_every", "keep", "backend"}  # by a run that is resumed
 DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", ema=0.999, seed=0, image_size=None,
                 log_every=50, snapshot_every=50, checkpoint_every=250, keep=2)
-ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run"}  # and not the run
+ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
 
 
 def parser(**more):
@@ -33,6 +34,8 @@ def parser(**more):
                    help=f"{', '.join(RECIPES)} (default: gan)")
     p.add_argument("--backend", metavar="NAME", type=one_of(backend.names()),
                    help=f"{' or '.join(backend.names())} (default: numpy)")
+    p.add_argument("--tf32", action="store_true",
+                   help="with cupy: faster, less exact products of matrices (10 binary digits)")
     p.add_argument("--steps", type=positive, help="generator updates (default: 2500 on images, 10000 on points)")
     p.add_argument("--batch-size", type=positive, help="samples per batch (default: 64 images, 256 points)")
     p.add_argument("--width", type=positive, help="channels next to the image, or hidden units (default: 64, 128)")
@@ -85,6 +88,14 @@ def resume_options(given, recorded, folder):
     return recorded | chosen
 
 
+def use_backend(name, given):
+    if given.get("tf32"):
+        if name != "cupy":
+            raise ValueError(f"--tf32 is for --backend cupy, not {name}")
+        backend.allow_tf32()
+    backend.use_backend(name)
+
+
 def load_data(options):
     return data.load(options["data"], image_size=options["image_size"], seed=options["seed"])
 
@@ -100,7 +111,9 @@ def versions():
     found = {"minigan": __version__, "python": platform.python_version(), "numpy": np.__version__,
              "platform": platform.platform()}
     current = backend.current()
-    return found | (parallel.use_all_cores() if current.xp is np else {current.name: current.xp.__version__})
+    if current.xp is np:
+        return found | parallel.use_all_cores()
+    return found | {current.name: current.xp.__version__, "tf32": os.environ.get("CUPY_TF32") == "1"}
 
 
 def build(options, x):
@@ -157,7 +170,7 @@ def _count(network):
 def start(given):
     """(run folder, options, x) of a new run, its folder made as the last thing that can go wrong."""
     options = DEFAULTS | of_the_run(given)
-    backend.use_backend(options["backend"])
+    use_backend(options["backend"], given)
     x = load_data(options).x
     steps = 2500 if models.is_image(x.shape[1:]) else 10_000
     options = {"steps": steps} | models.defaults(options["objective"], x.shape[1:]) | options
@@ -177,7 +190,7 @@ def resume(given):
     folder = experiment.latest_folder(out) if given["resume"] == "latest" else Path(given["resume"])
     record = experiment.read_options(folder)
     options = resume_options(given, recorded_options(record, folder), folder)
-    backend.use_backend(options["backend"])
+    use_backend(options["backend"], given)
     x = load_data(options).x
     if describe_data(x) != record.get("data"):
         raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on with its own data")

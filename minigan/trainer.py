@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan import backend, objectives, optim, parallel
+from minigan import backend, kernels, objectives, optim, parallel
 from minigan.tensor import Tensor, constant, no_grad
 
 
@@ -160,7 +160,10 @@ class GANTrainer:
 
         def block(begin, end):
             average[begin:end] += share * (weights[begin:end] - average[begin:end])
-        parallel.over_batch(average, block, each=1, most=parallel.NEAR)
+        if kernel := kernels.AVERAGE.on(average):
+            kernel(weights, share, average)
+        else:
+            parallel.over_batch(average, block, each=1, most=parallel.NEAR)
         for copied, original, name in self._running:
             setattr(copied, name, getattr(original, name))
 

@@ -240,7 +240,7 @@ for _name in BINARY + COMPARISONS:
 def _asarray(a, dtype=None):
     """The way up: the only function that takes NumPy arrays, and copies them."""
     if isinstance(a, Array):
-        return a if dtype in (None, a.dtype) else a.astype(dtype)
+        return a if dtype is None or dtype == a.dtype else a.astype(dtype)
     return Array(np.array(a, dtype))
 
 

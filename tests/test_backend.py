@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import os
 import sys
 import types
 from pathlib import Path
@@ -122,7 +123,7 @@ def stand_in_for_cupy(count=1, product=8.0):
     cupy = types.ModuleType("cupy")
     cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: told(count)))
     cupy.ones = lambda shape, dtype: Ones()
-    cupy.ndarray, cupy.asnumpy = Elsewhere, np.asarray
+    cupy.ndarray, cupy.asnumpy, cupy.ElementwiseKernel = Elsewhere, np.asarray, None
     return cupy
 
 
@@ -183,6 +184,21 @@ def test_cupy_is_used_once_it_has_multiplied(registry, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", stand_in_for_cupy())
     with mg.use_backend("cupy"):
         assert backend.current().name == "cupy"
+
+
+def test_tf32_is_allowed_before_cupy_is_used_and_not_later(registry, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", stand_in_for_cupy())
+    monkeypatch.setenv("CUPY_TF32", "0")
+    backend.allow_tf32()
+    assert os.environ["CUPY_TF32"] == "1"
+    with mg.use_backend("cupy"), pytest.raises(mg.BackendError, match="before the cupy backend is first used"):
+        backend.allow_tf32()
+
+
+def test_tf32_on_a_cpu_is_refused(tmp_path, capsys):
+    assert train.main(["--data", "ring8", "--tf32", "--out", str(tmp_path)]) == 2
+    assert "--tf32 is for --backend cupy, not numpy" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 # Arrays

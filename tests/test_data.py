@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigan import data
+import strict
+from minigan import backend, data
 from minigan.data import Batches, DataError
 
 thorough = settings(deadline=None, derandomize=True)
@@ -189,6 +190,21 @@ def test_batches_hold_the_samples_of_their_indices_in_unit_range():
     batch, indices = Batches(x, 32, rng()).next(), Batches(x, 32, rng()).next_indices()
     assert batch.shape == (32, 8, 8, 1) and batch.dtype == np.float32
     np.testing.assert_array_equal(batch, data.to_unit(x[indices]))
+
+
+@pytest.mark.on_each_backend
+def test_data_that_fits_is_kept_where_batches_are_used(monkeypatch):
+    x = data.load("digits").x
+    here = data.to_unit(x[Batches(x, 32, rng()).next_indices()])
+    near = Batches(x, 32, rng())
+    monkeypatch.setattr(data, "ON_DEVICE", x.nbytes - 1)
+    far = Batches(x, 32, rng())
+    assert type(near.x) is backend.current().array_type and type(far.x) is np.ndarray
+    strict.costs.clear()
+    batches = [near.next(), far.next()]
+    assert strict.costs == []
+    for batch in batches:
+        np.testing.assert_array_equal(backend.to_numpy(backend.asarray(batch)), here)
 
 
 def test_building_batches_draws_nothing_so_restored_streams_stay_where_they_were():

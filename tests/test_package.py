@@ -18,8 +18,8 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "minigan").glob("*.py"))
 
 # Each module imports only from those before it.
-FLOORS = ("backend parallel passes filtering tensor ops conv gradcheck normalize init nn optim objectives networks "
-          "files published data trainer metrics experiment models plots commandline train sample").split()
+FLOORS = ("backend kernels parallel passes filtering tensor ops conv gradcheck normalize init nn optim objectives "
+          "networks files published data trainer metrics experiment models plots commandline train sample").split()
 
 
 def imports_of(tree):

@@ -149,12 +149,12 @@ def test_the_way_with_half_the_multiplications_loses_the_same(monkeypatch):
     monkeypatch.setattr(filtering, "Filter", lambda *geometry: taken.append(geometry) or way(*geometry))
     monkeypatch.setattr(filtering, "LEAST_OUTPUTS", 1)
     monkeypatch.setitem(PAIRS, "wide", lambda rng: networks.dcgan_pair(IMAGE, 3, width=64, rng=rng))
-    _, _, losses = run_of("gan", "wide", np.float32, 3)
+    _, _, losses = run_of("gan", "wide", np.float64, 3)
     assert not taken
     with mg.use_backend("numpy"):
-        _, _, expected = run_of("gan", "wide", np.float32, 3)
+        _, _, expected = run_of("gan", "wide", np.float64, 3)
     assert taken
-    assert (abs(losses - expected) <= 1e-3 * np.maximum(abs(expected), 1.0)).all()
+    assert (abs(losses - expected) <= 1e-8 * np.maximum(abs(expected), 1.0)).all()
 
 
 @elsewhere
