@@ -20,7 +20,7 @@ import numpy as np
 from minigan.backend import xp_of
 
 BLOCK = 1 << 20      # numbers a block works on: 4 MiB of float32, which the caches near the cores hold
-NEAR = 1 << 17       # the same for passes over few arrays: smaller ones make threads meet at Python's lock too often
+NEAR = 1 << 18       # the same for passes over few arrays: smaller ones make threads meet at Python's lock too often
 SMALL = 1 << 16      # less work than this many numbers is not worth waking a thread (some 10 µs)
 MOST_WORKERS = 8
 
