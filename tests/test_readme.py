@@ -48,7 +48,7 @@ def test_the_objectives_and_their_defaults():
 def test_every_option_and_data_set_it_names_exists():
     options = {option for action in parser()._actions for option in action.option_strings}
     sample = {"--n", "--grid", "--interpolate"}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README))
     assert named <= options | sample, named - options - sample
     for name in data.NAMES:
         assert f"`{name}`" in README
