@@ -19,7 +19,7 @@ SOURCES = sorted((ROOT / "minigan").glob("*.py"))
 
 # Each module imports only from those before it.
 FLOORS = ("backend parallel filtering tensor ops conv gradcheck normalize init nn optim objectives networks files "
-          "published data trainer metrics experiment models plots commandline train sample").split()
+          "published data trainer metrics latent experiment models plots commandline train sample").split()
 
 
 def imports_of(tree):
