@@ -7,6 +7,7 @@ import numpy as np
 
 from minigan import backend, models, parallel, plots
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.latent import slerp
 
 PROG = "minigan.sample"
 PATH = 8  # samples on one way from noise to noise
@@ -24,22 +25,6 @@ def parser():
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p
-
-
-def slerp(a, b, t):
-    """Spherical interpolation of noise a, b (N, latent) at the fractions t (T,) → (N, T, latent).
-
-    sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b. Unlike the straight line it keeps the
-    length of normal noise, on which a generator was trained. Source: White 2016, arXiv:1609.04468, §2.
-    """
-    cosine = np.sum(a * b, axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))[:, None, None]
-    t = np.asarray(t)[None, :, None]
-    parallel = np.sin(angle) < 1e-6  # the same direction, or opposite ones with no way singled out: straight on
-    sine = np.where(parallel, 1.0, np.sin(angle))
-    toward_a = np.where(parallel, 1.0 - t, np.sin((1.0 - t) * angle) / sine)
-    toward_b = np.where(parallel, t, np.sin(t * angle) / sine)
-    return (toward_a * a[:, None] + toward_b * b[:, None]).astype(a.dtype)
 
 
 def main(arguments=None):

@@ -75,3 +75,11 @@ def test_the_table_of_training_steps_is_what_was_measured():
                 "{:.2f} ({:.2f} … {:.2f}) |".format(*row["ratio"])) in page
     ratios = [row["ratio"][0] for row in rows]
     assert f"from {min(ratios):.2f} to {max(ratios):.2f} times" in README
+
+
+def test_the_table_of_metrics_is_what_was_measured():
+    page = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "benchmarks/results/metrics.json").read_text())["rows"]
+    for row in rows:
+        assert f"| `{row['metric']}` | {row['seconds']:.2f} | {row['mib']:.0f} MiB |" in page
+        assert row["seconds"] < 30 and row["mib"] < 2000

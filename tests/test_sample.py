@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 import minigan as mg
 from minigan import data, models, plots
-from minigan.sample import main, slerp
+from minigan.sample import main
 from minigan.train import main as train
 
 
@@ -154,52 +152,3 @@ def test_the_run_must_be_named(capsys):
     with pytest.raises(SystemExit, match="2"):
         main([])
     assert capsys.readouterr().err.count("\n") == 1
-
-
-# The way
-
-directions = st.integers(0, 2 ** 32 - 1).map(lambda seed: np.random.default_rng(seed).standard_normal((2, 3, 6)))
-
-
-@given(directions)
-def test_a_way_begins_and_ends_at_its_ends(ends):
-    a, b = ends
-    way = slerp(a, b, [0.0, 1.0])
-    assert way.shape == (3, 2, 6)
-    np.testing.assert_allclose(way[:, 0], a, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(way[:, 1], b, rtol=1e-12, atol=1e-12)
-
-
-@given(directions)
-def test_between_ends_of_equal_length_the_length_stays_and_the_angle_grows_evenly(ends):
-    a, b = (2.5 * x / np.linalg.norm(x, axis=1, keepdims=True) for x in ends)
-    t = np.linspace(0, 1, 7)
-    way = slerp(a, b, t)
-    np.testing.assert_allclose(np.linalg.norm(way, axis=2), 2.5, rtol=1e-12)
-    whole = np.arccos(np.clip((a * b).sum(1) / 6.25, -1, 1))
-    angles = np.arccos(np.clip((a[:, None] * way).sum(2) / 6.25, -1, 1))
-    np.testing.assert_allclose(angles, whole[:, None] * t, atol=1e-6)
-
-
-@given(directions)
-def test_there_and_back_is_the_same_way(ends):
-    a, b = ends
-    t = np.linspace(0, 1, 5)
-    np.testing.assert_allclose(slerp(a, b, t), slerp(b, a, t)[:, ::-1], rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("factor", [1.0, 3.0, 1.0 + 1e-9])
-def test_between_parallel_ends_the_way_is_straight(dtype, factor):
-    a = np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 3.0]], dtype)
-    way = slerp(a, (factor * a).astype(dtype), np.linspace(0, 1, 5))
-    expected = (1 + (factor - 1) * np.linspace(0, 1, 5))[None, :, None] * a[:, None]
-    assert way.dtype == dtype
-    np.testing.assert_allclose(way, expected, rtol=1e-3 if dtype == np.float32 else 1e-7)
-
-
-def test_in_one_dimension_where_ends_can_be_opposite_the_way_stays_between_them():
-    a, b = np.array([[1.0], [2.0], [-1.0]], np.float32), np.array([[3.0], [-1.5], [-2.0]], np.float32)
-    way = slerp(a, b, np.linspace(0, 1, 5))[..., 0]
-    assert (way >= np.minimum(a, b) - 1e-3).all() and (way <= np.maximum(a, b) + 1e-3).all()
-    np.testing.assert_allclose(way[:, [0, -1]], np.hstack([a, b]), rtol=1e-3)
