@@ -365,10 +365,13 @@ def test_a_kink_is_not_merged_where_that_would_change_something():
         def forward(self, x):
             return 2.0 * super().forward(x)
 
-    x = mg.Tensor(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32))
+    x = mg.Tensor(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32), requires_grad=True)
     for layers in ([nn.Dense(3, 2), nn.LeakyReLU(-0.5)], [Doubled(3, 2), nn.ReLU()], [nn.ReLU(), nn.ReLU()],
                    [nn.Dense(3, 2), nn.LeakyReLU(0.5), nn.LeakyReLU(0.5)], [nn.LeakyReLU(0.2), nn.Dense(3, 2)]):
         expected = x
         for layer in layers:
             expected = layer(expected)
-        np.testing.assert_allclose(nn.Sequential(*layers)(x).data, expected.data, rtol=1e-6)
+        result = nn.Sequential(*layers)(x)
+        np.testing.assert_allclose(result.data, expected.data, rtol=1e-6)
+        for g, expected_g in zip(mg.grad(result.sum(), x), mg.grad(expected.sum(), x)):
+            np.testing.assert_allclose(g.data, expected_g.data, rtol=1e-6)

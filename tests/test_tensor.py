@@ -496,6 +496,8 @@ def test_what_a_fused_operation_returns_for_an_argument_nobody_needs_is_ignored(
 
     x, y = leaf([2.0, 3.0]), leaf([5.0, 7.0])
     assert values_of(mg.grad(wasteful_product_for_test(x, y).sum(), x)) == [[5.0, 7.0]]
+    twice = wasteful_product_for_test(x, y) + wasteful_product_for_test(x, y)  # the waste is not added up either
+    assert values_of(mg.grad(twice.sum(), x)) == [[10.0, 14.0]]
     wasteful_product_for_test(x, y.detach()).sum().backward()
     assert values_of([x.grad]) == [[5.0, 7.0]] and y.grad is None
 
