@@ -107,11 +107,11 @@ def _way(like, w, w_shape, image, size, stride, padding):
 
 
 class Windows:
-    """The plain way of one convolution between images (H, W) and outputs `size`, with the kernel w; `w_from` does
-    without it.
+    """The plain way of one convolution: images x (N, H, W, C), outputs y (N, OH, OW, O), kernel w of `w_shape`
+    (KH, KW, C, O), all raw arrays; `image` is (H, W), `size` (OH, OW). `w_from` does without w, which may be None.
 
-    All windows of an image, a row each, times the kernel as a matrix are the outputs. The products are made for a block
-    of samples at a time, as all windows of a batch would be sixteen times the images for a 4×4 kernel and stride 1.
+    All windows of an image, a row each, times the kernel as a matrix are the outputs. The products are made for a
+    block of samples at a time, as all windows of a batch would be many times the images.
     """
 
     def __init__(self, w, w_shape, image, size, stride, padding):

@@ -53,6 +53,7 @@ def batch_norm(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None):
     memory, of which the leaky ReLU needs none of its own: half the definition's time forward, with the gradient a
     quarter. Source: Ioffe & Szegedy 2015, arXiv:1502.03167, Alg. 1.
     """
+    ops.check_slope("batch_norm", slope)
     xp, gamma = x.xp, weight.data
     rows, C, n = passes.long_rows(x.data), gamma.size, x.size // gamma.size
     near = passes.repeated(_mean_of_some(x.data), rows)

@@ -297,6 +297,7 @@ def affine(x, w, b, /, slope=1.0):
     not below 0, is 1 for x w + b itself."""
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
         raise ValueError(f"affine: expected (N, in) @ (in, out) + (out,), got {x.shape} @ {w.shape} + {b.shape}")
+    check_slope("affine", slope)
     value = _product(x.data, w.data)
     value += b.data
     passes.leaky(x.xp, value, value, slope)
@@ -310,11 +311,19 @@ def affine(x, w, b, /, slope=1.0):
                    straight), fused
 
 
+def check_slope(name, slope):
+    """ValueError for a slope below 0 where the derivative is read off the result, whose sign is then not the
+    argument's."""
+    if not slope >= 0.0:
+        raise ValueError(f"{name}: expected a slope ≥ 0, got {slope}: use leaky_relu behind it instead")
+
+
 @op
 def add_bias(x, b, /, slope=1.0):
     """leaky_relu(x + b, slope), b (C,) along the last axis of x. The slope, not below 0, is 1 for x + b itself."""
     if x.ndim < 2 or b.shape != x.shape[-1:]:
         raise ValueError(f"add_bias: expected (N, …, C) + (C,), got {x.shape} + {b.shape}")
+    check_slope("add_bias", slope)
     rows = passes.long_rows(x.data)
     value = x.xp.empty(x.shape, x.dtype)
     passes.add_row(value.reshape(rows.shape), rows, b.data, slope)

@@ -59,7 +59,7 @@ class Optimizer:
 
     A subclass names its `slots` (zero at first) and defines `update(p, g, *slots, t)`, which changes p and the slots
     in place; t is the number of this step, 1 for the first (of all parameters together, where PyTorch counts for each).
-    `kernel` is the same in one launch on a GPU, and `numbers(t)` what it needs to know.
+    `kernel`, which it may leave out, is the same in one launch on a GPU, and `numbers(t)` what that needs to know.
     """
 
     slots, kernel = (), None
@@ -85,7 +85,7 @@ class Optimizer:
         for slot, array in self.state.items():
             if array.dtype != weights.dtype:  # the module was converted after the optimizer was made
                 self.state[slot] = array.astype(weights.dtype)
-        kernel = self.kernel.on(weights)
+        kernel = self.kernel and self.kernel.on(weights)
         for begin, end in spans:
             p, g, *slots = [array[begin:end] for array in (weights, self.gradient, *self.state.values())]
             if kernel:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import nn, optim
+from minigan import backend, nn, optim
 
 
 # The rules, one number at a time, as PyTorch documents them
@@ -388,3 +388,15 @@ def test_a_list_of_different_parameters_is_expected(make):
 def test_a_learning_rate_is_not_negative(make, lr):
     with pytest.raises(ValueError, match=f"{make.__name__}: expected a learning rate ≥ 0"):
         make(parameters(), lr=lr)
+
+
+@pytest.mark.on_each_backend
+def test_an_optimizer_of_ones_own_needs_no_kernel():
+    class SignDescent(optim.Optimizer):
+        def update(self, p, g, t):
+            p -= self.lr * backend.xp_of(g).sign(g)
+
+    p = mg.Tensor(backend.asarray(np.array([1.0, 2.0])), requires_grad=True)
+    p.grad = mg.Tensor(backend.asarray(np.array([0.5, -3.0])))
+    SignDescent([p], lr=0.25).step()
+    np.testing.assert_array_equal(backend.to_numpy(p.data), [0.75, 2.25])
