@@ -1,6 +1,7 @@
 """Measuring two sides in turn, each in a process of its own: A B A B …, so that a drift of the machine meets both."""
 
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -73,7 +74,6 @@ def ratios(ours, theirs):
 def machine():
     """What a figure depends on."""
     import numpy
-    import os
     about = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system(),
              "python": platform.python_version(), "numpy": numpy.__version__}
     try:
@@ -90,7 +90,17 @@ def machine():
 
 
 def keep(path, table):
-    """Write `table` with the machine it was measured on."""
-    with open(path, "w", encoding="utf-8") as file:
+    """Write `table` with the machine it was measured on, in place of what was there once it is whole."""
+    partial = path + ".partial"
+    with open(partial, "w", encoding="utf-8") as file:
         json.dump({"machine": machine(), **table}, file, indent=1)
         file.write("\n")
+    os.replace(partial, path)
+
+
+def kept(path):
+    """What `keep` wrote, or None."""
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)

@@ -13,7 +13,7 @@ def is_image(sample_shape):
 
 
 def defaults(objective, sample_shape):
-    """The options that follow from the objective (its paper's) and from the kind of data (ours).
+    """All options of the trainer: what follows from the objective is its paper's, what from the kind of data ours.
 
     On points a penalty weighs 0.1 instead of 10, as in the experiments on such mixtures of arXiv:1704.00028's authors:
     10 holds the critic's slope so close to 1 that it does not see modes as narrow as these.
@@ -21,24 +21,28 @@ def defaults(objective, sample_shape):
     if objective not in RECIPES:
         raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[objective]
-    common = dict(lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic, clip=recipe.clip)
+    common = dict(objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic, clip=recipe.clip,
+                  ema=0.999, pack=1, lr_decay=1.0)
     if is_image(sample_shape):
-        return common | dict(batch_size=64, width=64, latent=100, gp_weight=recipe.gp_weight)
-    return common | dict(batch_size=256, width=128, latent=2, gp_weight=recipe.gp_weight / 100)
+        return common | dict(steps=2500, batch_size=64, width=64, latent=100, gp_weight=recipe.gp_weight)
+    return common | dict(steps=10_000, batch_size=256, width=128, latent=2, gp_weight=recipe.gp_weight / 100)
 
 
 def pair(options, sample_shape, rng=None):
     """Generator and discriminator for samples of this shape."""
+    common = dict(latent=options["latent"], width=options["width"], pack=options["pack"], rng=rng)
     if is_image(sample_shape):
-        return networks.dcgan_pair(sample_shape, options["latent"], options["width"],
-                                   penalised=options["gp_weight"] > 0, rng=rng)
-    return networks.mlp_pair(sample_shape[0], options["latent"], options["width"], rng=rng)
+        return networks.dcgan_pair(sample_shape, penalised=options["gp_weight"] > 0, **common)
+    return networks.mlp_pair(sample_shape[0], **common)
 
 
 def trainer(options, sample_shape, streams):
     """The trainer that `options`, complete as in options.json, describe."""
-    return GANTrainer(*pair(options, sample_shape, streams["init"]), latent=options["latent"], streams=streams, **{
-        name: options[name] for name in ("objective", "lr_g", "lr_d", "n_critic", "clip", "gp_weight", "ema")})
+    if options["batch_size"] % options["pack"]:
+        raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of {options['pack']}")
+    settings = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
+    return GANTrainer(*pair(options, sample_shape, streams["init"]), streams=streams,
+                      **{name: options[name] for name in settings})
 
 
 class TrainedGenerator:

@@ -19,8 +19,8 @@ from minigan.trainer import RECIPES
 
 PROG = "minigan.train"
 CHANGEABLE = {"steps", "log_every", "snapshot_every", "checkpoint_every", "keep", "backend"}  # by a run that is resumed
-DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", ema=0.999, seed=0, image_size=None,
-                log_every=50, snapshot_every=50, checkpoint_every=250, keep=2)
+DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None, log_every=50,
+                snapshot_every=50, checkpoint_every=250, keep=2)
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
 
 
@@ -48,6 +48,10 @@ def parser(**more):
     p.add_argument("--gp-weight", type=real,
                    help="weight of the gradient penalty, 0 for none (default: the objective's)")
     p.add_argument("--ema", type=real, help="decay of the averaged generator, below 1 (default: 0.999)")
+    p.add_argument("--pack", type=positive, metavar="SAMPLES",
+                   help="how many the discriminator judges at once, against mode collapse (default: 1)")
+    p.add_argument("--lr-decay", type=real, metavar="SHARE", help="part of the learning rates that is left at the last "
+                   "step; they fall on a straight line (default: 1)")
     p.add_argument("--seed", type=non_negative, help="of all random numbers (default: 0)")
     p.add_argument("--image-size", type=positive, help="side of the pictures of a folder (default: 64)")
     p.add_argument("--out", metavar="FOLDER", help="where run folders are made (default: runs)")
@@ -71,7 +75,7 @@ def recorded_options(record, folder):
     options, path = record["options"], folder / "options.json"
     typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
     read = vars(parser(hint=f"in {path}").parse_args(typed))
-    expected = DEFAULTS.keys() | {"steps"} | models.defaults(DEFAULTS["objective"], record["sample_shape"]).keys()
+    expected = DEFAULTS.keys() | models.defaults(DEFAULTS["objective"], record["sample_shape"]).keys()
     if options.keys() != expected or any(read.get(name) != value for name, value in options.items()):
         raise ValueError(f"{path} does not hold a run's options")
     return options
@@ -172,8 +176,7 @@ def start(given):
     options = DEFAULTS | of_the_run(given)
     use_backend(options["backend"], given)
     x = load_data(options).x
-    steps = 2500 if models.is_image(x.shape[1:]) else 10_000
-    options = {"steps": steps} | models.defaults(options["objective"], x.shape[1:]) | options
+    options = models.defaults(options["objective"], x.shape[1:]) | options
     if given.get("dry_run"):
         return None, options, x
     build(options, x)  # refuses what does not fit before there is a folder

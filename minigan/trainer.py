@@ -1,7 +1,8 @@
 """Training a GAN: one visible discriminator step, one visible generator step.
 
 Algorithm 1 of Goodfellow et al. 2014, arXiv:1406.2661, with what later papers added to it: n critic steps, clipped
-weights or a gradient penalty (Wasserstein GAN), and a moving average of the generator for sampling.
+weights or a gradient penalty (Wasserstein GAN), packs of samples for the discriminator (PacGAN), falling learning
+rates, and a moving average of the generator for sampling.
 """
 
 import copy
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan import backend, kernels, objectives, optim, parallel
+from minigan.networks import pack_samples
 from minigan.tensor import Tensor, constant, no_grad
 
 
@@ -45,15 +47,16 @@ class GANTrainer:
 
     `objective` is a name in RECIPES; whatever of `lr_g`, `lr_d`, `n_critic`, `clip` and `gp_weight` is None is the
     recipe's. `latent` is the width of the generator's noise, drawn from N(0, 1): by default that of its first layer.
-    `ema` is the decay of the averaged generator that `sample` uses. Noise and penalty weights come from `streams`
-    ("noise", "penalty").
+    `ema` is the decay of the averaged generator that `sample` uses. The discriminator judges `pack` samples at once.
+    Both learning rates fall on a straight line from step 1 to step `steps`, where they are `lr_decay` times what they
+    were, and stay there. Noise and penalty weights come from `streams` ("noise", "penalty").
 
     ValueError for an unknown objective, a Wasserstein critic without clipping or penalty, whose loss has no bound, and
     batch norm in a penalised critic.
     """
 
     def __init__(self, generator, discriminator, latent=None, objective="gan", lr_g=None, lr_d=None, n_critic=None,
-                 clip=None, gp_weight=None, ema=0.999, streams=None):
+                 clip=None, gp_weight=None, ema=0.999, pack=1, lr_decay=1.0, steps=None, streams=None):
         if objective not in RECIPES:
             raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
         recipe = RECIPES[objective]
@@ -66,6 +69,10 @@ class GANTrainer:
         if self.batches_per_step < 1 or self.clip < 0 or self.gp_weight < 0 or not 0 <= ema < 1:
             raise ValueError(f"expected n_critic ≥ 1, clip ≥ 0, gp_weight ≥ 0 and 0 ≤ ema < 1, got n_critic "
                              f"{self.batches_per_step}, clip {self.clip}, gp_weight {self.gp_weight}, ema {ema}")
+        self.pack, self.lr_decay, self._last = pack, float(lr_decay), steps
+        if pack < 1 or not 0 <= lr_decay <= 1 or lr_decay < 1 and not steps:
+            raise ValueError(f"expected pack ≥ 1 and 0 ≤ lr_decay ≤ 1, with `steps` where it is below 1, got pack "
+                             f"{pack}, lr_decay {lr_decay}, steps {steps}")
         if recipe.objective is objectives.Wasserstein and not (self.clip or self.gp_weight):
             raise ValueError(f"{objective}: without weight clipping or a gradient penalty the critic is not Lipschitz "
                              "and its loss has no bound: set clip or gp_weight above 0")
@@ -75,6 +82,7 @@ class GANTrainer:
         settings = dict(recipe.settings)
         self.g_optimizer = recipe.optimizer(generator.parameters(), recipe.lr if lr_g is None else lr_g, **settings)
         self.d_optimizer = recipe.optimizer(discriminator.parameters(), recipe.lr if lr_d is None else lr_d, **settings)
+        self._first_rates = self.g_optimizer.lr, self.d_optimizer.lr
         self.averaged, self.ema = copy.deepcopy(generator).eval(), float(ema)
         self._average_weights = optim.Flat(self.averaged.parameters())
         self._running = [(copied, original, name) for (_, copied), (_, original) in zip(
@@ -94,6 +102,7 @@ class GANTrainer:
         if len(batches) != self.batches_per_step:
             raise ValueError(f"step: expected {self.batches_per_step} real batches, got {len(batches)}")
         self.steps += 1
+        self._lower_rates()
         for real in batches:
             stats = self._discriminator_step(Tensor(backend.asarray(real, self._dtype)))
         stats |= self._generator_step(len(real))
@@ -103,6 +112,7 @@ class GANTrainer:
     def _discriminator_step(self, real):
         with no_grad():
             fake = self.generator(self._noise(len(real)))
+        real, fake = pack_samples(real, self.pack), pack_samples(fake, self.pack)
         real_scores, fake_scores = self.discriminator(real), self.discriminator(fake)
         loss = self.objective.discriminator_loss(real_scores, fake_scores)
         stats = {}
@@ -123,7 +133,8 @@ class GANTrainer:
 
     def _generator_step(self, n):
         self._freeze_discriminator(True)  # what flows to the generator passes through it; its weights rest
-        loss = self.objective.generator_loss(self.discriminator(self.generator(self._noise(n))))
+        fake = pack_samples(self.generator(self._noise(n)), self.pack)
+        loss = self.objective.generator_loss(self.discriminator(fake))
         norm = self._descend("generator", loss, self.g_optimizer)
         self._freeze_discriminator(False)
         return {"g_loss": loss.data, "g_grad_norm": norm}
@@ -144,6 +155,12 @@ class GANTrainer:
         bad = ~xp.isfinite(loss.data + norm)
         self._first_bad[network] = xp.where(bad & (first_bad < 0), self.steps, first_bad)
         return norm
+
+    def _lower_rates(self):
+        if self.lr_decay < 1:
+            way = min(1.0, (self.steps - 1) / max(1, self._last - 1))
+            for optimizer, first in zip((self.g_optimizer, self.d_optimizer), self._first_rates):
+                optimizer.lr = first * (1.0 + (self.lr_decay - 1.0) * way)
 
     def _noise(self, n):
         noise = self.streams["noise"].standard_normal((n, self.latent), dtype=np.dtype(self._dtype))

@@ -17,7 +17,7 @@ SIZES = {"digits": dict(batch_size=8, width=2, latent=3), "ring8": dict(batch_si
 
 def options_of(source, objective="gan", **more):
     shape = data.load(source).x.shape[1:]
-    return models.defaults(objective, shape) | SIZES[source] | dict(objective=objective, ema=0.5, seed=0) | more
+    return models.defaults(objective, shape) | SIZES[source] | dict(ema=0.5, seed=0) | more
 
 
 def make_run(folder, source, objective="gan", steps=3):

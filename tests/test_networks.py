@@ -41,6 +41,34 @@ def test_the_default_perceptrons_are_for_points_in_the_plane():
     assert shapes(discriminator)["6.weight"] == (128, 1)
 
 
+# Packs
+
+@pytest.mark.parametrize("shape", [(6, 2), (6, 4, 3, 2), (6, 5, 3), (6, 1)])
+@pytest.mark.parametrize("pack", [1, 2, 3, 6])
+def test_a_pack_is_consecutive_samples_side_by_side_in_the_last_axis(rng, shape, pack):
+    x = rng.standard_normal(shape)
+    packed = networks.pack_samples(mg.Tensor(x), pack).numpy()
+    np.testing.assert_array_equal(packed, np.concatenate([x[i::pack] for i in range(pack)], axis=-1), strict=True)
+
+
+def test_packing_is_differentiated_like_any_operation(rng):
+    mg.check_grads(lambda x: networks.pack_samples(x, 2), [rng.standard_normal((4, 3, 2))], order=2)
+
+
+def test_a_batch_that_cannot_be_divided_into_packs_is_refused():
+    with pytest.raises(ValueError, match="pack_samples: a batch of 7 .* packs of 2"):
+        networks.pack_samples(mg.Tensor(np.zeros((7, 2))), 2)
+
+
+def test_the_discriminator_judges_packs_and_the_generator_makes_samples():
+    noise = np.zeros((6, 4), np.float32)
+    for generator, discriminator in (networks.mlp_pair(2, 4, width=3, pack=3),
+                                     networks.dcgan_pair((8, 8, 2), 4, width=3, pack=3)):
+        samples = generator(noise)
+        assert len(samples) == 6
+        assert discriminator(networks.pack_samples(samples, 3)).shape == (2, 1)
+
+
 # For images
 
 @pytest.mark.parametrize("image_shape, smallest, channels", [

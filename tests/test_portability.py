@@ -176,7 +176,7 @@ def work_in(folder, kind, objective):
     """An experiment at its beginning, on the backend in use."""
     folder.mkdir(exist_ok=True)
     streams = backend.Streams(0)
-    options = models.defaults(objective, SHAPES[kind]) | SMALL[kind] | dict(objective=objective, ema=0.5)
+    options = models.defaults(objective, SHAPES[kind]) | SMALL[kind] | dict(ema=0.5)
     x = np.random.default_rng(1).uniform(-1, 1, (40, *SHAPES[kind])).astype(np.float32)
     experiment.write_options(folder, {"options": options, "sample_shape": list(SHAPES[kind])})
     batches = data.Batches(x, options["batch_size"], streams["data"])

@@ -232,6 +232,25 @@ def test_a_run_on_digits_goes_on_exactly(train, objective):
     assert_same_run(parts, whole)
 
 
+def test_an_interrupted_run_with_packs_and_falling_rates_goes_on_exactly(train, monkeypatch):
+    given = (*POINTS, "--pack", 2, "--lr-decay", 0.1, "--steps", 6, *OFTEN)
+    done(train(*given, "--out", "whole"))
+    save = plots.save_samples
+
+    def full_disk(path, *what, **how):
+        if Path(path).stem == "000004":
+            raise OSError("the disk is full")
+        save(path, *what, **how)
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "save_samples", full_disk)
+        failed(train(*given, "--out", "parts"), "the disk is full")
+    [whole], [parts] = Path("whole").iterdir(), Path("parts").iterdir()
+    assert experiment.checkpoints(parts)[0].stem == "000002"
+    done(train("--resume", parts))
+    assert_same_run(parts, whole)
+    assert last_checkpoint(parts)["trainer.g_optimizer.lr"] == pytest.approx(0.1 * 2e-4)
+
+
 def test_a_run_that_goes_on_with_a_new_goal_keeps_it(train):
     done(train(*POINTS, "--steps", 2, *OFTEN))
     done(train("--resume", "--steps", 4, "--keep", 3))
@@ -357,6 +376,10 @@ BAD = [
     (["--gp-weight", "nan"], ["--gp-weight"]),
     (["--ema", "1"], ["ema"]),
     (["--ema", "nan"], ["--ema"]),
+    (["--pack", "0"], ["--pack"]),
+    (["--pack", "3"], ["packs of 3"]),
+    (["--lr-decay", "1.5"], ["lr_decay"]),
+    (["--lr-decay", "nan"], ["--lr-decay"]),
     (["--seed", "-1"], ["--seed"]),
     (["--seed", "x"], ["--seed"]),
     (["--seed", str(2 ** 128)], ["seed"]),
@@ -428,8 +451,8 @@ def test_without_cupy_it_says_what_to_install(tmp_path):
 def test_help_is_not_an_error(train):
     status, out, err = train("--help")
     assert (status, err) == (0, "")
-    wanted = ("data objective backend steps batch-size width latent lr-g lr-d n-critic clip gp-weight ema seed out "
-              "name image-size log-every snapshot-every checkpoint-every resume dry-run").split()
+    wanted = ("data objective backend steps batch-size width latent lr-g lr-d n-critic clip gp-weight ema pack "
+              "lr-decay seed out name image-size log-every snapshot-every checkpoint-every resume dry-run").split()
     assert [name for name in wanted if f"--{name}" not in out] == []
 
 

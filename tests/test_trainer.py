@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import backend, data, networks, nn, objectives, optim
+from minigan import backend, data, networks, nn, objectives, ops, optim
 from minigan.backend import to_numpy
 from minigan.tensor import op
 from minigan.trainer import RECIPES, GANTrainer, NonFiniteError
@@ -31,13 +31,14 @@ every_objective = pytest.mark.parametrize("objective", PAPERS)
 both_kinds = pytest.mark.parametrize("kind", ["points", "images"])
 
 
-def pair(kind="points", objective="gan", dtype=np.float64):
+def pair(kind="points", objective="gan", dtype=np.float64, pack=1):
     """Tiny networks, the same ones every time; those of images have two levels, so that D too is normalised."""
     rng = np.random.default_rng(0)
     if kind == "points":
-        networks_ = networks.mlp_pair(2, LATENT, width=8, depth=2, rng=rng)
+        networks_ = networks.mlp_pair(2, LATENT, width=8, depth=2, pack=pack, rng=rng)
     else:
-        networks_ = networks.dcgan_pair((16, 20, 1), LATENT, width=2, penalised=objective == "wgan-gp", rng=rng)
+        networks_ = networks.dcgan_pair((16, 20, 1), LATENT, width=2, penalised=objective == "wgan-gp", pack=pack,
+                                        rng=rng)
     return [network.astype(dtype) for network in networks_]
 
 
@@ -75,7 +76,7 @@ def assert_equal(a, b):
 
 # The step
 
-def algorithm_1(objective, generator, discriminator, steps, streams):
+def algorithm_1(objective, generator, discriminator, steps, streams, pack):
     """The published algorithm, as a plain loop. Returns the statistics of the last step."""
     kind, n_critic, clip, gp_weight, optimizer, settings = PAPERS[objective]
     loss, weights_d, weights_g = kind(), discriminator.parameters(), generator.parameters()
@@ -83,6 +84,9 @@ def algorithm_1(objective, generator, discriminator, steps, streams):
 
     def noise():
         return mg.Tensor(streams["noise"].standard_normal((N, LATENT)))
+
+    def packed(x):
+        return ops.concatenate(*[x[i::pack] for i in range(pack)], axis=-1)
 
     def descend(value, weights, rule):
         gradients = mg.grad(value, weights)
@@ -94,13 +98,13 @@ def algorithm_1(objective, generator, discriminator, steps, streams):
     for batches in steps:
         assert len(batches) == n_critic
         for batch in batches:
-            real = mg.Tensor(batch)
-            fake = generator(noise()).detach()
+            real = packed(mg.Tensor(batch))
+            fake = packed(generator(noise()).detach())
             r, f = discriminator(real), discriminator(fake)
             value = loss.discriminator_loss(r, f)
             stats = {"real_score": r.mean().item(), "fake_score": f.mean().item()}
             if gp_weight:
-                epsilon = streams["penalty"].random((N,) + (1,) * (batch.ndim - 1))
+                epsilon = streams["penalty"].random((N // pack,) + (1,) * (batch.ndim - 1))
                 penalty = objectives.gradient_penalty(discriminator, real, fake, epsilon)
                 stats["penalty"] = penalty.item()
                 value = value + gp_weight * penalty
@@ -110,18 +114,19 @@ def algorithm_1(objective, generator, discriminator, steps, streams):
             if clip:
                 for p in weights_d:
                     p.data = backend.asarray(np.clip(p.numpy(), -clip, clip))
-        value = loss.generator_loss(discriminator(generator(noise())))
+        value = loss.generator_loss(discriminator(packed(generator(noise()))))
         stats |= {"g_loss": value.item(), "g_grad_norm": descend(value, weights_g, optimizer_g)}
     return stats
 
 
+@pytest.mark.parametrize("pack", [1, 3])
 @both_kinds
 @every_objective
-def test_a_step_is_algorithm_1(objective, kind):
+def test_a_step_is_algorithm_1(objective, kind, pack):
     steps = real_batches(kind, 3, PAPERS[objective][1])
-    by_hand, trained = pair(kind, objective), pair(kind, objective)
-    expected = algorithm_1(objective, *by_hand, steps, backend.Streams(1))
-    trainer = GANTrainer(*trained, LATENT, objective, streams=backend.Streams(1))
+    by_hand, trained = pair(kind, objective, pack=pack), pair(kind, objective, pack=pack)
+    expected = algorithm_1(objective, *by_hand, steps, backend.Streams(1), pack)
+    trainer = GANTrainer(*trained, LATENT, objective, pack=pack, streams=backend.Streams(1))
     for batches in steps:
         stats = step(trainer, batches)
     expected_arrays, arrays = arrays_of(*by_hand), arrays_of(*trained)
@@ -246,6 +251,34 @@ def test_what_is_given_takes_the_place_of_the_recipe():
     assert max(abs(p.numpy()).max() for p in trainer.discriminator.parameters()) == 0.125
 
 
+def test_learning_rates_fall_on_a_straight_line_to_the_last_step_and_stay_there():
+    trainer = trainer_of("gan", lr_g=0.5, lr_d=0.25, lr_decay=0.2, steps=5)
+    seen = []
+    for batches in real_batches("points", 7, 1):
+        trainer.step(batches)
+        seen.append((trainer.g_optimizer.lr, trainer.d_optimizer.lr))
+    falling = np.array([1.0, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2])
+    np.testing.assert_allclose(seen, np.stack([0.5 * falling, 0.25 * falling], axis=1))
+
+
+def test_a_step_has_the_learning_rate_of_its_number():
+    """The third of three steps, taken by a trainer without decay whose rates are set by hand."""
+    falling, by_hand = trainer_of("gan", lr_decay=0.5, steps=3), trainer_of("gan")
+    for number, batches in enumerate(real_batches("points", 3, 1)):
+        for optimizer in (by_hand.g_optimizer, by_hand.d_optimizer):
+            optimizer.lr = 2e-4 * (1.0, 0.75, 0.5)[number]
+        falling.step(batches)
+        by_hand.step(batches)
+    assert_equal(falling.generator.state_dict(), by_hand.generator.state_dict())
+    assert_equal(falling.discriminator.state_dict(), by_hand.discriminator.state_dict())
+
+
+def test_a_single_step_keeps_its_learning_rate_whatever_the_decay():
+    trainer = trainer_of("gan", lr_decay=0.5, steps=1)
+    train(trainer, steps=1)
+    assert trainer.g_optimizer.lr == trainer.d_optimizer.lr == 2e-4
+
+
 # The constraints of a critic
 
 def test_a_clipped_critic_stays_inside_and_its_running_statistics_are_left_alone():
@@ -272,7 +305,9 @@ def test_batch_norm_in_a_penalised_critic_is_refused():
 
 
 @pytest.mark.parametrize("settings", [dict(objective="gna"), dict(n_critic=0), dict(clip=-0.1), dict(gp_weight=-1.0),
-                                      dict(ema=1.0), dict(ema=-0.1), dict(ema=float("nan"))])
+                                      dict(ema=1.0), dict(ema=-0.1), dict(ema=float("nan")), dict(pack=0),
+                                      dict(lr_decay=0.5), dict(lr_decay=1.1, steps=9), dict(lr_decay=-0.1, steps=9),
+                                      dict(lr_decay=float("nan"), steps=9)])
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match="expected"):
         GANTrainer(*pair(), LATENT, **settings)

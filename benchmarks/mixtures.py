@@ -1,0 +1,119 @@
+"""python -m benchmarks.mixtures MIXTURE: PacGAN's yardstick on a ring of 8 and on a grid of 25 normal distributions.
+
+The best setting is trained in full with five seeds, every objective for a fifth of that with three, all with the same
+networks and falling learning rates. 2,500 samples of the averaged generator are judged by modes covered, share within
+3σ of a mode, and reverse KL divergence. Each run is kept in `--json FILE` as it ends, and not done again; the table is
+made of what is there.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks import pairing
+from minigan import backend, data, metrics, models, parallel
+from minigan.trainer import RECIPES, NonFiniteError
+
+COMMON = dict(width=256, lr_decay=0.02)
+
+
+class Setting(NamedTuple):
+    options: dict     # of the trainer, beside COMMON
+    budget: float     # as a part of `--steps`
+    seeds: int
+
+
+SETTINGS = {"gan, packs of 2": Setting(dict(objective="gan", pack=2), 1.0, 5)} | {
+    objective: Setting(dict(objective=objective), 0.2, 3) for objective in RECIPES}
+
+# (modes, high-quality share in %, reverse KL) as published, ± the standard error where there is one: by the same
+# measure and from 2,500 samples too, but with other networks and a longer training, 400,000 steps in PacGAN's case.
+# Sources: VEEGAN, arXiv:1705.07761, and PacGAN, arXiv:1712.04086.
+PUBLISHED = {
+    "ring8": {"GAN (VEEGAN's authors)": ("1", "99.3", ""), "GAN (PacGAN's authors)": ("6.3 ± 0.5", "98.2", ""),
+              "VEEGAN": ("8", "52.9", ""), "PacGAN2": ("7.9 ± 0.1", "95.6", "")},
+    "grid25": {"GAN (VEEGAN's authors)": ("3.3", "0.5", ""), "GAN (PacGAN's authors)": ("17.3 ± 0.8", "94.8", "0.70"),
+               "Unrolled GAN, 5 steps": ("23.6", "16", ""), "VEEGAN": ("24.6", "40", ""),
+               "PacGAN2": ("23.8 ± 0.7", "91.3", ""), "PacGAN4": ("24.8 ± 0.2", "93.6", "0.04")},
+}
+
+
+def train(mixture, options, steps, seed):
+    """One run: the measures of 2,500 samples, and its seconds. A run that diverges covers nothing."""
+    backend.seed(seed)
+    x = data.load(mixture, seed=seed).x
+    options = models.defaults(options["objective"], x.shape[1:]) | COMMON | options | dict(steps=steps)
+    batches = data.Batches(x, options["batch_size"], backend.streams["data"])
+    trainer = models.trainer(options, x.shape[1:], backend.streams)
+    began = time.perf_counter()
+    with np.errstate(all="ignore"):
+        for _ in range(steps):
+            trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
+    seconds = round(time.perf_counter() - began)
+    try:
+        trainer.check_finite()
+    except NonFiniteError as error:
+        return dict(modes=0, high_quality=0.0, reverse_kl=None, seconds=seconds, failed=str(error))
+    samples = backend.to_numpy(trainer.sample(models.noise(2500, options["latent"], seed)))
+    modes, high_quality, reverse_kl = metrics.mode_coverage(samples, *data.MIXTURES[mixture])
+    return dict(modes=int(modes), high_quality=high_quality,
+                reverse_kl=None if math.isnan(reverse_kl) else reverse_kl, seconds=seconds)
+
+
+def runs_of(mixture, steps):
+    """What is to be done, as {"setting", "steps", "seed"}: all settings' first seeds first."""
+    due = [dict(setting=name, steps=round(setting.budget * steps), seed=seed)
+           for name, setting in SETTINGS.items() for seed in range(setting.seeds)]
+    return sorted(due, key=lambda run: run["seed"])
+
+
+def mean_and_error(values):
+    """`mean ± standard error`, the latter where there are two values or more."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return "–"
+    mean = f"{statistics.fmean(values):.3g}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.2g}"
+
+
+def table(mixture, runs):
+    """Markdown: ours, then the published rows."""
+    lines = ["| trained with | steps | seeds | modes | within 3σ, % | reverse KL |", "|---|--:|--:|--:|--:|--:|"]
+    for name in SETTINGS:
+        of_it = [run for run in runs if run["setting"] == name]
+        if of_it:
+            columns = [mean_and_error([run["modes"] for run in of_it]),
+                       mean_and_error([100 * run["high_quality"] for run in of_it]),
+                       mean_and_error([run["reverse_kl"] for run in of_it])]
+            lines.append(f"| {name} | {of_it[0]['steps']:,} | {len(of_it)} | {' | '.join(columns)} |")
+    for name, columns in PUBLISHED[mixture].items():
+        lines.append(f"| published: {name} | | | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("mixture", choices=PUBLISHED)
+    p.add_argument("--steps", type=int, default=40_000, help="of the best setting; every objective has a fifth")
+    p.add_argument("--json", metavar="FILE", help="keep the runs here, and go on with those that are missing")
+    given = p.parse_args()
+    parallel.use_all_cores()
+    runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
+    for run in runs_of(given.mixture, given.steps):
+        if any(run.items() <= done.items() for done in runs):
+            continue
+        runs.append(run | train(given.mixture, SETTINGS[run["setting"]].options, run["steps"], run["seed"]))
+        print(runs[-1], flush=True)
+        if given.json:
+            pairing.keep(given.json, {"mixture": given.mixture, "runs": runs})
+    print(table(given.mixture, runs))
+
+
+if __name__ == "__main__":
+    main()
