@@ -55,7 +55,7 @@ def latest_folder(out):
 
 
 def write_options(folder, record):
-    _write_whole(Path(folder) / "options.json", json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_whole(Path(folder) / "options.json", json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 def read_options(folder):
@@ -119,7 +119,9 @@ def newest_checkpoint(folder):
     raise RunError("; ".join([f"{folder} has no checkpoint that can be read", *complaints]))
 
 
-def _write_whole(path, content):
+def write_whole(path, content):
+    """Write these bytes to a file that, whatever happens, holds either what it held or all of them."""
+    path = Path(path)
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
         file.write(content)
@@ -166,12 +168,12 @@ class Experiment:
     """A trainer at work in a run folder.
 
     `batches.next()` gives real batches; `streams` are all random streams the trainer and the batches draw from.
-    `on_snapshot(step)` draws; `on_finish()` draws what needs the whole run.
+    `on_snapshot(step)` draws; `on_finish()` draws what needs the whole run; `on_evaluate()` measures, {name: number}.
     """
 
-    def __init__(self, folder, trainer, batches, streams, on_snapshot, on_finish):
+    def __init__(self, folder, trainer, batches, streams, on_snapshot, on_finish, on_evaluate=None):
         self.folder, self.trainer, self.batches, self.streams = Path(folder), trainer, batches, streams
-        self.on_snapshot, self.on_finish = on_snapshot, on_finish
+        self.on_snapshot, self.on_finish, self.on_evaluate = on_snapshot, on_finish, on_evaluate
         self._saved = None  # the step of the newest checkpoint
         for name in ("checkpoints", "samples"):
             (self.folder / name).mkdir(exist_ok=True)
@@ -208,14 +210,14 @@ class Experiment:
             raise RunError(f"the checkpoint in {self.folder} does not fit the run's options ({error})") from None
         self._saved = step = self.trainer.steps
         kept = [line for line in read_stats(self.folder) if line["step"] <= step]
-        _write_whole(self.folder / "stats.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+        write_whole(self.folder / "stats.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
         for file in checkpoints(self.folder) + _numbered(self.folder / "samples", "png"):
             if int(file.stem) > step:
                 file.unlink()
 
     # Training
 
-    def run(self, steps, log_every, snapshot_every, checkpoint_every, keep):
+    def run(self, steps, log_every, snapshot_every, checkpoint_every, keep, evaluate_every=0):
         """Train until `steps` have been done. Returns None, or the number of the signal that ended it early."""
         if self.trainer.steps == 0:
             self.on_snapshot(0)
@@ -226,8 +228,9 @@ class Experiment:
                 batches = [self.batches.next() for _ in range(self.trainer.batches_per_step)]
                 stats = self.trainer.step(batches)
                 step = self.trainer.steps
-                if step % log_every == 0 or step == steps:
-                    self._log(step, steps, stats, speed)
+                evaluating = evaluate_every and (step % evaluate_every == 0 or step == steps)
+                if step % log_every == 0 or step == steps or evaluating:
+                    self._log(step, steps, stats, speed, evaluating)
                 if step % snapshot_every == 0 or step == steps:
                     self.on_snapshot(step)
                 if step % checkpoint_every == 0:
@@ -238,14 +241,18 @@ class Experiment:
             self.on_finish()
         return stop.signal
 
-    def _log(self, step, steps, stats, speed):
+    def _log(self, step, steps, stats, speed, evaluating):
         self.trainer.check_finite()
         values = {name: float(backend.to_numpy(value)) for name, value in stats.items()}
         rate = speed.at(step)
         record = {"step": step, **values, "steps_per_s": round(rate, 3)}
+        measured = self.on_evaluate() if evaluating else {}
+        if measured:
+            record["evaluation"] = measured
         with open(self.folder / "stats.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        numbers = "  ".join(f"{name} {values[name]:.4g}" for name in self.trainer.headline)
+        shown = {name: values[name] for name in self.trainer.headline} | measured
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         self.say(f"step {step}/{steps}  {numbers}  {rate:.3g} steps/s  {_clock((steps - step) / rate)} left",
                  passing=step < steps)
 

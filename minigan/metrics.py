@@ -145,10 +145,34 @@ def mode_score(probabilities, data_shares):
     Source: Che et al. 2017, arXiv:1612.02136, §4.
     """
     p = _probabilities("mode_score", 2, probabilities=probabilities)
-    p_data = _probabilities("mode_score", 1, data_shares=np.atleast_2d(_host(data_shares)))
-    if p_data.shape != (1, p.shape[1]):
-        raise ValueError(f"mode_score: expected data_shares of the {p.shape[1]} classes, got {p_data.shape}")
-    return float(np.exp(_information(p) - _kl(p.mean(axis=0), p_data[0])))
+    return float(np.exp(_information(p) - _kl(p.mean(axis=0), _data_shares("mode_score", data_shares, p.shape[1]))))
+
+
+def class_divergence(probabilities, data_shares):
+    """KL(q ‖ p*) = Σ qₖ ln(qₖ/p*ₖ), in nats: how far the shares q of the classes among samples are from the data's.
+
+    probabilities (N, K): a classifier's p(y|x) of N samples, each of which is counted in its most probable class;
+    data_shares (K,): p*, the classes' shares of the data, counted likewise. 0 where the shares are equal; infinite
+    where samples show a class that the data does not have. Of N samples from the data itself it is about (K − 1)/2N.
+
+    A picture of nothing is counted in some class too: look at the samples as well. It is the reverse KL divergence of
+    `mode_coverage`, with a classifier for the modes, as stacked MNIST is judged in arXiv:1712.04086, §4.2.
+    """
+    p = _probabilities("class_divergence", 1, probabilities=probabilities)
+    return float(_kl(class_shares(p), _data_shares("class_divergence", data_shares, p.shape[1])))
+
+
+def class_shares(probabilities):
+    """The share (K,) of samples whose most probable class each one is; probabilities (N, K)."""
+    p = _probabilities("class_shares", 1, probabilities=probabilities)
+    return np.bincount(p.argmax(axis=1), minlength=p.shape[1]) / len(p)
+
+
+def _data_shares(name, data_shares, classes):
+    p = _probabilities(name, 1, data_shares=np.atleast_2d(_host(data_shares)))
+    if p.shape != (1, classes):
+        raise ValueError(f"{name}: expected data_shares of the {classes} classes, got {p.shape}")
+    return p[0]
 
 
 def _information(p):
@@ -213,6 +237,43 @@ def density_coverage(real, fake, k=5):
         pairs += np.count_nonzero(within)
         covered[rows] = np.any(within, axis=1)
     return DensityCoverage(float(pairs / (k * len(fake))), float(covered.mean()))
+
+
+def realism(real, fake, k=3):
+    """max over real xᵢ of reachᵢ / ‖y − xᵢ‖ for each fake y → (M,): from 1 on it lies on the manifold of
+    `precision_recall`, and the larger the deeper; infinite where it is a copy.
+
+    real (N, d), fake (M, d), more than `k` each; reachᵢ is the distance from xᵢ to its k-th nearest other real sample.
+    The half of the real samples with the larger reach is left out, for among outliers everything would look real.
+    Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, §5, eq. 3.
+    """
+    real, fake = _neighbourly("realism", k, real, fake)
+    reach = _squared_reach(real, k)
+    core = reach <= np.median(reach)
+    best = np.zeros(len(fake))
+    for rows, squared in _squared_distances(real[core], fake):
+        with np.errstate(divide="ignore"):
+            np.maximum(best, np.max(reach[core][rows, None] / np.maximum(squared, 0.0), axis=0), out=best)
+    return np.sqrt(best)
+
+
+class Nearest(NamedTuple):
+    distance: np.ndarray  # (M,)
+    index: np.ndarray     # (M,)
+
+
+def nearest(real, fake):
+    """For each row of fake (M, d) the row of real (N, d) at the least distance, and that → `Nearest`.
+
+    Of samples and training data: a generator that has memorised is nearer to the training data than fresh data is."""
+    real, fake = _features("nearest", 1, real=real, fake=fake)
+    centre = real.mean(axis=0)
+    real, fake = real - centre, fake - centre
+    distance, index = np.empty(len(fake)), np.empty(len(fake), np.int64)
+    for rows, squared in _squared_distances(fake, real):
+        index[rows] = squared.argmin(axis=1)
+        distance[rows] = np.linalg.norm(fake[rows] - real[index[rows]], axis=1)  # exact: a copy is at 0
+    return Nearest(distance, index)
 
 
 def _neighbourly(name, k, real, fake):
@@ -281,7 +342,7 @@ def mode_coverage(points, modes, sigma):
     good = distance.min(axis=1) <= 3.0 * sigma
     counts = np.bincount(distance.argmin(axis=1)[good])
     reverse_kl = _kl(counts / good.sum(), 1 / len(modes)) if good.any() else np.nan
-    return ModeCoverage(np.count_nonzero(counts), float(good.mean()), float(reverse_kl))
+    return ModeCoverage(int(np.count_nonzero(counts)), float(good.mean()), float(reverse_kl))
 
 
 # Error bars

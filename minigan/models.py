@@ -46,10 +46,10 @@ def trainer(options, sample_shape, streams):
 
 
 class TrainedGenerator:
-    """The averaged generator of a run, in evaluation mode."""
+    """The averaged generator of a run after `steps`, in evaluation mode."""
 
-    def __init__(self, network, latent, options):
-        self.network, self.latent, self.options = network, latent, options
+    def __init__(self, network, latent, options, steps):
+        self.network, self.latent, self.options, self.steps = network, latent, options, steps
 
     def __call__(self, noise):
         """Noise (N, latent), a tensor or an array → a tensor of samples: images (N, H, W, C) in (−1, 1), or points."""
@@ -83,7 +83,8 @@ def load(run):
         generator, _ = pair(options, tuple(record["sample_shape"]), backend.Streams()["init"])
         generator.load_state_dict({name.removeprefix(prefix): array for name, array in arrays.items()
                                    if name.startswith(prefix)})
+        steps = int(arrays["trainer.steps"])
     except (KeyError, TypeError, ValueError) as error:
         raise experiment.RunError(f"{run}: its options.json does not describe the networks of its checkpoint "
                                   f"({error})") from None
-    return TrainedGenerator(generator.eval(), options["latent"], options)
+    return TrainedGenerator(generator.eval(), options["latent"], options, steps)

@@ -68,10 +68,12 @@ def save_points(path, points, real=None, generated=True):
 
 
 def save_losses(path, records, names=("d_loss", "g_loss")):
-    """The named numbers of stats.jsonl's records against the step; the scores below them."""
+    """The named numbers of stats.jsonl's records against the step; below them the scores, and the evaluations if there
+    are any."""
     if not records:
         return
-    figure, (losses, scores) = _figure(7, 5.5, rows=2)
+    evaluated = {name for record in records for name in record.get("evaluation", {})}
+    figure, (losses, scores, *below) = _figure(7, 5.5 + 1.5 * len(evaluated), rows=2 + len(evaluated))
     steps = [record["step"] for record in records]
     for axes, wanted, label in ((losses, names, "loss"), (scores, ("real_score", "fake_score"), "mean score")):
         for name, colour in zip(wanted, COLOURS):
@@ -80,8 +82,51 @@ def save_losses(path, records, names=("d_loss", "g_loss")):
         axes.set_ylabel(label)
         axes.legend(loc="best")
         axes.grid(alpha=0.3)
-    scores.set_xlabel("generator updates")
+    for axes, name in zip(below, sorted(evaluated)):
+        found = [(record["step"], record["evaluation"][name]) for record in records
+                 if name in record.get("evaluation", {})]
+        axes.plot(*zip(*found), color=COLOURS[2], linewidth=1.2, marker="o", markersize=3)
+        axes.set_ylabel(name.replace("_", " "))
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.grid(alpha=0.3)
+    [scores, *below][-1].set_xlabel("generator updates")
     figure.savefig(path, format="png")
+
+
+def save_judged_images(path, real, fake, classes, real_shares, fake_shares, best, nearest):
+    """Two grids of images, (N, H, W, C) in [−1, 1]; beneath, the shares of the classes in both, and the images `best`,
+    in rows of eight, each over the one in the training data that is `nearest` to it."""
+    figure, ((left, right), (bars, pairs)) = _figure(9, 8.2, rows=2, columns=2, height_ratios=(4, 3))
+    rows = range(0, len(best), 8)
+    matched = np.concatenate([part[i:i + 8] for i in rows for part in (best, nearest)])
+    for axes, images, title in ((left, real[:64], "real"), (right, fake[:64], "generated"),
+                                (pairs, matched, "the most real-looking, each over the nearest training image")):
+        axes.imshow(tile(images, 8).squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(title, fontsize="medium")
+        axes.set_axis_off()
+    positions = np.arange(len(classes))
+    bars.barh(positions - 0.2, 100 * real_shares, height=0.4, color="#999999", label="real")
+    bars.barh(positions + 0.2, 100 * fake_shares, height=0.4, color=COLOURS[0], label="generated")
+    bars.set(yticks=positions, yticklabels=[name[:16].replace("$", "") for name in classes], xlabel="classified as, %")
+    bars.invert_yaxis()
+    bars.legend(loc="best")
+    figure.savefig(path, format="png", metadata={"Description": MARK})
+
+
+def save_densities(path, real, fake):
+    """Points (N, 2) of both kinds as densities, in one frame and one colour scale, which shows small shares too."""
+    from matplotlib.colors import PowerNorm
+    figure, axes = _figure(9, 4.6, columns=2)
+    reach = 1.3 * float(np.abs(real).max()) or 1.0
+    edges = np.linspace(-reach, reach, 101)
+    shares = [np.histogram2d(points[:, 0], points[:, 1], bins=edges)[0].T / len(points) for points in (real, fake)]
+    scale = PowerNorm(0.5, vmin=0.0, vmax=100 * max(share.max() for share in shares) or 1.0)
+    for axis, share, title in zip(axes, shares, ("real", "generated")):
+        drawn = axis.imshow(100 * share, origin="lower", extent=(-reach, reach, -reach, reach), cmap="viridis",
+                            norm=scale, interpolation="nearest")
+        axis.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
+    figure.colorbar(drawn, ax=axes, label="points in a cell, % of all")
+    figure.savefig(path, format="png", metadata={"Description": MARK})
 
 
 def save_gif(path, frames, most=80, seconds=8.0):
@@ -100,8 +145,8 @@ def save_gif(path, frames, most=80, seconds=8.0):
                      comment=MARK.encode())
 
 
-def _figure(width, height, rows=1):
+def _figure(width, height, rows=1, columns=1, height_ratios=None):
     # matplotlib's own objects, not pyplot: no global state, no window system.
     from matplotlib.figure import Figure
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    return figure, figure.subplots(rows, 1, sharex=rows > 1)
+    return figure, figure.subplots(rows, columns, sharex=rows > 1 and columns == 1, height_ratios=height_ratios)

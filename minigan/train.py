@@ -1,7 +1,6 @@
 """python -m minigan.train: train a GAN, and leave everything about the run in a folder."""
 
 import argparse
-import hashlib
 import os
 import platform
 import re
@@ -12,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import __version__, backend, data, experiment, models, parallel, plots
+from minigan import __version__, backend, data, experiment, judges, models, parallel, plots
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive, real
 from minigan.experiment import Experiment
 from minigan.trainer import RECIPES
 
 PROG = "minigan.train"
-CHANGEABLE = {"steps", "log_every", "snapshot_every", "checkpoint_every", "keep", "backend"}  # by a run that is resumed
+CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "checkpoint_every", "keep",
+              "backend"}  # by a run that is resumed
 DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None, log_every=50,
-                snapshot_every=50, checkpoint_every=250, keep=2)
+                snapshot_every=50, evaluate_every=0, checkpoint_every=250, keep=2)
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
 
 
@@ -58,6 +58,8 @@ def parser(**more):
     p.add_argument("--name", help="the run folder's name after its number (default: from data, objective and seed)")
     p.add_argument("--log-every", type=positive, metavar="STEPS", help="(default: 50)")
     p.add_argument("--snapshot-every", type=positive, metavar="STEPS", help="a picture of samples (default: 50)")
+    p.add_argument("--evaluate-every", type=non_negative, metavar="STEPS",
+                   help="quick measures of 2000 samples, into stats.jsonl and losses.png (default: 0, never)")
     p.add_argument("--checkpoint-every", type=positive, metavar="STEPS", help="a state to resume from (default: 250)")
     p.add_argument("--keep", type=positive, help="how many checkpoints stay (default: 2)")
     p.add_argument("--resume", nargs="?", const="latest", metavar="RUN",
@@ -104,12 +106,6 @@ def load_data(options):
     return data.load(options["data"], image_size=options["image_size"], seed=options["seed"])
 
 
-def describe_data(x):
-    """What must be the same when a run goes on: shape and content."""
-    digest = hashlib.sha256(np.ascontiguousarray(x)).hexdigest()
-    return {"shape": list(x.shape), "dtype": str(x.dtype), "sha256": digest}
-
-
 def versions():
     """What the bits of a run may depend on beside its options."""
     found = {"minigan": __version__, "python": platform.python_version(), "numpy": np.__version__,
@@ -152,6 +148,22 @@ class Pictures:
         plots.save_gif(self.folder / "progress.gif", sorted((self.folder / "samples").glob("*.png")))
 
 
+class Evaluation:
+    """The quick measures of the averaged generator, at the same noise and beside the same training data every time."""
+
+    def __init__(self, trainer, x, options):
+        self.trainer, n = trainer, min(2000 if models.is_image(x.shape[1:]) else 2500, len(x))
+        self.noise = models.noise(n, options["latent"], options["seed"])
+        chosen = judges.some(x, n, backend.Streams(options["seed"])["evaluation reals"])
+        self.judge = judges.judge_for(options, chosen)
+
+    def __call__(self):
+        samples = backend.to_numpy(self.trainer.sample(self.noise))
+        if not np.isfinite(samples).all():
+            raise ArithmeticError(f"the generator's samples are not finite after step {self.trainer.steps}")
+        return judges.quick(self.judge, samples)
+
+
 def dry_run(options, x):
     """Print what would run, and run one step of it."""
     trainer, batches, _ = build(options, x)
@@ -179,11 +191,13 @@ def start(given):
     options = models.defaults(options["objective"], x.shape[1:]) | options
     if given.get("dry_run"):
         return None, options, x
-    build(options, x)  # refuses what does not fit before there is a folder
+    trainer, _, _ = build(options, x)  # refuses what does not fit before there is a folder
+    if options["evaluate_every"]:
+        Evaluation(trainer, x, options)()  # likewise what cannot be judged
     name = given.get("name", f"{Path(options['data']).stem}-{options['objective']}-s{options['seed']}")
     folder = experiment.new_folder(given.get("out", "runs"), re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60])
-    experiment.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]), "data": describe_data(x),
-                                      "versions": versions()})
+    experiment.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]),
+                                      "data": data.fingerprint(x), "versions": versions()})
     return folder, options, x
 
 
@@ -195,7 +209,7 @@ def resume(given):
     options = resume_options(given, recorded_options(record, folder), folder)
     use_backend(options["backend"], given)
     x = load_data(options).x
-    if describe_data(x) != record.get("data"):
+    if data.fingerprint(x) != record.get("data"):
         raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on with its own data")
     experiment.write_options(folder, record | {"options": options})
     return folder, options, x
@@ -218,7 +232,8 @@ def run(given):
             return 0
         trainer, batches, streams = build(options, x)
         pictures = Pictures(folder, trainer, x, options)
-        work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish)
+        evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
+        work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish, evaluation)
         if resuming:
             work.restore()
             if trainer.steps >= options["steps"]:
@@ -234,7 +249,7 @@ def run(given):
                  + (f", going on after step {trainer.steps}" if resuming else ""))
         pictures.reals_once()
         stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],
-                              options["checkpoint_every"], options["keep"])
+                              options["checkpoint_every"], options["keep"], options["evaluate_every"])
     except (ArithmeticError, OSError, MemoryError) as error:
         last = next(iter(experiment.checkpoints(folder)), "none")
         return fail(PROG, f"{error}: stopped; the last good checkpoint is {last}", 1)
