@@ -71,9 +71,12 @@ def cross_entropy(logits, labels):
     logits (N, K), a tensor; labels (N,), integers from 0 to K − 1 on the host. ValueError if they are anything else.
     """
     N, K = logits.shape
-    if labels.shape != (N,) or labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < K:
-        raise ValueError(f"cross_entropy: expected {N} labels, integers from 0 to {K - 1}, for logits {logits.shape}, "
-                         f"got {labels.dtype} {labels.shape} from {labels.min()} to {labels.max()}")
+    if labels.shape != (N,) or labels.dtype.kind not in "iu" or N == 0:
+        raise ValueError(f"cross_entropy: expected an integer label for each row of the logits {logits.shape}, got "
+                         f"{labels.dtype} {labels.shape}")
+    if not 0 <= labels.min() <= labels.max() < K:
+        raise ValueError(f"cross_entropy: expected labels from 0 to {K - 1} for the logits {logits.shape}, got labels "
+                         f"from {labels.min()} to {labels.max()}")
     truth = backend.asarray(np.eye(K, dtype=logits.dtype)[labels])
     return -ops.sum(log_softmax(logits) * truth) * (1.0 / N)
 
@@ -270,8 +273,8 @@ def run(options):
     streams = backend.Streams(options.seed)
     training, test = train_and_test(options.data, options.image_size, streams)
     network = LeNet(training.x.shape[1:], len(training.classes), streams["init"])
-    made = f"python -m {PROG} --data {shlex.quote(options.data)} --epochs {options.epochs} --seed {options.seed}" + (
-        f" --image-size {options.image_size}" if options.image_size else "")
+    made = files.printable(f"python -m {PROG} --data {shlex.quote(options.data)} --epochs {options.epochs} --seed "
+                           f"{options.seed}" + (f" --image-size {options.image_size}" if options.image_size else ""))
     classifier = Classifier(network, f"LeNet-{title}", training.classes, training.x.shape[1:], 0.0, made)
     for epoch, loss in enumerate(fit(network, training.x, training.labels, options.epochs, streams), 1):
         classifier.accuracy = classifier.share_right(test.x, test.labels)
