@@ -20,7 +20,8 @@ from minigan.published import PUBLISHED
 from minigan.tensor import Tensor, constant, no_grad
 
 PROG = "minigan.classifier"
-EPOCHS, BATCH, RATE, SHIFT = 15, 100, 2e-3, 1  # SHIFT in pixels
+EPOCHS, BATCH, RATE = 15, 100, 2e-3
+SHIFTS = 28  # into how many shifts the shorter side is divided: 1 pixel of MNIST's, none of the 8 of `digits`
 
 _WEIGHTS = os.path.join(os.path.dirname(__file__), "weights")
 SHIPPED = {name: os.path.join(_WEIGHTS, f"lenet-{name}.npz") for name in ("mnist", "fashion")}
@@ -209,11 +210,12 @@ def fit(network, x, labels, epochs, streams):
 
 
 def moved(images, rng):
-    """Each image (N, H, W, C) moved by up to SHIFT pixels along each side, its border repeated: where a thing stands
-    does not tell what it is."""
+    """Each image (N, H, W, C) moved by up to min(H, W) // SHIFTS pixels along each side, its border repeated: where a
+    thing stands does not tell what it is."""
     N, H, W, _ = images.shape
-    padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
-    top, left = rng.integers(2 * SHIFT + 1, size=(2, N, 1))
+    most = min(H, W) // SHIFTS
+    padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+    top, left = rng.integers(2 * most + 1, size=(2, N, 1))
     rows, columns = top + np.arange(H), left + np.arange(W)
     return padded[np.arange(N)[:, None, None], rows[:, :, None], columns[:, None, :]]
 

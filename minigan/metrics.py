@@ -249,7 +249,7 @@ def realism(real, fake, k=3):
     """
     real, fake = _neighbourly("realism", k, real, fake)
     reach = _squared_reach(real, k)
-    core = reach <= np.median(reach)
+    core = reach <= np.median(reach) + 1e-11 * np.sum(real * real, axis=1).max()  # all of equal reach, or none
     real, reach = real[core], reach[core]
     best = np.zeros(len(fake))
     for rows, squared in _squared_distances(real, fake):
