@@ -19,7 +19,7 @@ from minigan import backend, data, metrics, models, parallel
 from minigan.trainer import RECIPES, NonFiniteError
 
 COMMON = dict(width=256, lr_decay=0.02)
-STEPS = {"ring8": 15_000, "grid25": 40_000}  # of the best setting: two and five minutes on a quiet core
+STEPS = {"ring8": 20_000, "grid25": 40_000}  # of the best setting: three and five minutes on a quiet core
 
 
 class Setting(NamedTuple):
