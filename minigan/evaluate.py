@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, data, experiment, judges, metrics, models, parallel
+from minigan import backend, data, experiment, judges, metrics, models, parallel, report
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
 
 PROG = "minigan.evaluate"
@@ -70,7 +70,8 @@ def evaluate(folder, given):
     judge.draw(folder / "evaluation.png", samples, training)
     save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against, "seed": given.seed,
                                    "metrics": table})
-    print(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}")
+    report.write(folder)
+    print(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}, {folder / 'report.html'}")
 
 
 def compared_with(options, training, against):

@@ -19,8 +19,8 @@ SOURCES = sorted((ROOT / "minigan").glob("*.py"))
 
 # Each module imports only from those before it.
 FLOORS = ("backend kernels parallel passes filtering tensor ops conv gradcheck normalize init nn optim objectives "
-          "networks files published data trainer metrics latent experiment models plots commandline classifier "
-          "judges train sample evaluate").split()
+          "networks files published data trainer metrics latent experiment models plots commandline report "
+          "classifier judges train sample evaluate").split()
 
 
 def imports_of(tree):
