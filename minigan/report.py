@@ -76,7 +76,7 @@ class Run(NamedTuple):
 
 def _read(folder, name=None):
     folder, record = Path(folder), experiment.read_options(folder)
-    lines = sorted((line for line in experiment.read_stats(folder) if _number(line["step"]) is not None),
+    lines = sorted((line for line in experiment.read_stats(folder) if 0 <= line["step"] < 1e15),
                    key=lambda line: line["step"])
     steps = [line["step"] for line in lines[-1:]] + [int(path.stem) for path in experiment.snapshots(folder)[-1:]]
     return Run(folder, name or folder.resolve().name, record, record["options"], lines, max(steps, default=0),
@@ -171,18 +171,23 @@ def _uri(path, most):
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}" if content else None
 
 
-def _figure(uri, description, caption, generated=True, more=""):
-    """A picture with its mark; the caption is HTML."""
+def _figure(uri, description, caption, generated=True, controls=""):
+    """A picture with its mark, "" without one. The caption and the controls are HTML."""
+    if not uri:
+        return ""
     mark = '<span class="mark made">generated</span>' if generated else '<span class="mark">real</span>'
-    return (f'<figure>\n<figcaption>{mark} {caption}</figcaption>\n<img src="{uri}" alt="{escape(description)}">\n'
-            f"{more}</figure>\n") if uri else ""
+    return f"""<figure{' class="film"' if controls else ""}>
+<figcaption>{mark} {caption}</figcaption>
+<img src="{uri}" alt="{escape(description)}">
+{controls}</figure>
+"""
 
 
 def _samples(run, frames):
     """The snapshots as a film, beside real samples."""
     film, real = _film(run.folder, frames), _uri(run.folder / "reals.png", FRAME)
-    generated = ""
-    if film:
+    generated, controls = "", ""
+    if len(film) > 1:
         last, total = len(film) - 1, len(experiment.snapshots(run.folder))
         some = "" if len(film) == total else f" {len(film)} of {total} snapshots are in this page."
         controls = f"""<div class="controls" hidden>
@@ -192,10 +197,10 @@ def _samples(run, frames):
 <p class="note">The same noise at every step.{some}</p>
 {_json([{"step": step, "uri": uri if i < last else None} for i, (step, uri) in enumerate(film)])}
 """     # the last is in the page already
-        generated = _figure(film[last][1], "Generated samples from the same noise at every step",
-                            f"step <output>{film[last][0]}</output>", more=controls if last else "")
-    return _columns(generated.replace("<figure>", '<figure class="film">'),
-                    _figure(real, "Real samples", "from the training data", generated=False))
+    if film:
+        step, uri = film[-1]
+        generated = _figure(uri, "Generated samples", f"step <output>{step}</output>", controls=controls)
+    return _columns(generated, _figure(real, "Real samples", "from the training data", generated=False))
 
 
 def _film(folder, most):
@@ -489,7 +494,7 @@ SCRIPT = """
 "use strict";
 const dataOf = figure => JSON.parse(figure.querySelector("script").textContent);
 
-for (const film of document.querySelectorAll(".film:has(.controls)")) {
+for (const film of document.querySelectorAll(".film")) {
   const [picture, range, play, step] = ["img", "input", "button", "output"].map(name => film.querySelector(name));
   const frames = dataOf(film), last = frames.length - 1;
   frames[last].uri = picture.src;

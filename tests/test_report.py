@@ -378,7 +378,8 @@ def test_a_finished_run_does_not_ask_to_be_loaded_again(run):
 
 def test_torn_and_foreign_lines_are_left_out(run):
     with open(run / "stats.jsonl", "a") as file:
-        file.write('{"step": 50, "d_l\n[]\n{"step": "x"}\n{"step": 1e999}\n{"step": 45, "evaluation": [1]}\n{"step": 1')
+        file.write('{"step": 50, "d_l\n[]\n{"step": "x"}\n{"step": 1e999}\n{"step": 45, "evaluation": [1]}\n'
+                   '{"step": -7}\n{"step": 1' + 99 * "0" + '}\n{"step": 1')
     assert [len(curve_of(chart)) for chart in page_of(run).charts()] == [4, 4, 4]
 
 

@@ -257,13 +257,14 @@ def test_an_interrupted_run_with_packs_and_falling_rates_goes_on_exactly(train, 
     assert last_checkpoint(parts)["trainer.g_optimizer.lr"] == pytest.approx(0.1 * 2e-4)
 
 
-def test_the_page_of_a_run_can_be_opened_while_it_trains(train, monkeypatch):
+def test_the_page_of_a_run_can_be_opened_while_it_trains_and_has_all_frames_at_the_end(train, monkeypatch):
     pages = []
-    monkeypatch.setattr(Experiment, "say", lambda self, line, passing=False: pages.append(
-        [path.read_text(encoding="utf-8") for path in self.folder.glob("report.html")]))
+    monkeypatch.setattr(report, "FRAMES_IN_TRAINING", 2)
+    monkeypatch.setattr(Experiment, "say", lambda self, line, passing=False: pages.extend(
+        path.read_text(encoding="utf-8") for path in self.folder.glob("report.html")))
     done(train(*IMAGES, "--steps", 6, "--log-every", 1, "--snapshot-every", 2))
-    steps = [re.findall(r"step (\d) of 6\.", page) for page in [[], *filter(None, pages)] for page in page]
-    assert steps == [["0"], ["0"], ["2"], ["2"], ["4"], ["4"], ["6"]]
+    seen = [(re.search(r"step (\d) of 6\.", page)[1], re.findall(r"(\d of \d) snapshots", page)) for page in pages]
+    assert seen == [("0", []), ("0", []), ("2", []), ("2", []), ("4", ["2 of 3"]), ("4", ["2 of 3"]), ("6", [])]
 
 
 def test_a_run_that_goes_on_with_a_new_goal_keeps_it(train):
