@@ -419,7 +419,7 @@ def _measures(runs):
 
 def _measure(row):
     value, error = row.get("value"), row.get("standard_error")
-    return _text(value) + (f" ± {_number(error):.2g}" if _number(error) is not None else "")
+    return _text(value) + (f"\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{error:.2g}" if _number(error) is not None else "")
 
 
 def _options(run):

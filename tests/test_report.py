@@ -386,7 +386,7 @@ def test_torn_and_foreign_lines_are_left_out(run):
 def test_the_measures_are_a_table_with_errors_and_what_has_no_value_is_a_dash(run):
     page = page_of(run)
     rows = dict(zip(page.texts("th", scope="row"), zip(page.texts("td")[::2], page.texts("td")[1::2])))
-    assert rows["FD-LeNet-mnist"] == ("12.5 ± 0.25", "3.5") and rows["recall"] == ("–", "–")
+    assert rows["FD-LeNet-mnist"] == ("12.5\xa0±\xa00.25", "3.5") and rows["recall"] == ("–", "–")
     assert page.texts("caption")[0] == "500 samples after step 40 beside test data"
 
 
@@ -464,7 +464,7 @@ def test_a_comparison_shows_the_last_samples_of_each_and_the_options_that_differ
     rows, cells = page.texts("th", scope="row"), page.texts("td")
     table = dict(zip(rows, zip(cells[::2], cells[1::2])))
     assert table == {"of": ("500 samples after step 40 beside test data", "not measured"),
-                     "FD-LeNet-mnist": ("12.5 ± 0.25", "–"), "recall": ("–", "–"),
+                     "FD-LeNet-mnist": ("12.5\xa0±\xa00.25", "–"), "recall": ("–", "–"),
                      "lr_g": ("0.0002", "0.5"), "clip": ("–", "0.01")}
 
 
