@@ -4,6 +4,7 @@ The only file that imports matplotlib and Pillow to draw, and only when a pictur
 samples says so in its metadata.
 """
 
+import warnings
 from math import ceil, sqrt
 
 import numpy as np
@@ -110,7 +111,9 @@ def save_judged_images(path, real, fake, classes, real_shares, fake_shares, best
     bars.set(yticks=named, yticklabels=[classes[k][:16].replace("$", r"\$") for k in named], xlabel="classified as, %")
     bars.invert_yaxis()
     bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    figure.savefig(path, format="png", metadata={"Description": MARK})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about letters in names of classes that the font lacks
+        figure.savefig(path, format="png", metadata={"Description": MARK})
 
 
 def save_densities(path, real, fake):
