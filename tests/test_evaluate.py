@@ -17,6 +17,7 @@ from PIL import Image
 import minigan as mg
 from minigan import backend, classifier, data, evaluate, experiment, judges, metrics, models, plots
 from minigan import train as training
+from minigan.trainer import GANTrainer
 
 TINY = ("--width", "2", "--latent", "3", "--batch-size", "16", "--steps", "2", "--ema", "0.5")
 RUNS = {"clothes": "00000-clothes", "points": "00001-points", "digits": "00002-digits", "mine": "00003-mine",
@@ -34,6 +35,23 @@ def like_mnist(name, split):
     return x[half], labels[half], classes
 
 
+def draw_nothing(patch):
+    """matplotlib takes its time."""
+    for name in ("save_points", "save_losses", "save_gif", "save_judged_images", "save_densities"):
+        patch.setattr(plots, name, lambda *what, **how: None)
+
+
+@pytest.fixture
+def drawn():
+    """For tests of pictures; the others draw none."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    if "drawn" not in request.fixturenames:
+        draw_nothing(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with a run on each kind of data, and a classifier for two of them."""
@@ -44,6 +62,7 @@ def home(tmp_path_factory):
     back = os.getcwd()
     os.chdir(home)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()):
+        draw_nothing(patch)
         patch.setattr(data, "load", partial(data.load, n=600))
         patch.setattr(data, "read_published", like_mnist)
         for source in ("digits", "mine.npz"):
@@ -91,14 +110,16 @@ def record(kind):
 
 # What it leaves
 
-@pytest.mark.on_each_backend
 @pytest.mark.parametrize("kind, arguments, features, against, names", [
     ("clothes", [], "LeNet-fashion", "train", ON_IMAGES), ("points", [], "points", "test", OF_MODES + ON_POINTS),
     ("digits", ["--classifier", "lenet-digits.npz"], "LeNet-digits", "train", ON_IMAGES),
     ("mine", ["--classifier", "lenet-mine.npz"], "LeNet-mine", "train", ON_IMAGES),
-    ("mnist", [], "LeNet-mnist", "test", ON_IMAGES), ("mnist", ["--against", "train"], "LeNet-mnist", "train", ON_IMAGES),
-    ("points", ["--against", "train"], "points", "train", OF_MODES + ON_POINTS), ("free", [], "points", "train", ON_POINTS)])
-def test_a_table_a_file_and_a_picture_are_made_for_every_kind_of_run(judge, kind, arguments, features, against, names):
+    ("mnist", [], "LeNet-mnist", "test", ON_IMAGES),
+    ("mnist", ["--against", "train"], "LeNet-mnist", "train", ON_IMAGES),
+    ("points", ["--against", "train"], "points", "train", OF_MODES + ON_POINTS),
+    ("free", [], "points", "train", ON_POINTS)])
+def test_a_table_a_file_and_a_picture_are_made_for_every_kind_of_run(judge, drawn, kind, arguments, features, against,
+                                                                     names):
     before = sorted(folder(kind).iterdir())
     out = done(judge(kind, "--n", 50, *arguments))
     new = set(folder(kind).iterdir()) - set(before)
@@ -160,8 +181,7 @@ def test_a_mixtures_test_data_are_other_points_of_it(judge, monkeypatch):
     assert train == {tuple(point) for point in data.load("ring8").x} and len(test) == 600 and not test & train
 
 
-@pytest.mark.on_each_backend
-def test_the_seed_decides_and_nothing_else(judge):
+def test_the_seed_decides_and_nothing_else(judge, drawn):
     tables = []
     for seed in (1, 1, 2):
         mg.seed(len(tables))
@@ -231,11 +251,13 @@ def refused(result, *words):
 @pytest.mark.parametrize("kind, arguments, words", [
     ("nowhere", [], ["nowhere"]), (".", [], ["options.json"]), ("digits", [], ["digits", "minigan.classifier"]),
     ("mine", [], ["mine.npz", "minigan.classifier"]), ("mine", ["--classifier", "mnist"], ["LeNet-mnist", "12, 12, 3"]),
-    ("clothes", ["--classifier", "nowhere.npz"], ["nowhere.npz"]), ("clothes", ["--classifier", "mine.npz"], ["mine.npz"]),
+    ("clothes", ["--classifier", "nowhere.npz"], ["nowhere.npz"]),
+    ("clothes", ["--classifier", "mine.npz"], ["mine.npz"]),
     ("clothes", ["--classifier", "."], ["'.'"]), ("points", ["--classifier", "mnist"], ["ring8", "images"]),
     ("clothes", ["--against", "test"], ["fashion-mini", "no test split"]),
     ("clothes", ["--against", "tset"], ["test"]), ("free", ["--against", "test"], ["free.npz"]),
-    ("points", ["--n", "0"], ["--n"]), ("points", ["--n", "11"], ["at least 12"]), ("points", ["--seed", "-1"], ["--seed"]),
+    ("points", ["--n", "0"], ["--n"]), ("points", ["--n", "11"], ["at least 12"]),
+    ("points", ["--seed", "-1"], ["--seed"]),
     ("points", ["--backend", "nunpy"], ["numpy"]), ("points", ["more"], ["more"])])
 def test_bad_input_is_refused_in_one_line_and_leaves_nothing(judge, kind, arguments, words):
     before = sorted(Path().rglob("*"))
@@ -260,7 +282,8 @@ def test_changed_and_missing_data_are_refused(judge):
     refused(judge("free"), "free.npz")
 
 
-@pytest.mark.parametrize("change", [dict(options={}), dict(options={"data": 3}), dict(data=None), dict(sample_shape=[3])])
+@pytest.mark.parametrize("change", [dict(options={}), dict(options={"data": 3}), dict(data=None),
+                                    dict(sample_shape=[3])])
 def test_a_run_whose_options_were_tampered_with_is_refused(judge, change):
     path = folder("points") / "options.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -304,7 +327,8 @@ def train(home, tmp_path, monkeypatch, capsys, backend_name):
 
 
 SOURCES = {"points": ("--data", "ring8", "--width", 8, "--batch-size", 16),
-           "mine": ("--data", "mine.npz", "--width", 2, "--batch-size", 8, "--latent", 3, "--classifier", "lenet-mine.npz"),
+           "mine": ("--data", "mine.npz", "--width", 2, "--batch-size", 8, "--latent", 3, "--classifier",
+                    "lenet-mine.npz"),
            "digits": ("--data", "digits", "--width", 2, "--batch-size", 8, "--latent", 3, "--classifier",
                       "lenet-digits.npz")}
 QUICK = {"points": {"modes", "high_quality", "reverse_kl", "FD-points"}, "mine": {"FD-LeNet-mine", "class_divergence"},
@@ -313,7 +337,9 @@ QUICK = {"points": {"modes", "high_quality", "reverse_kl", "FD-points"}, "mine":
 
 @pytest.mark.on_each_backend
 @pytest.mark.parametrize("kind", SOURCES)
-def test_the_quick_measures_are_logged_with_the_steps_and_drawn(train, kind):
+def test_the_quick_measures_are_logged_with_the_steps_and_drawn(train, monkeypatch, kind):
+    shown = []
+    monkeypatch.setattr(plots, "save_losses", lambda path, records, *more: shown.extend(records))
     out = done(train(*SOURCES[kind], "--steps", 5, "--evaluate-every", 2, "--log-every", 3))
     [run] = Path("runs").iterdir()
     stats = experiment.read_stats(run)
@@ -324,14 +350,12 @@ def test_the_quick_measures_are_logged_with_the_steps_and_drawn(train, kind):
         assert all(f"{name} {value:.4g}" in out for name, value in found.items())
     [name] = [name for name in QUICK[kind] if name.startswith("FD")]
     assert len({line["evaluation"][name] for line in stats if "evaluation" in line}) == 3  # the generator moved
-    with Image.open(run / "losses.png") as picture:
-        assert picture.height >= 550 + 150 * (3 if kind == "points" else 2)
+    assert shown == stats
 
 
 @pytest.mark.on_each_backend
 @pytest.mark.parametrize("kind", ["points", "digits"])
-def test_measuring_does_not_change_the_training(train, monkeypatch, kind):
-    monkeypatch.setattr(plots, "save_losses", lambda *what: None)
+def test_measuring_does_not_change_the_training(train, kind):
     ends = []
     for out, more in (("never", ()), ("often", ("--evaluate-every", 1))):
         done(train(*SOURCES[kind], "--steps", 4, "--out", out, *more))
@@ -350,8 +374,8 @@ def test_a_resumed_run_keeps_its_measures_and_goes_on_with_them(train):
     done(train(*given, "--steps", 8, "--out", "whole"))
     done(train(*given, "--steps", 4, "--out", "parts"))
     done(train("--resume", "--out", "parts", "--steps", 8))
-    whole, parts = ([(line["step"], line.get("evaluation")) for line in experiment.read_stats(next(Path(out).iterdir()))]
-                    for out in ("whole", "parts"))
+    runs = [experiment.read_stats(run) for out in ("whole", "parts") for run in Path(out).iterdir()]
+    whole, parts = ([(line["step"], line.get("evaluation")) for line in run] for run in runs)
     assert whole == parts and [step for step, found in whole if found] == [2, 4, 6, 8]
 
 
@@ -402,7 +426,6 @@ def test_without_a_wish_nothing_is_measured(train, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["points", "digits"])
 def test_samples_that_are_not_finite_end_the_training_in_one_line(train, monkeypatch, kind):
-    from minigan.trainer import GANTrainer
     sample = GANTrainer.sample
     monkeypatch.setattr(GANTrainer, "sample", lambda self, *what: sample(self, *what) * (
         float("nan") if self.steps else 1.0))
