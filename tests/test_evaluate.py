@@ -290,12 +290,13 @@ def test_a_run_whose_options_were_tampered_with_is_refused(judge, change):
     refused(judge("points"))
 
 
-@pytest.mark.parametrize("option, value", [("seed", "x"), ("seed", -1), ("image_size", "big"), ("data", 7), ("more", 1)])
+@pytest.mark.parametrize("option, value", [("seed", "x"), ("seed", -1), ("image_size", "big"), ("data", 7),
+                                           ("more", 1)])
 def test_so_is_one_with_a_single_option_that_was(judge, option, value):
     path = folder("points") / "options.json"
-    record = json.loads(path.read_text())
-    record["options"][option] = value
-    path.write_text(json.dumps(record))
+    written = json.loads(path.read_text())
+    written["options"][option] = value
+    path.write_text(json.dumps(written))
     refused(judge("points"), "options.json")
 
 
