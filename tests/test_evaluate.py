@@ -192,7 +192,7 @@ def test_the_seed_decides_and_nothing_else(judge, drawn):
 
 
 def test_there_are_never_more_samples_than_real_ones_and_the_table_says_so(judge):
-    assert "60 samples beside 60 of mine.npz" in done(judge("mine", "--classifier", "lenet-mine.npz", "--n", 100_000))
+    assert "60 samples beside 60 of mine.npz" in done(judge("mine", "--classifier", "lenet-mine.npz", "--n", 500))
     assert record("mine")["n"] == 60
     assert "600 samples beside 600 of ring8" in done(judge("points"))  # 2500 by default, were there as many
 
