@@ -47,7 +47,7 @@ def main(arguments=None):
 
 def evaluate(folder, given):
     record = experiment.read_options(folder)
-    options = recorded_options(record, folder)
+    options = recorded_options(record, folder, PROG)
     generator, streams = models.load(folder), backend.Streams(given.seed)
     training = load_data(options).x
     if data.fingerprint(training) != record.get("data"):

@@ -5,6 +5,7 @@ generated samples says so in its metadata.
 """
 
 import io
+import warnings
 from math import ceil, sqrt
 
 import numpy as np
@@ -107,7 +108,9 @@ def save_judged_images(path, real, fake, classes, real_shares, fake_shares, best
     bars.set(yticks=named, yticklabels=[classes[k][:16].replace("$", r"\$") for k in named], xlabel="classified as, %")
     bars.invert_yaxis()
     bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    drawing.savefig(path, format="png", metadata={"Description": MARK})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about letters in names of classes that the font lacks
+        drawing.savefig(path, format="png", metadata={"Description": MARK})
 
 
 def save_densities(path, real, fake):

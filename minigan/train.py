@@ -24,9 +24,9 @@ DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, i
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
 
 
-def parser(**more):
+def parser(prog=PROG, **more):
     """The options. Those left out are not in the result at all, so that a resumed run can tell what was asked for."""
-    p = Parser(prog=PROG, description="Train a GAN. Everything about the run is left in a folder of its own.",
+    p = Parser(prog=prog, description="Train a GAN. Everything about the run is left in a folder of its own.",
                argument_default=argparse.SUPPRESS, **more)
     p.add_argument("--data", metavar="NAME|PATH", help=f"{', '.join(data.NAMES)}, a folder of pictures, or an .npz "
                    "with `images` (default: fashion-mini)")
@@ -74,11 +74,11 @@ def of_the_run(given):
     return {name: value for name, value in given.items() if name not in ABOUT_THIS_CALL}
 
 
-def recorded_options(record, folder):
+def recorded_options(record, folder, prog=PROG):
     """The options in a run's options.json, read as if they were typed, so that what was tampered with is refused."""
     options, path = record["options"], folder / "options.json"
     typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
-    read = vars(parser(hint=f"in {path}").parse_args(typed))
+    read = vars(parser(prog, hint=f"in {path}").parse_args(typed))
     expected = DEFAULTS.keys() | models.defaults(DEFAULTS["objective"], record["sample_shape"]).keys()
     if options.keys() != expected or any(read.get(name) != value for name, value in options.items()):
         raise ValueError(f"{path} does not hold a run's options")

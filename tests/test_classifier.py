@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import minigan as mg
 from minigan import backend, classifier, data, nn, published
@@ -266,7 +267,8 @@ def test_one_bad_image_among_many_blocks_is_found(digits):
 
 def test_networks_are_known_for_the_data_they_were_trained_on():
     assert {name: classifier.for_data(name) for name in (*data.NAMES, "some/folder")} == {
-        **dict.fromkeys((*data.NAMES, "some/folder")), "mnist": "mnist", "fashion": "fashion", "fashion-mini": "fashion"}
+        **dict.fromkeys((*data.NAMES, "some/folder")), "mnist": "mnist", "fashion": "fashion",
+        "fashion-mini": "fashion"}
 
 
 # Files
@@ -459,7 +461,6 @@ def test_ones_own_coloured_images_with_labels_can_be_learnt(train):
 
 
 def test_a_folder_with_a_sub_folder_per_class_can_be_learnt(train):
-    from PIL import Image
     for i in range(20):
         folder = Path("pets", ("cat", "dog")[i % 2])
         folder.mkdir(parents=True, exist_ok=True)
@@ -481,7 +482,8 @@ def test_data_with_an_odd_name_makes_a_file_that_can_be_loaded(train):
     (["--data", "tiny.npz"], ["LeNet", "(7, 7, 3)"]), (["--data", "one.npz"], ["LeNet", "1 classes"]),
     (["--data", "digits", "--epochs", "0"], ["--epochs"]), (["--data", "digits", "--seed", "-1"], ["--seed"]),
     (["--data", "digits", "--seed", str(2 ** 64)], ["seed"]), (["--data", "digits", "--image-size", "9"], ["9"]),
-    (["--data", "digits", "--out", "no/such/a.npz"], ["no/such/a.npz"]), (["--data", "digits", "--out", "."], ["--out"]),
+    (["--data", "digits", "--out", "no/such/a.npz"], ["no/such/a.npz"]),
+    (["--data", "digits", "--out", "."], ["--out"]),
     (["--data", "digits", "--backend", "nunpy"], ["numpy"]), (["--data", "digits", "--frobnicate"], ["--frobnicate"])])
 def test_bad_input_is_refused_in_one_line_and_leaves_nothing(train, tmp_path, arguments, words):
     coloured("plain.npz", labels=False)

@@ -217,12 +217,104 @@ def test_colours_stay_colours(tmp_path):
         assert film.convert("RGB").getpixel((1, 1)) == (2, 253, 0)
 
 
+# What was measured
+
+def judged(C=1, n=70, best=24, **changes):
+    parts = {name: images(count, 8, 10, C, seed)[0] for seed, (name, count) in enumerate(
+        dict(real=n, fake=n, best=best, nearest=best).items())}
+    return dict(**parts, classes=["cat", "dog", "cow"], real_shares=np.array([0.2, 0.3, 0.5]),
+                fake_shares=np.array([1.0, 0.0, 0.0])) | changes
+
+
+@pytest.mark.parametrize("given", [judged(), judged(C=3), judged(n=12, best=5)], ids=["grey", "colour", "few"])
+def test_judged_images_are_drawn_and_marked(tmp_path, given):
+    plots.save_judged_images(tmp_path / "a.png", **given)
+    assert plots.MARK in text_of(tmp_path / "a.png") and min(pixels_of(tmp_path / "a.png").shape[:2]) > 500
+
+
+@pytest.mark.parametrize("name, change", [
+    ("real", lambda x: -x), ("fake", lambda x: -x), ("best", lambda x: -x), ("nearest", lambda x: -x),
+    ("classes", lambda x: x[::-1]), ("real_shares", lambda x: x[::-1]), ("fake_shares", lambda x: x[::-1])])
+def test_everything_that_was_judged_is_in_the_picture(tmp_path, name, change):
+    for file, given in (("a.png", judged()), ("b.png", judged() | {name: change(judged()[name])})):
+        plots.save_judged_images(tmp_path / file, **given)
+    a, b = (pixels_of(tmp_path / file).astype(int) for file in ("a.png", "b.png"))
+    rows, columns = np.nonzero(abs(a - b).max(axis=2))
+    upper, left = rows.mean() < 0.5 * len(a), columns.mean() < 0.5 * a.shape[1]
+    assert (upper, left) == {"real": (True, True), "fake": (True, False)}.get(name, (False, name not in (
+        "best", "nearest")))
+
+
+def test_each_of_the_best_stands_over_the_nearest(tmp_path, monkeypatch):
+    tiled = []
+    tile = plots.tile
+    monkeypatch.setattr(plots, "tile", lambda x, *more, **how: tiled.append(x) or tile(x, *more, **how))
+    given = judged()
+    plots.save_judged_images(tmp_path / "a.png", **given)
+    real, fake, pairs = tiled
+    np.testing.assert_array_equal(real, given["real"][:64])
+    np.testing.assert_array_equal(fake, given["fake"][:64])
+    np.testing.assert_array_equal(pairs[:, :8], given["best"])
+    np.testing.assert_array_equal(pairs[:, 8:], given["nearest"])
+
+
+@pytest.mark.parametrize("classes", [[r"$\nothing{$", "100 $", r"\alpha_"], ["猫", "a" * 80, ""],
+                                     [f"class {i}" for i in range(300)]])
+def test_classes_may_have_any_names_and_be_many(tmp_path, classes):
+    shares = np.full(len(classes), 1 / len(classes))
+    given = judged(n=4, best=4, classes=classes, real_shares=shares, fake_shares=shares)
+    plots.save_judged_images(tmp_path / "a.png", **given)
+    assert pixels_of(tmp_path / "a.png").shape == pixels_of_judged(tmp_path).shape
+
+
+def pixels_of_judged(folder):
+    plots.save_judged_images(folder / "usual.png", **judged(n=4, best=4))
+    return pixels_of(folder / "usual.png")
+
+
+@pytest.mark.parametrize("fake, share", [([0.5, 0.5], None), ([0.5, 9.0], "50.0%"), ([9.0, 9.0], "100.0%")])
+def test_densities_are_those_in_the_frame_of_the_real_points_and_what_is_outside_is_told(tmp_path, monkeypatch, fake,
+                                                                                         share):
+    from matplotlib.axes import Axes
+    drawn, titles = [], []
+    imshow, put = Axes.imshow, Axes.set
+    monkeypatch.setattr(Axes, "imshow", lambda self, x, **how: drawn.append((x, how)) or imshow(self, x, **how))
+    monkeypatch.setattr(Axes, "set", lambda self, **how: titles.append(how["title"]) or put(self, **how))
+    real = np.array([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.001], [0.0, 1.0]])
+    plots.save_densities(tmp_path / "a.png", real, np.array([[0.2, x] for x in fake]))
+    assert plots.MARK in text_of(tmp_path / "a.png")
+    (of_real, how), (of_fake, same) = drawn
+    assert how["norm"] is same["norm"] and how["extent"] == same["extent"] == (-1.3, 1.3, -1.3, 1.3)
+    assert of_real.sum() == 100 and of_real.max() == 50 and of_real.count() == 3  # the other cells stay white
+    row, column = np.unravel_index(of_real.argmax(), of_real.shape)
+    assert (row, column) == (50, 11)  # y upward, x to the right, cells of 0.026
+    assert titles == ["real", f"generated ({share} outside of the frame)" if share else "generated"]
+
+
+def test_densities_of_points_at_the_origin_can_be_drawn(tmp_path):
+    plots.save_densities(tmp_path / "a.png", np.zeros((5, 2)), np.ones((5, 2)))
+    assert pixels_of(tmp_path / "a.png").shape[2] == 4
+
+
+def test_evaluations_are_drawn_below_the_losses(tmp_path):
+    given = records(30, "d_loss", "g_loss")
+    plots.save_losses(tmp_path / "a.png", given)
+    given[3]["evaluation"] = {"FD-toy": 3.0, "modes": 7}
+    given[9]["evaluation"] = {"FD-toy": 2.0}
+    plots.save_losses(tmp_path / "b.png", given)
+    a, b = (pixels_of(tmp_path / name) for name in ("a.png", "b.png"))
+    assert b.shape[0] - a.shape[0] == 300 and b.shape[1] == a.shape[1]  # 1.5 inches each, 100 dots an inch
+    given[9]["evaluation"] = {"FD-toy": 1.0}
+    plots.save_losses(tmp_path / "c.png", given)
+    assert (pixels_of(tmp_path / "c.png") != b).any()
+
+
 # Drawn only when asked for
 
 def test_nothing_that_draws_is_imported_before_a_picture_is_drawn(tmp_path):
     code = """if True:
         import sys
-        import minigan, minigan.train, minigan.sample
+        import minigan, minigan.train, minigan.sample, minigan.evaluate
         minigan.data.load("digits")
         assert minigan.train.main(["--data", "digits", "--width", "2", "--batch-size", "4", "--dry-run"]) == 0
         loaded = {name.split(".")[0] for name in sys.modules}

@@ -468,7 +468,8 @@ def test_help_is_not_an_error(train):
     status, out, err = train("--help")
     assert (status, err) == (0, "")
     wanted = ("data objective backend steps batch-size width latent lr-g lr-d n-critic clip gp-weight ema pack "
-              "lr-decay seed out name image-size log-every snapshot-every checkpoint-every resume dry-run").split()
+              "lr-decay seed out name image-size log-every snapshot-every evaluate-every classifier checkpoint-every "
+              "resume dry-run").split()
     assert [name for name in wanted if f"--{name}" not in out] == []
 
 
