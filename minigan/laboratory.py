@@ -33,7 +33,7 @@ def draw_points(axes, points, real=None, generated=True):
     if axes.get_autoscale_on():
         _frame(axes, reach(points if real is None else real))
     if real is not None:
-        axes.scatter(real[:, 0], real[:, 1], s=4, color=GREY, label="real", linewidths=0)
+        axes.scatter(real[:, 0], real[:, 1], s=5, color=GREY, label="real", linewidths=0)
     axes.scatter(points[:, 0], points[:, 1], s=3, color=COLOURS[0] if generated else GREY, alpha=0.5,
                  label="generated" if generated else "real", linewidths=0)
 
@@ -44,18 +44,25 @@ def draw_scores(axes, score, reach, undecided=0.0, most=None):
     blue below, where it sees generated samples, orange above, where it sees real ones, in full colour from undecided ±
     `most` on (by default the greatest difference). Returns what `figure.colorbar` takes."""
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.colors import FuncNorm, LinearSegmentedColormap
     line = np.linspace(-reach, reach, 81, dtype=np.float32)
     points = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     values = np.reshape(score(points), (len(line), len(line))).astype(float)
     most = most or float(np.abs(values - undecided).max()) or 1.0
-    low, high = undecided - most, undecided + most
+    bend = most / 20  # scores are shown as asinh(score / bend): signs of small ones beside sizes of large ones
+
+    def forward(score):
+        return np.arcsinh((score - undecided) / bend)
+
+    def backward(shown):
+        return np.sinh(shown) * bend + undecided
     colours = LinearSegmentedColormap.from_list("scores", ["#6db3dd", "#ffffff", "#f2a66b"])
-    scale = ScalarMappable(Normalize(low, high), colours)
-    # An even number of levels: the middle band is the undecided one. Bands, as they make small files.
-    axes.contourf(line, line, np.clip(values, low, high), np.linspace(low, high, 16), cmap=colours, norm=scale.norm)
+    scale = ScalarMappable(FuncNorm((forward, backward), undecided - most, undecided + most), colours)
+    # 15 bands, as they make small files; the middle one is the undecided one.
+    bands = scale.norm.inverse(np.linspace(0, 1, 16))
+    axes.contourf(line, line, np.clip(values, bands[0], bands[-1]), bands, cmap=colours, norm=scale.norm)
     if values.min() < undecided < values.max():
-        axes.contour(line, line, values, [undecided], colors="#666666", linewidths=0.8)
+        axes.contour(line, line, values, [undecided], colors="#666666", linewidths=0.8, linestyles="solid")
     _frame(axes, reach)
     return scale
 
@@ -63,7 +70,7 @@ def draw_scores(axes, score, reach, undecided=0.0, most=None):
 def draw_arrows(axes, points, vectors):
     """Arrows from points (N, 2) to points + vectors, (N, 2), in the units of the axes."""
     axes.quiver(points[:, 0], points[:, 1], vectors[:, 0], vectors[:, 1], angles="xy", scale_units="xy", scale=1.0,
-                color="#222222", width=0.006, minlength=0.0, zorder=3)
+                color="#222222", width=0.005, minlength=0.0, zorder=3)
 
 
 def draw_warped_grid(axes, transform, reach=2.0):

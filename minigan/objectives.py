@@ -3,6 +3,8 @@
 r and f are the discriminator's scores for real and for fake samples, logits of shape (N, 1) or (N,); σ is the logistic
 function. D minimises the first loss with respect to its own weights, G the second one with respect to its. Every loss
 is a mean over the batch. The discriminator of a Wasserstein objective is called a critic: its score is no probability.
+`undecided` is the score that the best discriminator gives where real and fake samples are equally dense; a critic's
+scores have no such zero.
 
 | name        | discriminator                    | generator       |
 |-------------|----------------------------------|-----------------|
@@ -26,6 +28,8 @@ class Minimax:
     Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
     """
 
+    undecided = 0.0
+
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)
         return ops.softplus(-real_scores).mean() + ops.softplus(fake_scores).mean()
@@ -39,6 +43,8 @@ class NonSaturating:
     """The same discriminator; the generator maximises ln σ(f) instead: its loss −ln σ(f) = softplus(−f) has the slope
     −σ(−f), which is largest when D is sure that the samples are fake. Source: arXiv:1406.2661, §3."""
 
+    undecided = 0.0
+
     def discriminator_loss(self, real_scores, fake_scores):
         return Minimax().discriminator_loss(real_scores, fake_scores)
 
@@ -50,6 +56,8 @@ class NonSaturating:
 class LeastSquares:
     """Scores are regressed to 1 on real and 0 on fake samples, G's samples to 1: the slope does not vanish while a
     sample lies on the wrong side. No sigmoid anywhere. Source: Mao et al. 2017, arXiv:1611.04076, eq. 9."""
+
+    undecided = 0.5
 
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)
@@ -65,6 +73,8 @@ class Wasserstein:
     critic maximises it. Without a constraint it has no bound: clip the weights after each critic step
     (`clip_weights`) or add `gradient_penalty`. Source: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2 and Alg. 1."""
 
+    undecided = None
+
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)
         return fake_scores.mean() - real_scores.mean()
@@ -77,6 +87,8 @@ class Wasserstein:
 class Hinge:
     """D wants r ≥ 1 and f ≤ −1 and no more; G raises f. Source: Lim & Ye 2017, arXiv:1705.02894, §3; Miyato et al.
     2018, arXiv:1802.05957, eq. 16 and 17."""
+
+    undecided = 0.0
 
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)

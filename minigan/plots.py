@@ -4,9 +4,10 @@ Only this file and `laboratory` import matplotlib and Pillow to draw, and only w
 generated samples says so in its metadata.
 """
 
-import io
 import warnings
+from io import BytesIO
 from math import ceil, sqrt
+from pathlib import Path
 
 import numpy as np
 
@@ -63,6 +64,38 @@ def save_points(path, points, real=None, generated=True):
     draw_points(axes, points, real, generated)
     axes.legend(loc="upper right", markerscale=3)
     drawing.savefig(path, format="png", metadata={"Description": MARK} if generated else None)
+
+
+def save_game(path, points, real, feedback, transform, undecided=0.0, judged="score", arrows=40):
+    """The game in the plane. On the left points (N, 2) over real ones and over the discriminator's scores, with the
+    pull on the first few; on the right what `transform` makes of a grid in the latent plane.
+
+    feedback: points (N, 2) → scores (N,) and pulls (N, 2); transform: latents (N, 2) → points (N, 2), NumPy arrays.
+    `undecided` is the score that says neither real nor generated, None for the middle between the means of both kinds;
+    `judged` says whose scores are shown.
+    """
+    drawing, (left, right) = figure(9, 4.4, columns=2)
+    drawing.set_layout_engine("none")  # everything at the same place in every picture, and drawn in half the time
+    left.set_position((0.09, 0.15, 0.34, 0.7))
+    right.set_position((0.655, 0.15, 0.34, 0.7))
+    side = reach(real)
+    fake_scores, real_scores = feedback(points)[0], feedback(real)[0]
+    if undecided is None:
+        undecided = float(fake_scores.mean() + real_scores.mean()) / 2
+    scale = draw_scores(left, lambda x: feedback(x)[0], side, undecided)
+    draw_points(left, points, real)
+    pulls = feedback(points[:arrows])[1]
+    longest = float(np.linalg.norm(pulls, axis=1).max())
+    draw_arrows(left, points[:arrows], pulls * (0.15 * side / (longest or 1.0)))
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2, markerscale=3, frameon=False)
+    left.text(0.02, 0.02, f"pull ≤ {longest:.2g}", transform=left.transAxes)
+    bar = drawing.colorbar(scale, cax=drawing.add_axes((0.44, 0.15, 0.015, 0.7)), label=f"{judged}: generated ↔ real",
+                           ticks=[scale.norm.vmin, undecided, scale.norm.vmax], format="%+.2g")
+    bar.ax.minorticks_off()
+
+    draw_warped_grid(right, transform)
+    right.set(xlim=(-side, side), ylim=(-side, side), title="the latent plane, bent")
+    drawing.savefig(path, format="png", metadata={"Description": MARK})
 
 
 def save_losses(path, records, names=("d_loss", "g_loss")):
@@ -132,8 +165,9 @@ def save_densities(path, real, fake):
     drawing.savefig(path, format="png", metadata={"Description": MARK})
 
 
-def save_gif(path, frames, most=80, seconds=8.0):
-    """The PNG files `frames`, at most `most` of them evenly chosen, as an endless GIF that takes about `seconds`."""
+def save_gif(path, frames, most=80, seconds=8.0, most_bytes=3_000_000):
+    """The PNG files `frames`, at most `most` of them evenly chosen, as an endless GIF that takes about `seconds`, in 64
+    colours a picture. As long as the file would have more than `most_bytes`, half as many are chosen."""
     from PIL import Image
     if not frames:
         return
@@ -141,20 +175,25 @@ def save_gif(path, frames, most=80, seconds=8.0):
     pictures = []
     for frame in chosen:
         with Image.open(frame) as picture:
-            pictures.append(picture.convert("L" if picture.mode == "L" else "RGB"))
+            plain = picture.convert("L" if picture.mode == "L" else "RGB")
+            pictures.append(plain.quantize(64, dither=Image.Dither.NONE))
     each = max(40, round(1000 * seconds / len(pictures)))
     durations = [each] * (len(pictures) - 1) + [1500]
-    pictures[0].save(path, format="gif", save_all=True, append_images=pictures[1:], duration=durations, loop=0,
+    made = BytesIO()
+    pictures[0].save(made, format="gif", save_all=True, append_images=pictures[1:], duration=durations, loop=0,
                      comment=MARK.encode())
+    if len(made.getvalue()) > most_bytes and len(chosen) > 2:
+        return save_gif(path, frames, len(chosen) // 2, seconds, most_bytes)
+    Path(path).write_bytes(made.getvalue())
 
 
 def reduced(content, side):
     """The bytes of a picture → those of a JPEG of at most `side` pixels, marked as the picture was; None if they cannot
     be read."""
     from PIL import Image
-    small = io.BytesIO()
+    small = BytesIO()
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(BytesIO(content)) as picture:
             mark = picture.info.get("Description", "")
             picture = picture.convert("RGB")
     except (OSError, SyntaxError, ValueError):

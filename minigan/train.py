@@ -143,12 +143,26 @@ class Pictures:
     def snapshot(self, step):
         """samples/NNNNNN.png: the averaged generator at the same noise every time. Of images also interpolation.png,
         the ways from the first samples to the next ones. report.html as far as it goes."""
+        path = self.folder / "samples" / f"{step:06d}.png"
         samples = backend.to_numpy(self.trainer.sample(self.noise))
-        plots.save_samples(self.folder / "samples" / f"{step:06d}.png", samples, None if self.image else self.reals)
         if self.image:
+            plots.save_samples(path, samples)
             between = backend.to_numpy(self.trainer.sample(self.ways))
             plots.save_grid(self.folder / "interpolation.png", between, models.WAY)
+        else:
+            plots.save_game(path, samples, self.reals, self._feedback, self._from_plane,
+                            self.trainer.objective.undecided,
+                            "score" if self.trainer.pack == 1 else f"score beside {self.trainer.pack - 1} copies")
         report.write(self.folder, report.FRAMES_IN_TRAINING)
+
+    def _feedback(self, points):
+        return [backend.to_numpy(array) for array in self.trainer.feedback(points)]
+
+    def _from_plane(self, z):
+        """Points of the plane of the first two latent numbers, the others 0 → samples."""
+        noise = np.zeros((len(z), self.noise.shape[1]), np.float32)
+        noise[:, :2] = z[:, :noise.shape[1]]
+        return backend.to_numpy(self.trainer.sample(noise))
 
     def finish(self):
         """losses.png, progress.gif and the whole report.html."""

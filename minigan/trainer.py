@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan import backend, kernels, objectives, optim, parallel
+from minigan import backend, kernels, objectives, ops, optim, parallel
 from minigan.networks import pack_samples
-from minigan.tensor import Tensor, constant, no_grad
+from minigan.tensor import Tensor, constant, grad, no_grad
 
 
 class Recipe(NamedTuple):
@@ -203,6 +203,19 @@ class GANTrainer:
         with no_grad():
             parts = [self.averaged(constant(noise[i:i + block])).data for i in range(0, len(noise), block)]
         return backend.xp_of(noise).concatenate(parts)
+
+    def feedback(self, samples):
+        """What the discriminator tells the generator about samples (N, …): their scores, (N,), and for each one
+        −∂(its share of the generator's loss)/∂(sample), (N, …): the way it would have to move, and how strong the pull
+        is. A discriminator of packs is shown packs of one sample and its copies. Training is not disturbed."""
+        x = Tensor(backend.asarray(samples, self._dtype), requires_grad=True)
+        self.discriminator.eval()
+        try:
+            scores = self.discriminator(ops.concatenate(*[x] * self.pack, axis=-1))
+        finally:
+            self.discriminator.train()
+        [slope] = grad(self.objective.generator_loss(scores), x)
+        return scores.data.reshape(-1), -len(x) * slope.data
 
     def _parts(self):
         return {"generator": self.generator, "discriminator": self.discriminator, "averaged": self.averaged,

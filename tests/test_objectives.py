@@ -331,3 +331,15 @@ def test_clipping_makes_older_graphs_stale():
 def test_a_bound_is_positive(c):
     with pytest.raises(ValueError, match="clip_weights: expected a bound c > 0"):
         clip_weights(nn.Dense(2, 1), c)
+
+
+@pytest.mark.parametrize("objective", [Minimax(), NonSaturating(), LeastSquares(), Hinge()])
+def test_undecided_is_the_best_score_where_real_and_fake_samples_are_equally_dense(objective):
+    """There one score is given to both, and no other one makes the discriminator's loss smaller."""
+    def loss(score):
+        scores = mg.Tensor(np.full(1, float(score)))
+        return objective.discriminator_loss(scores, scores).item()
+    others = [loss(objective.undecided + d) for d in (-3.0, -0.5, -0.01, 0.01, 0.5, 3.0)]
+    assert loss(objective.undecided) <= min(others)
+    np.testing.assert_allclose(others, others[::-1])  # and it lies in the middle of those that are as good
+    assert Wasserstein().undecided is None

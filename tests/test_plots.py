@@ -146,6 +146,53 @@ def test_points_that_all_lie_at_the_origin_can_be_drawn(tmp_path):
     assert pixels_of(tmp_path / "a.png").shape[2] == 4
 
 
+# The game in the plane
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved."""
+    figures = []
+    make = plots.figure
+    monkeypatch.setattr(plots, "figure", lambda *size, **how: figures.append(make(*size, **how)) or figures[-1])
+    return figures
+
+
+@pytest.mark.parametrize("undecided, middle", [(0.0, 0.0), (0.5, 0.5), (None, 0.25)])
+def test_the_game_shows_samples_scores_pulls_and_the_bent_plane(tmp_path, drawn, undecided, middle):
+    rng = np.random.default_rng(0)
+    points, real = rng.standard_normal((2, 90, 2)).astype(np.float32)
+    points, real = points - points.mean(0), real - real.mean(0) + [0.5, 0.0]  # means 0 and 0.5 of the first coordinate
+    plots.save_game(tmp_path / "a.png", points, real, lambda x: (x[:, 0], -3 * x), lambda z: z / 4, undecided)
+    assert plots.MARK in text_of(tmp_path / "a.png") and pixels_of(tmp_path / "a.png").shape[:2] == (440, 900)
+    [(figure, (left, right))] = drawn
+    *_, behind, samples, arrows = left.collections
+    np.testing.assert_allclose(behind.get_offsets(), real)
+    np.testing.assert_allclose(samples.get_offsets(), points)
+    np.testing.assert_allclose(arrows.get_offsets(), points[:40])
+    vectors = np.stack([arrows.U, arrows.V], axis=1)
+    lengths = np.linalg.norm(points[:40], axis=1)
+    np.testing.assert_allclose(vectors, -points[:40] * (0.15 * plots.reach(real) / lengths.max()), rtol=1e-5)
+    assert [text.get_text() for text in left.texts] == [f"pull ≤ {3 * lengths.max():.2g}"]
+    np.testing.assert_allclose(figure.axes[2].get_yticks()[1], middle, atol=1e-6)
+    assert len(right.lines) == 34 and right.get_xlim() == left.get_xlim()
+    assert np.abs([line.get_xydata() for line in right.lines]).max() == pytest.approx(0.5)
+
+
+def test_frames_of_the_game_have_everything_in_the_same_place(tmp_path, drawn):
+    real = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    for scale in (0.001, 1000.0):
+        plots.save_game(tmp_path / "a.png", scale * real, real, lambda x: (scale * x[:, 0], scale * x), lambda z: z)
+    first, second = ([axes.get_position().bounds for axes in figure.axes] for figure, _ in drawn)
+    assert first == second
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_discriminator_that_says_the_same_everywhere_can_be_drawn(tmp_path):
+    for undecided in (0.0, None):
+        plots.save_game(tmp_path / "a.png", np.zeros((3, 2)), np.ones((3, 2)), lambda x: (0 * x[:, 0], 0 * x),
+                        lambda z: 0 * z, undecided)
+
+
 # Curves
 
 def records(n, *names):
@@ -208,6 +255,18 @@ def test_of_many_frames_a_few_are_chosen_evenly_with_the_first_and_the_last(tmp_
         assert len(seen) == 12 and seen[0] == 0 and seen[-1] == 99
         assert set(np.diff(seen)) <= {9, 10}
         assert film.seek(0) or film.info["duration"] == 100
+
+
+def test_an_animation_that_would_be_too_large_has_fewer_frames(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(16):
+        Image.fromarray(rng.integers(256, size=(90, 90), dtype=np.uint8)).save(tmp_path / f"{i:02d}.png")
+    frames = sorted(tmp_path.glob("*.png"))
+    plots.save_gif(tmp_path / "all.gif", frames)
+    plots.save_gif(tmp_path / "few.gif", frames, most_bytes=40_000)
+    with Image.open(tmp_path / "all.gif") as whole, Image.open(tmp_path / "few.gif") as less:
+        assert (whole.n_frames, less.n_frames) == (16, 4)
+    assert (tmp_path / "few.gif").stat().st_size <= 40_000 < (tmp_path / "all.gif").stat().st_size
 
 
 def test_colours_stay_colours(tmp_path):

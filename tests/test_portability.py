@@ -266,7 +266,8 @@ def test_a_run_trained_here_is_sampled_there(tmp_path, kind):
 def test_a_run_goes_from_machine_to_machine(tmp_path, monkeypatch, backend_name, source, kind):
     """Trained here, gone on with there, sampled here: at the command line, and as if it had never moved."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plots, "save_points", lambda *what: None)  # matplotlib takes its time
+    for name in ("save_points", "save_game"):
+        monkeypatch.setattr(plots, name, lambda *what: None)  # matplotlib takes its time
     monkeypatch.setattr(plots, "save_losses", lambda *what: None)
     monkeypatch.setattr(plots, "save_densities", lambda *what: None)
 

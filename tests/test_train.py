@@ -211,7 +211,8 @@ def test_with_no_flags_it_trains_on_fashion_mini(train):
 @pytest.mark.parametrize("source", ["points", "images"])
 def test_n_plus_m_steps_are_n_steps_a_stop_and_m_more(train, tmp_path, monkeypatch, objective, source):
     # matplotlib takes its time
-    monkeypatch.setattr(plots, "save_points", lambda path, x, *more: plots.save_grid(path, x[None, ..., None]))
+    for name in ("save_points", "save_game"):
+        monkeypatch.setattr(plots, name, lambda path, x, *more: plots.save_grid(path, x[None, ..., None]))
     monkeypatch.setattr(plots, "save_losses", lambda *what: None)
     save_images(tmp_path / "few.npz", size=(16, 16))  # two batches an epoch, two levels
     given = POINTS if source == "points" else ("--data", "few.npz", "--width", 2, "--batch-size", 8, "--latent", 3)
@@ -241,14 +242,14 @@ def test_a_run_on_digits_goes_on_exactly(train, objective):
 def test_an_interrupted_run_with_packs_and_falling_rates_goes_on_exactly(train, monkeypatch):
     given = (*POINTS, "--pack", 2, "--lr-decay", 0.1, "--steps", 6, *OFTEN)
     done(train(*given, "--out", "whole"))
-    save = plots.save_samples
+    save = plots.save_game
 
     def full_disk(path, *what, **how):
         if Path(path).stem == "000004":
             raise OSError("the disk is full")
         save(path, *what, **how)
     with monkeypatch.context() as patch:
-        patch.setattr(plots, "save_samples", full_disk)
+        patch.setattr(plots, "save_game", full_disk)
         failed(train(*given, "--out", "parts"), "the disk is full")
     [whole], [parts] = Path("whole").iterdir(), Path("parts").iterdir()
     assert experiment.checkpoints(parts)[0].stem == "000002"

@@ -329,6 +329,48 @@ def test_sampling_disturbs_nothing(kind):
 
 
 @both_kinds
+@every_objective
+def test_feedback_disturbs_nothing(objective, kind):
+    watching, alone = trainer_of(objective, kind), trainer_of(objective, kind)
+    for batches in real_batches(kind, 3, alone.batches_per_step):
+        before = watching.state_dict()
+        watching.feedback(batches[0] / 2)
+        assert_equal(watching.state_dict(), before)
+        assert all(module.training for _, module in watching.discriminator.named_modules())
+        step(watching, batches)
+        step(alone, batches)
+    assert_equal(watching.state_dict(), alone.state_dict())
+
+
+@pytest.mark.parametrize("pack", [1, 3])
+@every_objective
+def test_feedback_is_each_samples_score_and_the_way_down_its_share_of_the_generators_loss(objective, pack):
+    generator, discriminator = pair(objective=objective, pack=pack)
+    trainer = GANTrainer(generator, discriminator, LATENT, objective, pack=pack, streams=backend.Streams(1))
+    x = np.random.default_rng(3).standard_normal((5, 2))
+
+    def loss(x):
+        scores = discriminator(mg.Tensor(backend.asarray(np.tile(x, pack))))
+        return scores, trainer.objective.generator_loss(scores).item()
+    scores, pulls = (to_numpy(array) for array in trainer.feedback(x))
+    np.testing.assert_allclose(scores, loss(x)[0].numpy()[:, 0], rtol=1e-12)
+    for i in range(5):
+        for j in range(2):
+            moved = 1e-6 * (np.arange(2) == j)
+            slope = (loss(x[i:i + 1] + moved)[1] - loss(x[i:i + 1] - moved)[1]) / 2e-6
+            np.testing.assert_allclose(pulls[i, j], -slope, rtol=1e-5, atol=1e-9)
+
+
+def test_feedback_on_a_sample_does_not_depend_on_the_others():
+    trainer = trainer_of(kind="images")
+    train(trainer, "images")
+    [[x]] = real_batches("images", 1, 1)
+    together, alone = trainer.feedback(x), trainer.feedback(x[:1])
+    for a, b in zip(together, alone):
+        np.testing.assert_allclose(to_numpy(a)[:1], to_numpy(b), rtol=1e-9, atol=1e-12)
+
+
+@both_kinds
 def test_samples_are_those_of_the_averaged_generator_in_evaluation_mode(kind):
     trainer = trainer_of(kind=kind, lr_g=0.01, ema=0.5)
     train(trainer, kind)
