@@ -17,10 +17,10 @@ from minigan.experiment import Experiment
 from minigan.trainer import RECIPES
 
 PROG = "minigan.train"
-CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "checkpoint_every", "keep",
+CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "classifier", "checkpoint_every", "keep",
               "backend"}  # by a run that is resumed
 DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None, log_every=50,
-                snapshot_every=50, evaluate_every=0, checkpoint_every=250, keep=2)
+                snapshot_every=50, evaluate_every=0, classifier=None, checkpoint_every=250, keep=2)
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
 
 
@@ -60,6 +60,8 @@ def parser(**more):
     p.add_argument("--snapshot-every", type=positive, metavar="STEPS", help="a picture of samples (default: 50)")
     p.add_argument("--evaluate-every", type=non_negative, metavar="STEPS",
                    help="quick measures of 2000 samples, into stats.jsonl and losses.png (default: 0, never)")
+    p.add_argument("--classifier", metavar="NAME|FILE", help="the feature network to measure images with: mnist, "
+                   "fashion, or a file that python -m minigan.classifier wrote (default: by the data)")
     p.add_argument("--checkpoint-every", type=positive, metavar="STEPS", help="a state to resume from (default: 250)")
     p.add_argument("--keep", type=positive, help="how many checkpoints stay (default: 2)")
     p.add_argument("--resume", nargs="?", const="latest", metavar="RUN",
@@ -149,13 +151,15 @@ class Pictures:
 
 
 class Evaluation:
-    """The quick measures of the averaged generator, at the same noise and beside the same training data every time."""
+    """The quick measures of the averaged generator, at the same noise and beside the same training data every time.
+    ValueError for data that cannot be judged."""
 
     def __init__(self, trainer, x, options):
         self.trainer, n = trainer, min(2000 if models.is_image(x.shape[1:]) else 2500, len(x))
         self.noise = models.noise(n, options["latent"], options["seed"])
         chosen = judges.some(x, n, backend.Streams(options["seed"])["evaluation reals"])
-        self.judge = judges.judge_for(options, chosen)
+        self.judge = judges.judge_for(options["data"], chosen, options["classifier"])
+        judges.quick(self.judge, chosen)  # now, not hundreds of steps later
 
     def __call__(self):
         samples = backend.to_numpy(self.trainer.sample(self.noise))
@@ -193,7 +197,7 @@ def start(given):
         return None, options, x
     trainer, _, _ = build(options, x)  # refuses what does not fit before there is a folder
     if options["evaluate_every"]:
-        Evaluation(trainer, x, options)()  # likewise what cannot be judged
+        Evaluation(trainer, x, options)
     name = given.get("name", f"{Path(options['data']).stem}-{options['objective']}-s{options['seed']}")
     folder = experiment.new_folder(given.get("out", "runs"), re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60])
     experiment.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]),

@@ -19,8 +19,8 @@ SOURCES = sorted((ROOT / "minigan").glob("*.py"))
 
 # Each module imports only from those before it.
 FLOORS = ("backend kernels parallel passes filtering tensor ops conv gradcheck normalize init nn optim objectives "
-          "networks files published data trainer metrics latent experiment models plots commandline classifier "
-          "judges train sample evaluate").split()
+          "networks files published data trainer metrics latent experiment models graph laboratory plots commandline "
+          "classifier judges train sample evaluate").split()
 
 
 def imports_of(tree):
@@ -59,10 +59,10 @@ def test_modules_of_the_package_are_imported_at_the_top_only(source):
     assert inside == []
 
 
-def test_only_plots_draws_and_only_files_reads_pictures(source):
+def test_only_plots_and_the_laboratory_draw_and_only_files_reads_pictures(source):
     name, tree = source
     found = {module.split(".")[0] for module, _ in imports_of(tree)} & {"matplotlib", "PIL"}
-    assert found <= {"plots": {"matplotlib", "PIL"}, "files": {"PIL"}}.get(name, set())
+    assert found <= {"plots": {"matplotlib", "PIL"}, "laboratory": {"matplotlib"}, "files": {"PIL"}}.get(name, set())
     top = {module.split(".")[0] for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))
            for module, _ in imports_of(node)}
     assert not top & {"matplotlib", "PIL"}, "imported before a picture is drawn"
