@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, data, experiment, judges, metrics, models, parallel
+from minigan import backend, data, experiment, judges, metrics, models, parallel, report
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
 from minigan.train import load_data, recorded_options
 
@@ -71,7 +71,8 @@ def evaluate(folder, given):
     save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against, "features": judge.name,
                                    "seed": given.seed, "metrics": table})
     judge.draw(folder / "evaluation.png", samples, training, known)
-    print(f"\n{folder / 'metrics.json'}, {folder / 'evaluation.png'}")
+    report.write(folder)
+    print(f"\n{folder / 'metrics.json'}, {folder / 'evaluation.png'}, {folder / 'report.html'}")
 
 
 def compared_with(options, training, against):

@@ -4,6 +4,7 @@ Only this file and `laboratory` import matplotlib and Pillow to draw, and only w
 generated samples says so in its metadata.
 """
 
+import io
 from math import ceil, sqrt
 
 import numpy as np
@@ -142,3 +143,19 @@ def save_gif(path, frames, most=80, seconds=8.0):
     durations = [each] * (len(pictures) - 1) + [1500]
     pictures[0].save(path, format="gif", save_all=True, append_images=pictures[1:], duration=durations, loop=0,
                      comment=MARK.encode())
+
+
+def reduced(content, side):
+    """The bytes of a picture → those of a JPEG of at most `side` pixels, marked as the picture was; None if they cannot
+    be read."""
+    from PIL import Image
+    small = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            mark = picture.info.get("Description", "")
+            picture = picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return None
+    picture.thumbnail((side, side))
+    picture.save(small, format="jpeg", quality=88, comment=mark.encode())
+    return small.getvalue()

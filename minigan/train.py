@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import __version__, backend, data, experiment, judges, models, parallel, plots
+from minigan import __version__, backend, data, experiment, judges, models, parallel, plots, report
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive, real
 from minigan.experiment import Experiment
 from minigan.trainer import RECIPES
@@ -133,6 +133,7 @@ class Pictures:
     def __init__(self, folder, trainer, x, options):
         self.folder, self.trainer, self.image = folder, trainer, models.is_image(x.shape[1:])
         self.noise = models.noise(64 if self.image else 2500, options["latent"], options["seed"])
+        self.ways = models.ways(4, options["latent"], options["seed"])
         chosen = backend.Streams(options["seed"])["preview reals"].permutation(len(x))[:len(self.noise)]
         self.reals = data.to_unit(x[np.sort(chosen)])
 
@@ -140,14 +141,20 @@ class Pictures:
         plots.save_samples(self.folder / "reals.png", self.reals, generated=False)
 
     def snapshot(self, step):
-        """samples/NNNNNN.png: the averaged generator at the same noise every time."""
+        """samples/NNNNNN.png: the averaged generator at the same noise every time. Of images also interpolation.png,
+        the ways from the first samples to the next ones. report.html as far as it goes."""
         samples = backend.to_numpy(self.trainer.sample(self.noise))
         plots.save_samples(self.folder / "samples" / f"{step:06d}.png", samples, None if self.image else self.reals)
+        if self.image:
+            between = backend.to_numpy(self.trainer.sample(self.ways))
+            plots.save_grid(self.folder / "interpolation.png", between, models.WAY)
+        report.write(self.folder, report.FRAMES_IN_TRAINING)
 
     def finish(self):
-        """losses.png and progress.gif."""
+        """losses.png, progress.gif and the whole report.html."""
         plots.save_losses(self.folder / "losses.png", experiment.read_stats(self.folder), self.trainer.headline)
-        plots.save_gif(self.folder / "progress.gif", sorted((self.folder / "samples").glob("*.png")))
+        plots.save_gif(self.folder / "progress.gif", experiment.snapshots(self.folder))
+        report.write(self.folder)
 
 
 class Evaluation:
@@ -261,8 +268,7 @@ def run(given):
         work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to go on: "
                  f"python -m minigan.train --resume {folder}")
         return 128 + stopped_by
-    work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'samples'}, "
-             f"{folder / 'progress.gif'} and {folder / 'losses.png'}")
+    work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'report.html'}")
     return 0
 
 

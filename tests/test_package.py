@@ -20,7 +20,7 @@ SOURCES = sorted((ROOT / "minigan").glob("*.py"))
 # Each module imports only from those before it.
 FLOORS = ("backend kernels parallel passes filtering tensor ops conv gradcheck normalize init nn optim objectives "
           "networks files published data trainer metrics latent experiment models graph laboratory plots commandline "
-          "classifier judges train sample evaluate").split()
+          "report classifier judges train sample evaluate").split()
 
 
 def imports_of(tree):
