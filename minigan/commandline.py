@@ -8,6 +8,7 @@ import difflib
 import sys
 
 from minigan.backend import BackendError
+from minigan.files import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
 def fail(prog, error, status):
     """One line on stderr, and the exit status."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    line = printable(" ".join(str(error).split())) or type(error).__name__
     print(f"{prog}: {line}", file=sys.stderr)
     return status
 

@@ -21,17 +21,17 @@ class DataError(ValueError):
     """The data asked for is missing or cannot be used: one line saying what is wrong and what to do about it."""
 
     def __init__(self, message):
-        super().__init__(_printable(message))
+        super().__init__(printable(message))
 
 
-def _printable(text):
+def printable(text):
     """`text` on one line: line ends, terminal codes and bytes that are no characters, as their escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def tell(message):
     """One line on stderr."""
-    print("minigan: " + _printable(message), file=sys.stderr)
+    print("minigan: " + printable(message), file=sys.stderr)
 
 
 # A folder of pictures
@@ -102,7 +102,7 @@ def _classes_of(names):
         return None, ()
     classes = sorted(set(folders))
     labels = np.searchsorted(classes, folders)
-    return labels, tuple(_printable(name) for name in classes)
+    return labels, tuple(printable(name) for name in classes)
 
 
 # An .npz
@@ -127,6 +127,8 @@ def read_arrays(path):
     """{name: array} of everything in an `.npz`. `DataError`, naming the file, if it is damaged or lies about sizes."""
     def read(archive):
         names = [member.removesuffix(".npy") for member in archive.namelist()]
+        if len(names) != _counted(archive):
+            raise DataError(f"lists {len(names)} arrays and counts {_counted(archive)}: the file is damaged")
         total = sum(math.prod(shape) * dtype.itemsize for shape, dtype in [_npy_header(archive, n) for n in names])
         if total > MAX_BYTES:
             raise DataError(f"{total / 2**30:.1f} GiB of arrays: expected at most {MAX_BYTES // 2**30} GiB")
@@ -142,6 +144,13 @@ def _read_archive(path, read):
         raise DataError(f"{path}: {error}") from None
     except Exception as error:  # zip, zlib, npy and the file system each have several ways of saying no
         raise DataError(f"{path}: cannot be read as an .npz ({type(error).__name__}: {error})") from error
+
+
+def _counted(archive):
+    """How many members the archive's last record counts. A flipped bit in one entry of the directory can make zipfile
+    read over the next, which nothing else guards."""
+    archive.fp.seek(-22 - len(archive.comment), os.SEEK_END)
+    return int.from_bytes(archive.fp.read(12)[10:], "little")
 
 
 def _npz_points(archive):
@@ -181,7 +190,7 @@ def _npz_labels(archive, n):
         shape, dtype = _npy_header(archive, "classes")
         if len(shape) != 1 or shape[0] > MAX_CLASSES or dtype.kind != "U":
             raise DataError(f"classes is {dtype} {shape}, expected strings (K,), at most {MAX_CLASSES}")
-        classes = tuple(_printable(str(name)) for name in _npy_array(archive, "classes"))
+        classes = tuple(printable(str(name)) for name in _npy_array(archive, "classes"))
     else:
         classes = tuple(str(k) for k in range(min(int(labels.max()) + 1, MAX_CLASSES)))
     if labels.min() < 0 or labels.max() >= len(classes):

@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import signal
 import sys
 import time
@@ -250,16 +251,24 @@ def run(given):
         pictures.reals_once()
         stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],
                               options["checkpoint_every"], options["keep"], options["evaluate_every"])
+        if stopped_by is not None:
+            work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to go on: "
+                     f"python -m minigan.train --resume {shlex.quote(str(folder))}")
+            return 128 + stopped_by
+        work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'samples'}, "
+                 f"{folder / 'progress.gif'} and {folder / 'losses.png'}")
+        return 0
     except (ArithmeticError, OSError, MemoryError) as error:
-        last = next(iter(experiment.checkpoints(folder)), "none")
-        return fail(PROG, f"{error}: stopped; the last good checkpoint is {last}", 1)
-    if stopped_by is not None:
-        work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to go on: "
-                 f"python -m minigan.train --resume {folder}")
-        return 128 + stopped_by
-    work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'samples'}, "
-             f"{folder / 'progress.gif'} and {folder / 'losses.png'}")
-    return 0
+        return fail(PROG, f"{str(error) or 'not enough memory'}: stopped; {what_is_left(folder)}", 1)
+
+
+def what_is_left(folder):
+    """Of a run that has failed: its last statistics, which are finite, and its last checkpoint."""
+    left = f"the last good checkpoint is {next(iter(experiment.checkpoints(folder)), 'none')}"
+    if stats := experiment.read_stats(folder):
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in stats[-1].items() if isinstance(value, float))
+        left = f"the last finite statistics are those of step {stats[-1]['step']}: {numbers}; {left}"
+    return left
 
 
 if __name__ == "__main__":

@@ -271,25 +271,25 @@ def test_the_newest_sound_checkpoint_is_taken_and_the_others_are_told(tmp_path):
     folder.mkdir()
     for step in (1, 2, 3, 4):
         experiment.save_checkpoint(folder / f"{step:06d}.npz", {"step": np.int64(step)})
-    assert experiment.newest_checkpoint(tmp_path)[0]["step"] == 4
-    assert experiment.newest_checkpoint(tmp_path)[1] == []
+    assert experiment.newest_checkpoint(tmp_path, dict)[0]["step"] == 4
+    assert experiment.newest_checkpoint(tmp_path, dict)[1] == []
     (folder / "000004.npz").write_bytes(b"")
     (folder / "000003.npz").write_bytes((folder / "000003.npz").read_bytes()[:-30])
     (folder / "000005.partial").write_bytes((folder / "000002.npz").read_bytes())
-    arrays, complaints = experiment.newest_checkpoint(tmp_path)
+    arrays, complaints = experiment.newest_checkpoint(tmp_path, dict)
     assert arrays["step"] == 2
     assert [name in line for name, line in zip(("000004.npz", "000003.npz"), complaints, strict=True)] == [True, True]
 
 
 def test_without_a_sound_checkpoint_each_is_named(tmp_path):
     with pytest.raises(RunError, match=str(tmp_path)):
-        experiment.newest_checkpoint(tmp_path)
+        experiment.newest_checkpoint(tmp_path, dict)
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for step in (1, 2):
         (folder / f"{step:06d}.npz").write_bytes(b"x")
     with pytest.raises(RunError, match="(?s)000002.npz.*000001.npz"):
-        experiment.newest_checkpoint(tmp_path)
+        experiment.newest_checkpoint(tmp_path, dict)
 
 
 TWO = {name: ARRAYS[name] for name in ("trainer.w", "batches.order")}
