@@ -2,12 +2,10 @@
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -558,92 +556,6 @@ def test_ctrl_c_before_there_is_a_run_is_one_line(train, monkeypatch):
     status, out, err = train(*IMAGES)
     assert (status, out, err) == (130, "", "minigan.train: interrupted\n")
     assert os.listdir() == []
-
-
-KILLS = 6
-BRISK = ("--log-every", 1, "--snapshot-every", 3, "--checkpoint-every", 2)
-
-
-def test_a_run_killed_at_random_moments_ends_with_the_same_weights(tmp_path):
-    save_images(tmp_path / "few.npz", n=40)
-    given = ("--data", "few.npz", "--width", 2, "--batch-size", 8, "--latent", 3)
-    folder = tmp_path / "runs" / "00000-few-gan-s0"
-    moments = random.Random(0)
-    for kill in range(KILLS):
-        had = {path.name for path in experiment.checkpoints(folder)}
-        process = start(tmp_path, *(given if kill == 0 else ("--resume",)), "--steps", 10_000_000, *BRISK)
-        patience = time.monotonic() + 60
-        while not {path.name for path in experiment.checkpoints(folder)} - had:  # it has got somewhere
-            assert process.poll() is None and time.monotonic() < patience, process.stderr.read()
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    steps = int(experiment.checkpoints(folder)[0].stem) + 7
-    finish(tmp_path, "--resume", "--steps", steps, *BRISK)
-    finish(tmp_path, *given, "--steps", steps, *BRISK, "--out", "whole")
-    whole = tmp_path / "whole" / "00000-few-gan-s0"
-    assert_same_run(folder, whole)
-    assert [record["step"] for record in stats_of(folder)] == list(range(1, steps + 1))
-    assert {path.name: path.read_bytes() for path in (folder / "samples").iterdir()} == {
-        path.name: path.read_bytes() for path in (whole / "samples").iterdir()}
-
-
-DEADLY = """
-import os, signal, sys
-import numpy
-calls = {0}
-
-def deadly(function):
-    def wrapped(*args, **kwargs):
-        global calls
-        calls -= 1
-        if calls == 0:
-            if function is savez:
-                args[0].write(b"PK half a file")
-                args[0].flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return staticmethod(wrapped)  # which stays a function also where a class holds it, as in pathlib of Python 3.10
-
-savez = numpy.savez
-os.fsync, os.replace, os.unlink, numpy.savez = (
-    deadly(f) for f in (os.fsync, os.replace, os.unlink, savez))
-from minigan.train import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_a_run_killed_while_it_writes_ends_with_the_same_weights(tmp_path):
-    """Before, in the middle of and after each write, rename and removal: of the first checkpoints, and of what is
-    written when a run goes on."""
-    save_images(tmp_path / "few.npz", n=40)
-    given = ("--data", "few.npz", "--width", 2, "--batch-size", 8, "--latent", 3, "--log-every", 1, "--snapshot-every",
-             1, "--checkpoint-every", 1, "--keep", 1)
-    folder = tmp_path / "runs" / "00000-few-gan-s0"
-    for kill, calls in enumerate((8, 9, 1, 2, 3, 5, 6, 7, 10, 14)):
-        arguments = given if kill == 0 else ("--resume",)
-        process = start(tmp_path, *arguments, "--steps", 1000, code=DEADLY.format(calls))
-        _, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (-signal.SIGKILL, ""), (calls, err)
-        assert len(experiment.checkpoints(folder)) >= 1
-    finish(tmp_path, "--resume", "--steps", 9)
-    finish(tmp_path, *given, "--steps", 9, "--out", "whole")
-    assert_same_run(folder, tmp_path / "whole" / "00000-few-gan-s0")
-
-
-def test_a_run_killed_before_its_first_checkpoint_is_not_gone_on_with(tmp_path, train):
-    for calls in (1, 2, 4, 5):
-        process = start(tmp_path, *IMAGES, "--steps", 2, code=DEADLY.format(calls))
-        process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
-    assert len(list((tmp_path / "runs").iterdir())) == 4
-    refused(train("--resume"), "no run with a checkpoint")
-    done(train(*IMAGES, "--steps", 1))
-    done(train("--resume", "--steps", 2))
-    for folder in sorted(Path("runs").iterdir())[:-1]:
-        refused(train("--resume", folder, "--steps", 2), str(folder))
 
 
 def test_no_test_here_left_the_backend_changed():
