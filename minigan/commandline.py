@@ -59,8 +59,8 @@ def _integer(text, least):
         number = int(text)
     except ValueError:
         number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"expected an integer ≥ {least}, got {text}")
+    if not least <= number <= sys.maxsize:  # no array is longer, and beyond it arithmetic with floats may fail
+        raise argparse.ArgumentTypeError(f"expected an integer ≥ {least}, got {text[:40]}")
     return number
 
 

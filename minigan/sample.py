@@ -48,6 +48,8 @@ def main(arguments=None):
             save(options.npz, samples)
     except USER_ERRORS as error:
         return fail(PROG, error, 2)
+    except KeyboardInterrupt:
+        return fail(PROG, "interrupted", 130)
     print(f"{len(samples)} samples: {', '.join(filter(None, (grid, options.npz)))}")
     return 0
 

@@ -212,7 +212,8 @@ def resume(given):
     x = load_data(options).x
     if data.fingerprint(x) != record.get("data"):
         raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on with its own data")
-    experiment.write_options(folder, record | {"options": options})
+    if not given.get("dry_run"):
+        experiment.write_options(folder, record | {"options": options})
     return folder, options, x
 
 
@@ -266,7 +267,7 @@ def what_is_left(folder):
     """Of a run that has failed: its last statistics, which are finite, and its last checkpoint."""
     left = f"the last good checkpoint is {next(iter(experiment.checkpoints(folder)), 'none')}"
     if stats := experiment.read_stats(folder):
-        numbers = "  ".join(f"{name} {value:.4g}" for name, value in stats[-1].items() if isinstance(value, float))
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in stats[-1].items() if isinstance(value, float))
         left = f"the last finite statistics are those of step {stats[-1]['step']}: {numbers}; {left}"
     return left
 

@@ -478,6 +478,22 @@ def test_a_run_that_diverges_names_the_network_and_the_step_and_keeps_the_last_g
 
 
 @pytest.mark.on_each_backend
+def test_a_run_that_diverges_tells_the_layers_and_the_last_finite_statistics(train):
+    done(train(*IMAGES, "--steps", 4, *OFTEN))
+    [folder] = Path("runs").iterdir()
+    last = stats_of(folder)[-1]
+    path = folder / "options.json"
+    path.write_text(path.read_text().replace('"lr_d": 0.0002', '"lr_d": 1e+30'))
+    state = last_checkpoint(folder) | {"trainer.d_optimizer.lr": np.float64(1e30)}
+    del state["format"]
+    experiment.save_checkpoint(experiment.checkpoints(folder)[0], state)
+    line = failed(train("--resume", "--steps", 9), "discriminator", "(Conv2d)", "(Dense)", "000004.npz")
+    assert int(re.search(r"not finite since step (\d)", line)[1]) in (5, 6)
+    assert "the last finite statistics are those of step 4: " + ", ".join(
+        f"{name} {value:.4g}" for name, value in last.items() if name != "step") in line
+
+
+@pytest.mark.on_each_backend
 def test_a_generator_that_is_thrown_off_in_the_last_step_is_not_saved(train):
     failed(train(*IMAGES, "--lr-g", "1e39", "--steps", 1), "generator", "step 1", "000000.npz")
     [folder] = Path("runs").iterdir()
