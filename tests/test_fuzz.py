@@ -25,7 +25,7 @@ QUICK = {"train": 60, "sample": 40, "evaluate": 15, "classifier": 15}
 MANY = {"train": 1500, "sample": 1500, "evaluate": 500, "classifier": 500}  # the table in tests/README.md has them
 
 RUNS = ["runs/00000-images", "runs/00001-points"]
-HUGE = [str(n) for n in (2**31, 2**63, 10**30, 10**400)]
+HUGE = [str(n) for n in (2**60, 2**63, 10**30, 10**400)]
 ODD = ["", "-", "--", "-1", "0", "1.5", "nan", "inf", "-inf", "1e999", "1e-999", "٣", "1_0", " 1", "0x10", "None",
        "\0", "\n", "\x1b[2J", "caf\udce9", "<b>&amp;</b>", "$x_", "..", "/", "~", "%s", "{}", "'", '"', "a" * 300,
        "text.txt", "text.txt/x", "cut.npz", "empty", "runs"]
