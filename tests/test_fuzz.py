@@ -22,7 +22,7 @@ from minigan import classifier, data, evaluate, experiment, plots, sample, train
 
 COMMANDS = {module.__name__.split(".")[-1]: module for module in (train, sample, evaluate, classifier)}
 QUICK = {"train": 60, "sample": 40, "evaluate": 15, "classifier": 15}
-MANY = {"train": 1500, "sample": 1500, "evaluate": 500, "classifier": 500}  # the table in tests/README.md has them
+MANY = {"train": 500, "sample": 500, "evaluate": 150, "classifier": 150}  # the table in tests/README.md has them
 
 RUNS = ["runs/00000-images", "runs/00001-points"]
 HUGE = [str(n) for n in (2**60, 2**63, 10**30, 10**400)]
