@@ -212,8 +212,6 @@ def resume(given):
     x = load_data(options).x
     if data.fingerprint(x) != record.get("data"):
         raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on with its own data")
-    if not given.get("dry_run"):
-        experiment.write_options(folder, record | {"options": options})
     return folder, options, x
 
 
@@ -240,6 +238,7 @@ def run(given):
             work.restore()
             if trainer.steps >= options["steps"]:
                 raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with --steps")
+            experiment.write_options(folder, experiment.read_options(folder) | {"options": options})
     except USER_ERRORS as error:
         return fail(PROG, error, 2)
     except ArithmeticError as error:

@@ -191,6 +191,13 @@ def test_a_dry_run_tells_the_resolved_options_and_writes_nothing(train, tmp_path
     assert {"d_loss", "g_loss", "penalty"} <= {number.split()[0] for number in numbers}
 
 
+def test_a_dry_run_of_a_run_that_goes_on_changes_nothing_in_its_folder(train):
+    done(train(*IMAGES, "--steps", 2))
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    assert re.search("^steps +9$", done(train("--resume", "--steps", 9, "--dry-run")), re.M)
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+
+
 def test_with_no_flags_it_trains_on_fashion_mini(train):
     shown = done(train("--dry-run", "--batch-size", 4))
     assert re.search(r"^data +fashion-mini$", shown, re.M) and re.search(r"^objective +gan$", shown, re.M)
@@ -320,8 +327,10 @@ def test_changed_data_are_refused(train):
 
 def test_a_run_that_is_complete_says_so(train):
     done(train(*IMAGES, "--steps", 2))
-    for more in ((), ("--steps", 2), ("--steps", 1)):
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    for more in ((), ("--steps", 2), ("--steps", 1), ("--keep", 7)):
         refused(train("--resume", *more), "already done 2 steps", "--steps")
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.on_each_backend
