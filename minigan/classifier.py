@@ -272,13 +272,14 @@ def run(options):
     network = LeNet(training.x.shape[1:], len(training.classes), streams["init"])
     made = f"python -m {PROG} --data {shlex.quote(options.data)} --epochs {options.epochs} --seed {options.seed}" + (
         f" --image-size {options.image_size}" if options.image_size else "")
-    classifier = Classifier(network, f"LeNet-{title}", training.classes, training.x.shape[1:], 0.0, made)
+    classifier = Classifier(network, f"LeNet-{title}", training.classes, training.x.shape[1:], 0.0,
+                            files.printable(made))
     for epoch, loss in enumerate(fit(network, training.x, training.labels, options.epochs, streams), 1):
         classifier.accuracy = classifier.share_right(test.x, test.labels)
         print(f"epoch {epoch} of {options.epochs}: loss {loss:.4f}, {classifier.accuracy:.2%} of {len(test.x)} test "
               f"images right, {time.perf_counter() - began:.0f} s", flush=True)
     save(out, classifier)
-    print(f"{out}: {classifier.name}, {sum(p.size for p in network.parameters()):,} weights")
+    print(f"{files.printable(out)}: {classifier.name}, {sum(p.size for p in network.parameters()):,} weights")
     return 0
 
 

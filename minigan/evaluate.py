@@ -8,6 +8,7 @@ import numpy as np
 
 from minigan import backend, data, experiment, judges, metrics, models, parallel
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.files import printable
 
 PROG = "minigan.evaluate"
 
@@ -54,7 +55,8 @@ def evaluate(folder, given):
     judge = judges.judge_for(options, chosen, given.classifier, training if new else None)
     samples = generator.sample(n, given.seed)
 
-    print(f"{folder}, step {generator.steps}: {n} samples beside {n} of {options['data']} ({against})", flush=True)
+    print(printable(f"{folder}, step {generator.steps}: {n} samples beside {n} of {options['data']} ({against})"),
+          flush=True)
     print(f"{'':20}   {'samples':>18}" + ("   training data in their place" if new else ""))
     # What a perfect generator would get. Of the very data that is compared with it would be too good.
     perfect = judge.measures(data.to_unit(judges.some(training, n, streams["training"]))) if new else []
@@ -70,7 +72,7 @@ def evaluate(folder, given):
     judge.draw(folder / "evaluation.png", samples, training)
     save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against, "seed": given.seed,
                                    "metrics": table})
-    print(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}")
+    print(printable(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}"))
 
 
 def compared_with(options, training, against):

@@ -7,6 +7,7 @@ import numpy as np
 
 from minigan import backend, models, parallel, plots
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.files import printable
 from minigan.latent import slerp
 
 PROG = "minigan.sample"
@@ -50,7 +51,7 @@ def main(arguments=None):
         return fail(PROG, error, 2)
     except KeyboardInterrupt:
         return fail(PROG, "interrupted", 130)
-    print(f"{len(samples)} samples: {', '.join(filter(None, (grid, options.npz)))}")
+    print(printable(f"{len(samples)} samples: {', '.join(filter(None, (grid, options.npz)))}"))
     return 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import __version__, backend, data, experiment, judges, models, parallel, plots
+from minigan import __version__, backend, data, experiment, files, judges, models, parallel, plots
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive, real
 from minigan.experiment import Experiment
 from minigan.trainer import RECIPES
@@ -170,7 +170,7 @@ def dry_run(options, x):
     trainer, batches, _ = build(options, x)
     width = max(map(len, options))
     for name, value in options.items():
-        print(f"{name:{width}}  {value}")
+        print(f"{name:{width}}  {files.printable(str(value))}")
     for name in ("generator", "discriminator"):
         network = getattr(trainer, name)
         print(f"{name}, {_count(network)} parameters: {network}")

@@ -108,9 +108,9 @@ def test_run_folders_are_numbered_from_the_highest_there_is(tmp_path):
     assert (out / "123457-e").is_dir()
 
 
-def test_a_folder_made_by_another_run_in_between_is_not_shared(tmp_path, monkeypatch):
+def test_a_number_taken_by_another_run_in_between_is_not_shared(tmp_path, monkeypatch):
     real = Path.iterdir
-    rivals = iter(("00000-x", "00001-x"))
+    rivals = iter(("00000-x", "00001-y"))
 
     def iterdir(path):
         before = list(real(path))

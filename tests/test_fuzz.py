@@ -167,6 +167,24 @@ def fuzz(command, place, examples):
         assert ends.count(status) > 0.15 * examples, ends
 
 
+STRANGE = "\x1b[31mcaf\udce9\n"  # a terminal's code, a byte that is no character, a line end
+
+
+@pytest.mark.parametrize("command, words", [
+    ("train", ["--data", STRANGE + ".npz", "--dry-run", "--batch-size", "4", "--width", "2"]),
+    ("sample", [STRANGE, "--n", "2", "--grid", STRANGE + ".png", "--npz", STRANGE + "2.npz"]),
+    ("evaluate", [STRANGE]),
+    ("classifier", ["--data", STRANGE + ".npz", "--epochs", "1", "--out", STRANGE + ".classifier"])])
+def test_strange_names_are_good_names(command, words, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(place / "few.npz", STRANGE + ".npz")
+    shutil.copytree(place / "runs" / "00001-points", STRANGE)
+    status, err = call(COMMANDS[command].main, words)
+    assert (status, err) == (0, "")
+    if command == "classifier":
+        classifier.load(STRANGE + ".classifier")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_lines_made_up_end_well(command, place):
     fuzz(command, place, QUICK[command])
