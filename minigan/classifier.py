@@ -283,7 +283,7 @@ def run(options):
         print(f"epoch {epoch} of {options.epochs}: loss {loss:.4f}, {classifier.accuracy:.2%} of {len(test.x)} test "
               f"images right, {time.perf_counter() - began:.0f} s", flush=True)
     save(out, classifier)
-    print(f"{out}: {classifier.name}, {sum(p.size for p in network.parameters()):,} weights")
+    print(f"{files.printable(out)}: {classifier.name}, {sum(p.size for p in network.parameters()):,} weights")
     return 0
 
 

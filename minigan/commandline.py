@@ -8,6 +8,7 @@ import difflib
 import sys
 
 from minigan.backend import BackendError
+from minigan.files import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
 def fail(prog, error, status):
     """One line on stderr, and the exit status."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    line = printable(" ".join(str(error).split())) or type(error).__name__
     print(f"{prog}: {line}", file=sys.stderr)
     return status
 
@@ -58,8 +59,8 @@ def _integer(text, least):
         number = int(text)
     except ValueError:
         number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"expected an integer ≥ {least}, got {text}")
+    if not least <= number <= sys.maxsize:  # no array is longer, and beyond it arithmetic with floats may fail
+        raise argparse.ArgumentTypeError(f"expected an integer ≥ {least}, got {text[:40]}")
     return number
 
 

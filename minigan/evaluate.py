@@ -9,6 +9,7 @@ import numpy as np
 
 from minigan import backend, data, experiment, judges, metrics, models, parallel, report
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.files import printable
 from minigan.train import load_data, recorded_options
 
 PROG = "minigan.evaluate"
@@ -65,14 +66,14 @@ def evaluate(folder, given):
         ideal = judge.measures(data.to_unit(judges.some(training, n, streams["training"])))
         measures.append(judges.training_distance(known, judge.features, judge.features_of(samples)))
 
-    print(f"{folder}, step {generator.steps}: {n} samples beside {n} of {options['data']} ({against}), features: "
-          f"{judge.name}\n", flush=True)
+    print(printable(f"{folder}, step {generator.steps}: {n} samples beside {n} of {options['data']} ({against}), "
+                    f"features: {judge.name}") + "\n", flush=True)
     table = measured(measures, ideal, streams["halves"])
     save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against, "features": judge.name,
                                    "seed": given.seed, "metrics": table})
     judge.draw(folder / "evaluation.png", samples, training, known)
     report.write(folder)
-    print(f"\n{folder / 'metrics.json'}, {folder / 'evaluation.png'}, {folder / 'report.html'}")
+    print("\n" + printable(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}, {folder / 'report.html'}"))
 
 
 def compared_with(options, training, against):

@@ -11,6 +11,7 @@ This file knows no GAN theory. It needs of a trainer `step(batches) -> {name: 0-
 `state_dict`, `load_state_dict`, `check_finite` and `headline`, the names of the statistics worth a place on the screen.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -26,36 +27,41 @@ from minigan import backend, files
 FORMAT = 1  # of checkpoints; to be raised when an old one can no longer be read
 
 
-class RunError(ValueError):
+class RunError(files.DataError):
     """A run folder or a checkpoint cannot be used; the message names the file and says why."""
 
 
 # Folders
 
 def new_folder(out, name):
-    """Make and return out/NNNNN-name, numbered after the highest that is there. Two runs started at once get two."""
+    """Make and return out/NNNNN-name, numbered after the highest that is there.
+
+    Runs started at once get a number each: the bare folder out/NNNNN can be made by one of them only, and is renamed.
+    """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     while True:
-        numbers = [int(match[0]) for path in out.iterdir() if (match := re.match(r"\d{5,}(?=-)", path.name))]
-        folder = out / f"{max(numbers, default=-1) + 1:05d}-{name}"
+        numbers = [int(match[0]) for path in out.iterdir() if (match := re.match(r"[0-9]{5,}(?![^-])", path.name))]
+        claim = out / f"{max(numbers, default=-1) + 1:05d}"
         try:
-            folder.mkdir()
-            return folder
+            claim.mkdir()
         except FileExistsError:
             continue
+        if not any(out.glob(f"{claim.name}-*")):  # nobody had claimed and renamed it since we looked
+            return claim.rename(out / f"{claim.name}-{name}")
+        claim.rmdir()
 
 
 def latest_folder(out):
     """The run in `out` with the highest number that has a checkpoint to resume from."""
-    runs = [path for path in Path(out).glob("*-*") if re.match(r"\d{5,}-", path.name) and checkpoints(path)]
+    runs = [path for path in Path(out).glob("*-*") if re.match("[0-9]{5,}-", path.name) and checkpoints(path)]
     if not runs:
         raise RunError(f"no run with a checkpoint in {out}")
     return max(runs, key=lambda path: int(path.name.split("-")[0]))
 
 
 def write_options(folder, record):
-    write_whole(Path(folder) / "options.json", json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_whole(Path(folder) / "options.json", json.dumps(record, indent=2).encode() + b"\n")
 
 
 def read_options(folder):
@@ -92,16 +98,12 @@ def _numbered(folder, suffix):
 
 def save_checkpoint(path, arrays):
     """Write {name: NumPy array} to an .npz file that is, whatever happens, either whole or not there."""
-    path = Path(path)
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
-        np.savez(file, **arrays, format=np.int64(FORMAT))  # the format last: where it is, the list is whole
-        _to_disk(file)
-    _put(partial, path)
+    with _whole(path) as file:
+        np.savez(file, **arrays, format=np.int64(FORMAT))
 
 
 def load_checkpoint(path):
-    """The {name: array} of a checkpoint. RunError if it is damaged, foreign, or of another format."""
+    """The {name: array} of a checkpoint, finite numbers. RunError if it is damaged, foreign, or of another format."""
     try:
         arrays = files.read_arrays(path)
     except files.DataError as error:
@@ -110,43 +112,55 @@ def load_checkpoint(path):
         raise RunError(f"{path} is not a checkpoint of minigan")
     if arrays["format"] != FORMAT:
         raise RunError(f"{path} has checkpoint format {arrays['format']}, this version reads {FORMAT}")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise RunError(f"{path} is no checkpoint: its {name} holds more than finite numbers ({array.dtype})")
     return arrays
 
 
-def newest_checkpoint(folder):
-    """(arrays, complaints): the newest sound checkpoint, and a line about each newer one that is not."""
+def newest_checkpoint(folder, use):
+    """(use(arrays), complaints): of the newest checkpoint that is sound and fits, and a line about each newer one that
+    is not or does not. `use` raises ValueError, KeyError or TypeError for arrays that do not fit."""
     complaints = []
     for path in checkpoints(folder):
         try:
-            return load_checkpoint(path), complaints
+            return use(load_checkpoint(path)), complaints
         except RunError as error:
             complaints.append(str(error))
-    raise RunError("; ".join([f"{folder} has no checkpoint that can be read", *complaints]))
+        except (ValueError, KeyError, TypeError) as error:
+            complaints.append(f"{path} does not fit the run's options ({error})")
+    raise RunError("; ".join([f"{folder} has no checkpoint that can be used", *complaints]))
 
 
 def write_whole(path, content):
     """Write these bytes to a file that, whatever happens, holds either what it held or all of them."""
+    with _whole(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _whole(path):
+    """A file to write to under another name, which becomes `path` when all of it is on the disk."""
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        _to_disk(file)
-    _put(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            _to_disk(file)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # a full disk is not to be filled with halves
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # its new entry
+    finally:
+        os.close(folder)
 
 
 def _to_disk(file):
     file.flush()
     os.fsync(file.fileno())
-
-
-def _put(partial, path):
-    """Rename, and have the folder's new entry on the disk before going on."""
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 # The run
@@ -189,46 +203,50 @@ class Experiment:
         return {"trainer": self.trainer, "batches": self.batches, "streams": self.streams}
 
     def save(self, keep):
-        """Write a checkpoint of this very step, then remove all but the newest `keep`. ArithmeticError for a state with
-        a number that is not finite: the last good checkpoint stays."""
+        """Write a checkpoint of this very step, then remove all but `keep`: this one and those before it.
+        ArithmeticError for a state with a number that is not finite: the last good checkpoint stays."""
         self.trainer.check_finite()
         arrays = {f"{part}.{name}": array for part, owner in self._parts().items()
                   for name, array in owner.state_dict().items()}
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ArithmeticError(f"{name} is not finite after step {self.trainer.steps}")
+        with open(self.folder / "stats.jsonl", "ab") as file:
+            _to_disk(file)  # first, for whoever goes on from the checkpoint counts on what was logged before it
         save_checkpoint(self.folder / "checkpoints" / f"{self.trainer.steps:06d}.npz", arrays)
         self._saved = self.trainer.steps
-        for old in checkpoints(self.folder)[keep:]:
+        for old in [path for path in checkpoints(self.folder) if int(path.stem) < self._saved][keep - 1:]:
             old.unlink()
 
     def restore(self):
-        """Go back to the newest sound checkpoint, and forget what was logged and drawn after it."""
-        arrays, complaints = newest_checkpoint(self.folder)
+        """Go back to the newest checkpoint that is sound and fits, and forget what was logged and drawn after it, and
+        what a crash left half written."""
+        _, complaints = newest_checkpoint(self.folder, self._load)
         for complaint in complaints:
             self.say(f"{complaint}: using the one before it")
-        try:
-            for part, owner in self._parts().items():
-                owner.load_state_dict({name.removeprefix(part + "."): array for name, array in arrays.items()
-                                       if name.startswith(part + ".")})
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"the checkpoint in {self.folder} does not fit the run's options ({error})") from None
         self._saved = step = self.trainer.steps
         kept = [line for line in read_stats(self.folder) if line["step"] <= step]
         write_whole(self.folder / "stats.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
         for file in checkpoints(self.folder) + snapshots(self.folder):
             if int(file.stem) > step:
                 file.unlink()
+        for file in [*self.folder.glob("*.partial"), *self.folder.glob("checkpoints/*.partial")]:
+            file.unlink()
+
+    def _load(self, arrays):
+        for part, owner in self._parts().items():
+            owner.load_state_dict({name.removeprefix(part + "."): array for name, array in arrays.items()
+                                   if name.startswith(part + ".")})
 
     # Training
 
     def run(self, steps, log_every, snapshot_every, checkpoint_every, keep, evaluate_every=0):
         """Train until `steps` have been done. Returns None, or the number of the signal that ended it early."""
-        if self.trainer.steps == 0:
-            self.on_snapshot(0)
-            self.save(keep)  # so that there is a state to resume from, whenever the run is killed
-        speed = _Speed(self.trainer.steps)
         with StopRequest() as stop, np.errstate(all="ignore"):  # what is not finite is found by the trainer's flags
+            if self.trainer.steps == 0:
+                self.on_snapshot(0)
+                self.save(keep)  # so that there is a state to resume from, whenever the run is killed
+            speed = _Speed(self.trainer.steps)
             while self.trainer.steps < steps and stop.signal is None:
                 batches = [self.batches.next() for _ in range(self.trainer.batches_per_step)]
                 stats = self.trainer.step(batches)
@@ -249,6 +267,9 @@ class Experiment:
     def _log(self, step, steps, stats, speed, evaluating):
         self.trainer.check_finite()
         values = {name: float(backend.to_numpy(value)) for name, value in stats.items()}
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise ArithmeticError(f"{name} is not finite in step {step}")
         rate = speed.at(step)
         record = {"step": step, **values, "steps_per_s": round(rate, 3)}
         measured = self.on_evaluate() if evaluating else {}
@@ -263,6 +284,7 @@ class Experiment:
 
     def say(self, line, passing=False):
         """A line to log.txt and the screen; on a terminal the next line takes the place of a passing one."""
+        line = files.printable(line)
         with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
             file.write(line + "\n")
         if sys.stdout.isatty():
@@ -272,16 +294,16 @@ class Experiment:
 
 
 def read_stats(folder):
-    """The records of stats.jsonl, oldest first; a line torn by a crash is left out."""
+    """The records of stats.jsonl, oldest first; a line that is torn or damaged is left out."""
     try:
-        lines = Path(folder, "stats.jsonl").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+        lines = Path(folder, "stats.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
         return []
     records = []
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict) and isinstance(record.get("step"), int):
             records.append(record)

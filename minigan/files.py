@@ -127,6 +127,8 @@ def read_arrays(path):
     """{name: array} of everything in an `.npz`. `DataError`, naming the file, if it is damaged or lies about sizes."""
     def read(archive):
         names = [member.removesuffix(".npy") for member in archive.namelist()]
+        if len(names) != _counted(archive):
+            raise DataError(f"lists {len(names)} arrays and counts {_counted(archive)}: the file is damaged")
         total = sum(math.prod(shape) * dtype.itemsize for shape, dtype in [_npy_header(archive, n) for n in names])
         if total > MAX_BYTES:
             raise DataError(f"{total / 2**30:.1f} GiB of arrays: expected at most {MAX_BYTES // 2**30} GiB")
@@ -142,6 +144,13 @@ def _read_archive(path, read):
         raise DataError(f"{path}: {error}") from None
     except Exception as error:  # zip, zlib, npy and the file system each have several ways of saying no
         raise DataError(f"{path}: cannot be read as an .npz ({type(error).__name__}: {error})") from error
+
+
+def _counted(archive):
+    """How many members the archive's last record counts. A flipped bit in one entry of the directory can make zipfile
+    read over the next, which nothing else guards."""
+    archive.fp.seek(-22 - len(archive.comment), os.SEEK_END)
+    return int.from_bytes(archive.fp.read(12)[10:], "little")
 
 
 def _npz_points(archive):

@@ -83,17 +83,15 @@ def ways(n, latent, seed):
 def load(run):
     """The trained generator of a run folder: `mg.load("runs/00000-…").sample(64)`.
 
-    Its newest sound checkpoint is read. ValueError, naming the file, if the folder is not a run or holds none.
+    Its newest checkpoint that is sound and fits is read. ValueError, naming the files, if the folder is not a run or
+    has none.
     """
     record = experiment.read_options(run)
     options, prefix = record["options"], "trainer.averaged."
-    arrays, _ = experiment.newest_checkpoint(run)
-    try:
+
+    def trained(arrays):
         generator, _ = pair(options, tuple(record["sample_shape"]), backend.Streams()["init"])
         generator.load_state_dict({name.removeprefix(prefix): array for name, array in arrays.items()
                                    if name.startswith(prefix)})
-        steps = int(arrays["trainer.steps"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise experiment.RunError(f"{run}: its options.json does not describe the networks of its checkpoint "
-                                  f"({error})") from None
-    return TrainedGenerator(generator.eval(), options["latent"], options, steps)
+        return TrainedGenerator(generator.eval(), options["latent"], options, int(arrays["trainer.steps"]))
+    return experiment.newest_checkpoint(run, trained)[0]

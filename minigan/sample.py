@@ -7,6 +7,7 @@ import numpy as np
 
 from minigan import backend, models, parallel, plots
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.files import printable
 
 PROG = "minigan.sample"
 
@@ -45,7 +46,9 @@ def main(arguments=None):
             save(options.npz, samples)
     except USER_ERRORS as error:
         return fail(PROG, error, 2)
-    print(f"{len(samples)} samples: {', '.join(filter(None, (grid, options.npz)))}")
+    except KeyboardInterrupt:
+        return fail(PROG, "interrupted", 130)
+    print(printable(f"{len(samples)} samples: {', '.join(filter(None, (grid, options.npz)))}"))
     return 0
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import signal
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import __version__, backend, data, experiment, judges, models, parallel, plots, report
+from minigan import __version__, backend, data, experiment, files, judges, models, parallel, plots, report
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive, real
 from minigan.experiment import Experiment
 from minigan.trainer import RECIPES
@@ -194,7 +195,7 @@ def dry_run(options, x):
     trainer, batches, _ = build(options, x)
     width = max(map(len, options))
     for name, value in options.items():
-        print(f"{name:{width}}  {value}")
+        print(f"{name:{width}}  {files.printable(str(value))}")
     for name in ("generator", "discriminator"):
         network = getattr(trainer, name)
         print(f"{name}, {_count(network)} parameters: {network}")
@@ -236,7 +237,6 @@ def resume(given):
     x = load_data(options).x
     if data.fingerprint(x) != record.get("data"):
         raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on with its own data")
-    experiment.write_options(folder, record | {"options": options})
     return folder, options, x
 
 
@@ -263,6 +263,7 @@ def run(given):
             work.restore()
             if trainer.steps >= options["steps"]:
                 raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with --steps")
+            experiment.write_options(folder, experiment.read_options(folder) | {"options": options})
     except USER_ERRORS as error:
         return fail(PROG, error, 2)
     except ArithmeticError as error:
@@ -275,15 +276,23 @@ def run(given):
         pictures.reals_once()
         stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],
                               options["checkpoint_every"], options["keep"], options["evaluate_every"])
+        if stopped_by is not None:
+            work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to go on: "
+                     f"python -m minigan.train --resume {shlex.quote(str(folder))}")
+            return 128 + stopped_by
+        work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'report.html'}")
+        return 0
     except (ArithmeticError, OSError, MemoryError) as error:
-        last = next(iter(experiment.checkpoints(folder)), "none")
-        return fail(PROG, f"{error}: stopped; the last good checkpoint is {last}", 1)
-    if stopped_by is not None:
-        work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to go on: "
-                 f"python -m minigan.train --resume {folder}")
-        return 128 + stopped_by
-    work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'report.html'}")
-    return 0
+        return fail(PROG, f"{str(error) or 'not enough memory'}: stopped; {what_is_left(folder)}", 1)
+
+
+def what_is_left(folder):
+    """Of a run that has failed: its last statistics, which are finite, and its last checkpoint."""
+    left = f"the last good checkpoint is {next(iter(experiment.checkpoints(folder)), 'none')}"
+    if stats := experiment.read_stats(folder):
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in stats[-1].items() if isinstance(value, float))
+        left = f"the last finite statistics are those of step {stats[-1]['step']}: {numbers}; {left}"
+    return left
 
 
 if __name__ == "__main__":

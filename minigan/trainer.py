@@ -39,7 +39,8 @@ RECIPES = {
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss or a gradient became infinite or NaN; the message names the network and the first such step."""
+    """A loss or a gradient became infinite or NaN; the message names the network, the first such step, and the layers
+    that it has spoilt."""
 
 
 class GANTrainer:
@@ -196,7 +197,8 @@ class GANTrainer:
         for network, step in self._first_bad.items():
             step = int(backend.to_numpy(step))
             if step >= 0:
-                raise NonFiniteError(f"the {network}'s loss or gradient is not finite since step {step}")
+                raise NonFiniteError(f"the {network}'s loss or gradient is not finite since step {step}"
+                                     + _spoilt(getattr(self, network)))
 
     def sample(self, noise, block=256):
         """Noise (N, latent) → samples (N, …) of the averaged generator in evaluation mode, `block` at a time. Training
@@ -242,3 +244,12 @@ class GANTrainer:
                                    if name.startswith(part + ".")})
         self.steps = int(state["steps"])
         self._all_is_well()
+
+
+def _spoilt(network):
+    """Which arrays of a network are not finite by now. A loss that is not finite spoils all of them, a gradient those
+    from the first layer to the one that it arose in."""
+    layers, state = dict(network.named_modules()), network.state_dict()
+    bad = [f"{name} ({type(layers[name.rpartition('.')[0]]).__name__})" for name, array in state.items()
+           if not np.isfinite(array).all()]
+    return f"; {len(bad)} of its {len(state)} arrays are not, from {bad[0]} to {bad[-1]}" if bad else ""

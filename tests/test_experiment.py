@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import signal
 import threading
 import zipfile
@@ -107,9 +108,9 @@ def test_run_folders_are_numbered_from_the_highest_there_is(tmp_path):
     assert (out / "123457-e").is_dir()
 
 
-def test_a_folder_made_by_another_run_in_between_is_not_shared(tmp_path, monkeypatch):
+def test_a_number_taken_by_another_run_in_between_is_not_shared(tmp_path, monkeypatch):
     real = Path.iterdir
-    rivals = iter(("00000-x", "00001-x"))
+    rivals = iter(("00000-x", "00001-y"))
 
     def iterdir(path):
         before = list(real(path))
@@ -280,28 +281,29 @@ def test_the_newest_sound_checkpoint_is_taken_and_the_others_are_told(tmp_path):
     folder.mkdir()
     for step in (1, 2, 3, 4):
         experiment.save_checkpoint(folder / f"{step:06d}.npz", {"step": np.int64(step)})
-    assert experiment.newest_checkpoint(tmp_path)[0]["step"] == 4
-    assert experiment.newest_checkpoint(tmp_path)[1] == []
+    assert experiment.newest_checkpoint(tmp_path, dict)[0]["step"] == 4
+    assert experiment.newest_checkpoint(tmp_path, dict)[1] == []
     (folder / "000004.npz").write_bytes(b"")
     (folder / "000003.npz").write_bytes((folder / "000003.npz").read_bytes()[:-30])
     (folder / "000005.partial").write_bytes((folder / "000002.npz").read_bytes())
-    arrays, complaints = experiment.newest_checkpoint(tmp_path)
+    arrays, complaints = experiment.newest_checkpoint(tmp_path, dict)
     assert arrays["step"] == 2
     assert [name in line for name, line in zip(("000004.npz", "000003.npz"), complaints, strict=True)] == [True, True]
 
 
 def test_without_a_sound_checkpoint_each_is_named(tmp_path):
     with pytest.raises(RunError, match=str(tmp_path)):
-        experiment.newest_checkpoint(tmp_path)
+        experiment.newest_checkpoint(tmp_path, dict)
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for step in (1, 2):
         (folder / f"{step:06d}.npz").write_bytes(b"x")
     with pytest.raises(RunError, match="(?s)000002.npz.*000001.npz"):
-        experiment.newest_checkpoint(tmp_path)
+        experiment.newest_checkpoint(tmp_path, dict)
 
 
-TWO = {name: ARRAYS[name] for name in ("trainer.w", "batches.order")}
+# A bit of the first entry's comment length is worth the 64 bytes of the second: an entry can be read over unnoticed.
+FEW = {"trainer.w": ARRAYS["trainer.w"], "streams.stream": ARRAYS["streams.noise"], "batches.order": np.arange(3)}
 
 
 def assert_whole_or_refused(path):
@@ -312,15 +314,15 @@ def assert_whole_or_refused(path):
         assert str(path) in str(error)
         return False
     del arrays["format"]
-    assert arrays.keys() == TWO.keys()
-    for name in TWO:
-        np.testing.assert_array_equal(arrays[name], TWO[name], strict=True)
+    assert arrays.keys() == FEW.keys()
+    for name in FEW:
+        np.testing.assert_array_equal(arrays[name], FEW[name], strict=True)
     return True
 
 
 def test_a_checkpoint_cut_anywhere_is_refused(tmp_path):
     path = tmp_path / "000007.npz"
-    experiment.save_checkpoint(path, TWO)
+    experiment.save_checkpoint(path, FEW)
     content = path.read_bytes()
     for length in range(0, len(content), 3):
         path.write_bytes(content[:length])
@@ -333,7 +335,7 @@ def flip(content, position, bit):
 
 def test_a_checkpoint_with_any_bit_flipped_is_refused_or_means_the_same(tmp_path):
     path = tmp_path / "000007.npz"
-    experiment.save_checkpoint(path, TWO)
+    experiment.save_checkpoint(path, FEW)
     content = path.read_bytes()
     directory = content.index(b"PK\x01\x02")  # nothing in a zip file guards its table of contents
     places = [(i, bit) for i in range(len(content)) for bit in ((0, 3, 6) if i >= directory else [i % 7])]
@@ -342,6 +344,18 @@ def test_a_checkpoint_with_any_bit_flipped_is_refused_or_means_the_same(tmp_path
         path.write_bytes(flip(content, position, bit))
         refused += not assert_whole_or_refused(path)
     assert refused > len(places) / 2  # the rest are times, attributes and the like
+
+
+def test_an_entry_that_the_directory_reads_over_is_missed(tmp_path):
+    path = tmp_path / "000007.npz"
+    experiment.save_checkpoint(path, FEW)
+    content = path.read_bytes()
+    comment_length = content.index(b"PK\x01\x02") + 32
+    path.write_bytes(flip(content, comment_length, 6))
+    with np.load(path) as file:
+        assert file.files == ["trainer.w", "batches.order", "format"]  # to zipfile all is well
+    with pytest.raises(RunError, match="lists 3 arrays and counts 4"):
+        experiment.load_checkpoint(path)
 
 
 def raw_npz(path, members):
@@ -367,6 +381,9 @@ def npy(array):
     ({"format.npy": npy(np.int64(experiment.FORMAT + 1))}, f"format {experiment.FORMAT + 1}.*{experiment.FORMAT}"),
     ({"format.npy": npy(np.int64(0))}, "format 0"),
     ({"format.npy": b"\x93NUMPY\x01\x00"}, "damaged"),
+    ({"format.npy": npy(np.int64(experiment.FORMAT)), "w.npy": npy(np.array("text"))}, "w holds more than .*U4"),
+    ({"format.npy": npy(np.int64(experiment.FORMAT)), "w.npy": npy(np.array(1j))}, "w holds more than .*complex"),
+    ({"format.npy": npy(np.int64(experiment.FORMAT)), "w.npy": npy(np.array([1, np.nan]))}, "w holds more than"),
 ])
 def test_a_foreign_file_is_refused(tmp_path, members, reason):
     path = tmp_path / "000007.npz"
@@ -501,8 +518,9 @@ def test_a_torn_last_line_of_the_statistics_is_dropped(tmp_path):
     with pytest.raises(Crash):
         run(work)
     stats = work.folder / "stats.jsonl"
-    for torn in ('{"step": 8, "dri', '{"step": 8, "drift": 1.0', "\x00\x00\x00", '{"step"', "8"):
-        stats.write_text("".join(line + "\n" for line in stats.read_text().splitlines()[:4]) + torn)
+    for torn in (b'{"step": 8, "dri', b'{"step": 8, "drift": 1.0', b"\x00\x00\x00", b'{"step"', b"8", b"[" * 100_000,
+                 b'{"step": 8, "dr\xfft": 1.0'):
+        stats.write_bytes(b"".join(line + b"\n" for line in stats.read_bytes().splitlines()[:4]) + torn)
         assert [record["step"] for record in experiment.read_stats(work.folder)][-1] in (6, 8)
     again = experiment_in(tmp_path / "run")
     again.restore()
@@ -548,6 +566,34 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, change):
         experiment_in(tmp_path / "run").restore()
 
 
+@pytest.mark.parametrize("lost", ["trainer.weights", "batches.order", "streams.seed"])
+def test_after_a_checkpoint_that_lacks_something_the_one_before_it_is_used_and_said(tmp_path, capsys, lost):
+    work = experiment_in(tmp_path / "run")
+    run(work, steps=9)
+    newest = experiment.checkpoints(work.folder)[0]
+    arrays = experiment.load_checkpoint(newest)
+    del arrays["format"], arrays[lost]
+    experiment.save_checkpoint(newest, arrays)
+    again = experiment_in(tmp_path / "run")
+    again.restore()
+    assert again.trainer.steps == 6
+    assert re.search(f"{newest} does not fit .*: using the one before it", capsys.readouterr().out)
+    run(again)
+    assert_same_end(again.folder, whole_run(tmp_path / "whole").folder)
+
+
+def test_names_from_a_checkpoint_are_made_printable(tmp_path):
+    work = experiment_in(tmp_path / "run")
+    run(work, steps=3, keep=1)
+    [path] = experiment.checkpoints(work.folder)
+    arrays = experiment.load_checkpoint(path)
+    del arrays["format"]
+    experiment.save_checkpoint(path, arrays | {"streams.\x1b[2J\n": np.arange(3.0)})
+    with pytest.raises(RunError, match="does not fit") as error:
+        experiment_in(tmp_path / "run").restore()
+    assert str(error.value).isprintable()
+
+
 # Nothing that is not finite is saved
 
 def test_a_state_that_is_not_finite_ends_the_run_and_the_last_good_checkpoint_stays(tmp_path):
@@ -561,6 +607,16 @@ def test_a_state_that_is_not_finite_ends_the_run_and_the_last_good_checkpoint_st
         again.restore()
         assert np.isfinite(again.trainer.weights).all() and again.trainer.steps == 6
         assert all(np.isfinite(list(record.values())).all() for record in stats_of(work.folder))
+
+
+def test_a_statistic_that_is_not_finite_ends_the_run_and_is_not_logged(tmp_path):
+    """One that nothing is learned from, so that the weights stay as they should be."""
+    work = experiment_in(tmp_path / "run")
+    step = work.trainer.step
+    work.trainer.step = lambda batches: step(batches) | ({"first": np.array(np.inf)} if work.trainer.steps == 8 else {})
+    with pytest.raises(ArithmeticError, match="first is not finite in step 8"):
+        run(work)
+    assert [record["step"] for record in stats_of(work.folder)] == [2, 4, 6]
 
 
 def gan_in(folder):

@@ -183,7 +183,19 @@ def test_reading_pictures_leaves_the_filters_of_warnings_alone(tmp_path):
 def test_links_to_folders_are_not_followed(tmp_path):
     paint(tmp_path / "pets" / "a.png")
     os.symlink(tmp_path / "pets", tmp_path / "pets" / "again")
+    os.symlink(tmp_path, tmp_path / "pets" / "up")
     assert len(data.load(tmp_path / "pets", image_size=2).x) == 1
+
+
+def test_links_that_lead_round_in_a_circle_are_skipped_and_counted(tmp_path, capsys):
+    paint(tmp_path / "a.png")
+    os.symlink(tmp_path / "b.png", tmp_path / "c.png")
+    os.symlink(tmp_path / "c.png", tmp_path / "b.png")
+    os.symlink(tmp_path / "d.png", tmp_path / "d.png")
+    assert len(data.load(tmp_path, image_size=2).x) == 1
+    assert "3 files skipped" in capsys.readouterr().err
+    with pytest.raises(DataError):
+        data.load(tmp_path / "d.png")
 
 
 @pytest.mark.parametrize("content", [None, b"text"])

@@ -176,9 +176,10 @@ def test_the_real_mnist_is_what_it_should_be(monkeypatch):
 def server(responses):
     """An HTTP server; yields its address and the list of paths it is asked for.
 
-    `responses`: path → the bytes it sends, or (the length it claims, bytes), or ("raw", all that it says)
+    `responses`: path → the bytes it sends, or (the length it claims, bytes), or ("raw", all that it says), or ("stall",
+    all that it says before it says nothing any more)
     """
-    asked = []
+    asked, over = [], threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -190,10 +191,14 @@ def server(responses):
             if length == "raw":
                 return self.wfile.write(body)
             self.send_response(200)
-            if length is not None:
+            if length == "stall":
+                self.send_header("Content-Length", "1000000")
+            elif length is not None:
                 self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(body)
+            if length == "stall":
+                over.wait(60)
 
         def log_message(self, *_):
             pass
@@ -204,6 +209,7 @@ def server(responses):
     try:
         yield f"http://127.0.0.1:{httpd.server_port}", asked
     finally:
+        over.set()
         httpd.shutdown()
         thread.join()
         httpd.server_close()
@@ -264,6 +270,24 @@ def test_a_bad_download_is_never_taken_for_whole(tmp_path, small_mnist, fault):
             data.load("mnist")
     assert f"{address}/bad/{NAMES[0]}.gz" in one_line(error) and reason in one_line(error)
     assert cached(tmp_path) == []
+
+
+def test_a_mirror_that_falls_silent_is_given_up(tmp_path, small_mnist, monkeypatch, capsys):
+    monkeypatch.setattr(published, "TIMEOUT", 0.2)
+    with server({**GOOD, f"/bad/{NAMES[0]}.gz": ("stall", BODY[:3000])}) as (address, _):
+        small_mnist(address + "/bad/{}.gz", address + "/good/{}.gz")
+        assert_is_small_mnist(data.load("mnist"))
+    assert "timed out" in capsys.readouterr().err and len(cached(tmp_path)) == 2
+
+
+def test_what_a_killed_download_left_is_never_taken_for_whole(tmp_path, small_mnist):
+    partial = tmp_path / "cache" / "minigan" / "mnist" / "partial-x"
+    partial.mkdir(parents=True)
+    (partial / (NAMES[0] + ".gz")).write_bytes(BODY[:-9])
+    with server(GOOD) as (address, asked):
+        small_mnist(address + "/good/{}.gz")
+        assert_is_small_mnist(data.load("mnist"))
+    assert len(asked) == 2
 
 
 def test_a_wrong_copy_in_the_cache_is_replaced_by_the_download(tmp_path, small_mnist):

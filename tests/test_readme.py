@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import test_fuzz
 from minigan import classifier, data, evaluate, judges, sample, train
 from minigan.trainer import RECIPES
 
@@ -101,3 +102,35 @@ def test_the_list_of_chapters_is_that_of_the_tutorials():
     for page, folder in ((README, "tutorials/"), ((ROOT / "tutorials/README.md").read_text(encoding="utf-8"), "")):
         assert re.findall(rf"^\| (\d\d) \| \[.*?\]\({folder}(\S+?)\) \|", page, re.M) == [
             (name[:2], name) for name in chapters]
+
+
+# The table of faults
+
+FAULTS = (ROOT / "tests/README.md").read_text(encoding="utf-8")
+
+
+def test_every_test_that_the_table_of_faults_names_exists():
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", FAULTS)
+    assert len(named) > 50
+    for file, test in named:
+        assert f"\ndef {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{test}"
+    for row in FAULTS[FAULTS.index("| fault |"):].split("\n\n")[0].splitlines()[2:]:
+        assert re.fullmatch(r"\| .+ \| .+ \| `[^|]+` \|", row) and "::" in row, row
+
+
+def test_the_counts_of_kills_and_of_command_lines_are_those_that_were_run():
+    text = " ".join(FAULTS.split())
+    found = json.loads((ROOT / "benchmarks/results/kills.json").read_text())
+    halves = found["left_half_written"]
+    for said in ("killed a run {kills} times, {at_a_random_moment} times at a random moment and "
+                 "{in_the_middle_of_a_write} times in the middle of a write: it survived {survived}, "
+                 "{arrays_that_differ} arrays differ", "{lines_lost} lines of statistics were lost and {lines_doubled} "
+                 "doubled", "hit the run {while_it_was_resuming} times while it was resuming"):
+        assert said.format(**found) in text
+    assert "left {} files, {} lines and {} pictures half written".format(
+        halves["checkpoint or statistics"], halves["line"], halves["picture"]) in text
+    assert found["survived"] == found["kills"] >= 200
+    assert not any(number for name, number in found.items() if name.endswith(("differ", "lost", "doubled", "over")))
+    assert "{train} command lines for `train`, {sample} for `sample`, {evaluate} for `evaluate` and {classifier} for " \
+        "`classifier`".format(**test_fuzz.MANY) in text
+    assert "the quick one {train}, {sample}, {evaluate} and {classifier}".format(**test_fuzz.QUICK) in text

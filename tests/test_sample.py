@@ -148,6 +148,13 @@ def test_bad_input_is_refused_in_one_line(sample, arguments, words):
     assert os.listdir() == []
 
 
+def test_ctrl_c_is_one_line(sample, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(models, "load", interrupted)
+    assert sample("images") == (130, "", "minigan.sample: interrupted\n")
+
+
 def test_the_run_must_be_named(capsys):
     with pytest.raises(SystemExit, match="2"):
         main([])

@@ -1,6 +1,7 @@
 """A training step is Algorithm 1 and nothing else, and what is saved is everything the next one depends on."""
 
 import io
+import re
 from math import prod
 
 import numpy as np
@@ -518,6 +519,30 @@ def test_a_nan_in_the_data_is_found_with_its_first_step(objective):
         if i < 2:
             trainer.check_finite()
     with pytest.raises(NonFiniteError, match="the discriminator's .* step 3"):
+        trainer.check_finite()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_layers_that_were_spoilt_are_named():
+    """All of a network by its loss; by a gradient those on its way; none by a loss in a step that learns nothing."""
+    trainer = trainer_of("gan", "images")
+    critic = trainer.discriminator
+    [batches] = real_batches("images", 1, 1)
+    trainer.step([np.full_like(batches[0], np.nan)])
+    with pytest.raises(NonFiniteError) as error:
+        trainer.check_finite()
+    arrays = [name for name in critic.state_dict()]
+    last = type(dict(critic.named_modules())[arrays[-1].rpartition(".")[0]]).__name__
+    assert f"{len(arrays)} of its {len(arrays)} arrays are not, from 0.weight (Conv2d) to {arrays[-1]} ({last})" in (
+        str(error.value))
+
+    trainer = trainer_of("gan", "points")
+    name, weight = trainer.discriminator.named_parameters()[2]
+    trainer._first_bad["discriminator"] = np.array(7)
+    with pytest.raises(NonFiniteError, match="step 7$"):
+        trainer.check_finite()
+    weight.data = weight.data * np.nan
+    with pytest.raises(NonFiniteError, match=re.escape(f"step 7; 1 of its 6 arrays are not, from {name} (Dense) to")):
         trainer.check_finite()
 
 
