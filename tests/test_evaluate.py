@@ -138,7 +138,8 @@ def test_a_table_a_file_and_a_picture_are_made_for_every_kind_of_run(judge, draw
     assert lines[0] == (f"{folder(kind)}, step 2: 50 samples beside 50 of {source} ({against}), features: {features}")
     assert [line.split()[0] for line in lines[3:-4]] == names
     assert lines[2].split() == ["samples", "error", *(["training", "data"] if against == "test" else [])]
-    assert lines[-1] == ", ".join(str(folder(kind) / name) for name in ("metrics.json", "evaluation.png", "report.html"))
+    files = "metrics.json", "evaluation.png", "report.html"
+    assert lines[-1] == ", ".join(str(folder(kind) / file) for file in files)
     assert all(line == line.rstrip() and len(line) < 120 for line in lines)
 
 
