@@ -20,7 +20,8 @@ from minigan.published import PUBLISHED
 from minigan.tensor import Tensor, constant, no_grad
 
 PROG = "minigan.classifier"
-EPOCHS, BATCH, RATE, SHIFT = 15, 100, 2e-3, 1  # SHIFT in pixels
+EPOCHS, BATCH, RATE = 15, 100, 2e-3
+SHIFTS = 28  # into how many shifts the shorter side is divided: 1 pixel of MNIST's, none of the 8 of `digits`
 
 _WEIGHTS = os.path.join(os.path.dirname(__file__), "weights")
 SHIPPED = {name: os.path.join(_WEIGHTS, f"lenet-{name}.npz") for name in ("mnist", "fashion")}
@@ -71,9 +72,12 @@ def cross_entropy(logits, labels):
     logits (N, K), a tensor; labels (N,), integers from 0 to K − 1 on the host. ValueError if they are anything else.
     """
     N, K = logits.shape
-    if labels.shape != (N,) or labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < K:
-        raise ValueError(f"cross_entropy: expected {N} labels, integers from 0 to {K - 1}, for logits {logits.shape}, "
-                         f"got {labels.dtype} {labels.shape} from {labels.min()} to {labels.max()}")
+    if labels.shape != (N,) or labels.dtype.kind not in "iu" or N == 0:
+        raise ValueError(f"cross_entropy: expected an integer label for each row of the logits {logits.shape}, got "
+                         f"{labels.dtype} {labels.shape}")
+    if not 0 <= labels.min() <= labels.max() < K:
+        raise ValueError(f"cross_entropy: expected labels from 0 to {K - 1} for the logits {logits.shape}, got labels "
+                         f"from {labels.min()} to {labels.max()}")
     truth = backend.asarray(np.eye(K, dtype=logits.dtype)[labels])
     return -ops.sum(log_softmax(logits) * truth) * (1.0 / N)
 
@@ -206,11 +210,12 @@ def fit(network, x, labels, epochs, streams):
 
 
 def moved(images, rng):
-    """Each image (N, H, W, C) moved by up to SHIFT pixels along each side, its border repeated: where a thing stands
-    does not tell what it is."""
+    """Each image (N, H, W, C) moved by up to min(H, W) // SHIFTS pixels along each side, its border repeated: where a
+    thing stands does not tell what it is."""
     N, H, W, _ = images.shape
-    padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
-    top, left = rng.integers(2 * SHIFT + 1, size=(2, N, 1))
+    most = min(H, W) // SHIFTS
+    padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+    top, left = rng.integers(2 * most + 1, size=(2, N, 1))
     rows, columns = top + np.arange(H), left + np.arange(W)
     return padded[np.arange(N)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
@@ -270,8 +275,8 @@ def run(options):
     streams = backend.Streams(options.seed)
     training, test = train_and_test(options.data, options.image_size, streams)
     network = LeNet(training.x.shape[1:], len(training.classes), streams["init"])
-    made = f"python -m {PROG} --data {shlex.quote(options.data)} --epochs {options.epochs} --seed {options.seed}" + (
-        f" --image-size {options.image_size}" if options.image_size else "")
+    made = files.printable(f"python -m {PROG} --data {shlex.quote(options.data)} --epochs {options.epochs} --seed "
+                           f"{options.seed}" + (f" --image-size {options.image_size}" if options.image_size else ""))
     classifier = Classifier(network, f"LeNet-{title}", training.classes, training.x.shape[1:], 0.0, made)
     for epoch, loss in enumerate(fit(network, training.x, training.labels, options.epochs, streams), 1):
         classifier.accuracy = classifier.share_right(test.x, test.labels)

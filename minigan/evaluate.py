@@ -2,25 +2,29 @@
 
 import json
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, data, experiment, judges, metrics, models, parallel
+from minigan import backend, data, experiment, judges, metrics, models, parallel, report
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.train import load_data, recorded_options
 
 PROG = "minigan.evaluate"
+LEAST = 12  # samples: half of them have the five neighbours that `density_coverage` looks at
 
 
 def parser():
     p = Parser(prog=PROG, description="Measure the samples of a run: a table, and in the run's folder metrics.json and "
                "evaluation.png.")
     p.add_argument("run", metavar="RUN", help="a run folder")
-    p.add_argument("--n", type=positive, help="how many samples (default: 10000 images, 2500 points)")
+    p.add_argument("--n", type=positive, help="how many samples, at most as many as real ones (default: 10000 images, "
+                   "2500 points)")
     p.add_argument("--against", metavar="SPLIT", type=one_of(["test", "train"]),
                    help="which part of the data, test or train (default: test where there is one)")
     p.add_argument("--classifier", metavar="NAME|FILE", help="the feature network: mnist, fashion, or a file that "
-                   "python -m minigan.classifier wrote (default: by the run's data)")
+                   "python -m minigan.classifier wrote (default: the run's, or by its data)")
     p.add_argument("--seed", type=non_negative, default=0, help="of all random numbers (default: 0)")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
@@ -43,34 +47,32 @@ def main(arguments=None):
 
 def evaluate(folder, given):
     record = experiment.read_options(folder)
-    generator, options, streams = models.load(folder), record["options"], backend.Streams(given.seed)
-    training = data.load(options["data"], image_size=options["image_size"], seed=options["seed"]).x
+    options = recorded_options(record, folder, PROG)
+    generator, streams = models.load(folder), backend.Streams(given.seed)
+    training = load_data(options).x
     if data.fingerprint(training) != record.get("data"):
-        raise ValueError(f"{options['data']} has changed since {folder} was started: nothing to compare with is left")
+        raise ValueError(f"{options['data']} has changed since {folder} was started: no judge of its samples any more")
     against, real = compared_with(options, training, given.against)
     n = min(given.n or (10_000 if models.is_image(real.shape[1:]) else 2500), len(real))
-    new = against == "test"
-    chosen = judges.some(real, n, streams["real"])
-    judge = judges.judge_for(options, chosen, given.classifier, training if new else None)
-    samples = generator.sample(n, given.seed)
+    if n < LEAST:
+        raise ValueError(f"{n} samples beside {len(real)} real ones: expected at least {LEAST}")
+    real = judges.some(real, n, streams["real"])
+    judge = judges.judge_for(options["data"], real, given.classifier or options["classifier"])
+    samples, known = generator.sample(n, given.seed), judge.features_of(training)
+    measures, ideal = judge.measures(samples), []
+    if against == "test":
+        # What a perfect generator would get. Of the very data that is compared with it would be too good.
+        ideal = judge.measures(data.to_unit(judges.some(training, n, streams["training"])))
+        measures.append(judges.training_distance(known, judge.features, judge.features_of(samples)))
 
-    print(f"{folder}, step {generator.steps}: {n} samples beside {n} of {options['data']} ({against})", flush=True)
-    print(f"{'':20}   {'samples':>18}" + ("   training data in their place" if new else ""))
-    # What a perfect generator would get. Of the very data that is compared with it would be too good.
-    perfect = judge.measures(data.to_unit(judges.some(training, n, streams["training"]))) if new else []
-    table = {}
-    for i, measure in enumerate(judge.measures(samples)):
-        estimate = metrics.half_sampling(measure.metric, *measure.arrays, rng=streams["halves"])
-        values, errors = measure.numbers(estimate.value), measure.numbers(estimate.standard_error)
-        ideal = measure.numbers(perfect[i].metric(*perfect[i].arrays)) if new else {}
-        for name, better in measure.names.items():
-            table[name] = {"value": values[name], "standard_error": errors[name], "training_data": ideal.get(name)}
-            print(f"{name:20} {better:1} {values[name]:9.4g} ± {errors[name]:<8.2g}"
-                  + (f" {ideal[name]:9.4g}" if new else ""), flush=True)
-    judge.draw(folder / "evaluation.png", samples, training)
-    save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against, "seed": given.seed,
-                                   "metrics": table})
-    print(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}")
+    print(f"{folder}, step {generator.steps}: {n} samples beside {n} of {options['data']} ({against}), features: "
+          f"{judge.name}\n", flush=True)
+    table = measured(measures, ideal, streams["halves"])
+    save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against, "features": judge.name,
+                                   "seed": given.seed, "metrics": table})
+    judge.draw(folder / "evaluation.png", samples, training, known)
+    report.write(folder)
+    print(f"\n{folder / 'metrics.json'}, {folder / 'evaluation.png'}, {folder / 'report.html'}")
 
 
 def compared_with(options, training, against):
@@ -82,6 +84,31 @@ def compared_with(options, training, against):
     if source in data.MIXTURES:
         return "test", data.load(source, seed=options["seed"] + 1).x
     return "test", data.load(source, split="test").x
+
+
+def measured(measures, ideal, stream):
+    """{name: {"value", "standard_error", "training_data"}} of the measures, printed as they come; the last is what
+    `ideal`, the same measures of training data in the samples' place, has, or None."""
+    width = max(len(name) for measure in measures for name in measure.names)
+    print(f"{'':{width}}   {'samples':>9}   error" + (f"    {'training data':>13}" if ideal else ""))
+    table = {}
+    for measure, best in zip_longest(measures, ideal):
+        found = metrics.half_sampling(measure.metric, *measure.arrays, rng=stream)
+        values, errors = measure.numbers(found.value), measure.numbers(found.standard_error)
+        reachable = best.numbers(best.metric(*best.arrays)) if best else {}
+        for name, better in measure.names.items():
+            table[name] = {"value": values[name], "standard_error": errors[name], "training_data": reachable.get(name)}
+            line = f"{name:{width}} {better:1} {shown(values[name], '.4g'):>9} ± {shown(errors[name], '.2g'):7}" + (
+                f"  {shown(reachable[name], '.4g'):>13}" if best else "")
+            print(line.rstrip(), flush=True)
+    print("\n↑ more is better, ↓ less is; the error is that of drawing other samples"
+          + ("; training data: what as many of those would get" if ideal else ""))
+    return table
+
+
+def shown(number, form):
+    """As text; a dash for what has no value, such as the divergence of no samples."""
+    return "–" if np.isnan(number) else format(number, form)
 
 
 def save(path, record):

@@ -5,7 +5,7 @@
         log.txt            what was said, in plain lines
         stats.jsonl        one JSON object per logged step
         checkpoints/       000500.npz …: everything a step depends on
-        samples/ …         pictures, drawn by the caller's `on_snapshot`
+        samples/           000500.png …: pictures, drawn by the caller's `on_snapshot`
 
 This file knows no GAN theory. It needs of a trainer `step(batches) -> {name: 0-d array}`, `batches_per_step`, `steps`,
 `state_dict`, `load_state_dict`, `check_finite` and `headline`, the names of the statistics worth a place on the screen.
@@ -79,6 +79,11 @@ def read_options(folder):
 def checkpoints(folder):
     """The checkpoint files of a run, newest first."""
     return sorted(_numbered(Path(folder, "checkpoints"), "npz"), key=lambda path: int(path.stem), reverse=True)
+
+
+def snapshots(folder):
+    """The pictures in samples/ of a run, oldest first."""
+    return sorted(_numbered(Path(folder, "samples"), "png"), key=lambda path: int(path.stem))
 
 
 def _numbered(folder, suffix):
@@ -211,7 +216,7 @@ class Experiment:
         self._saved = step = self.trainer.steps
         kept = [line for line in read_stats(self.folder) if line["step"] <= step]
         write_whole(self.folder / "stats.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
-        for file in checkpoints(self.folder) + _numbered(self.folder / "samples", "png"):
+        for file in checkpoints(self.folder) + snapshots(self.folder):
             if int(file.stem) > step:
                 file.unlink()
 

@@ -21,17 +21,17 @@ class DataError(ValueError):
     """The data asked for is missing or cannot be used: one line saying what is wrong and what to do about it."""
 
     def __init__(self, message):
-        super().__init__(_printable(message))
+        super().__init__(printable(message))
 
 
-def _printable(text):
+def printable(text):
     """`text` on one line: line ends, terminal codes and bytes that are no characters, as their escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def tell(message):
     """One line on stderr."""
-    print("minigan: " + _printable(message), file=sys.stderr)
+    print("minigan: " + printable(message), file=sys.stderr)
 
 
 # A folder of pictures
@@ -102,7 +102,7 @@ def _classes_of(names):
         return None, ()
     classes = sorted(set(folders))
     labels = np.searchsorted(classes, folders)
-    return labels, tuple(_printable(name) for name in classes)
+    return labels, tuple(printable(name) for name in classes)
 
 
 # An .npz
@@ -181,7 +181,7 @@ def _npz_labels(archive, n):
         shape, dtype = _npy_header(archive, "classes")
         if len(shape) != 1 or shape[0] > MAX_CLASSES or dtype.kind != "U":
             raise DataError(f"classes is {dtype} {shape}, expected strings (K,), at most {MAX_CLASSES}")
-        classes = tuple(_printable(str(name)) for name in _npy_array(archive, "classes"))
+        classes = tuple(printable(str(name)) for name in _npy_array(archive, "classes"))
     else:
         classes = tuple(str(k) for k in range(min(int(labels.max()) + 1, MAX_CLASSES)))
     if labels.min() < 0 or labels.max() >= len(classes):

@@ -20,14 +20,15 @@ def check_grads(f, inputs, order=2, eps=1e-5, rtol=1e-6, atol=1e-8, max_entries=
     pass) and the gradient of φ = Σ⟨cₖ, fₖ⟩ with respect to every input is compared with finite differences, entry by
     entry; an input larger than `max_entries` in that many random entries and along one random direction. For the next
     order the function checked is that gradient, and c joins the inputs: it is what a linear operation's second
-    derivative depends on.
+    derivative depends on. It is computed with a graph then, where a fused operation goes by its definition: both
+    gradients must be the same.
 
     The difference quotients with eps and eps/2 are extrapolated to eps⁴ (Richardson). Where they, or those from the
     left and from the right, do not converge, there is a kink: the comparison is skipped and counted.
 
     AssertionError, with the order, the input, the worst index and both values, if a gradient is off by more than
-    atol + rtol · |value|; if more than a fifth of the comparisons is at kinks; and if all that is compared is zero, as
-    the check would then pass for anything.
+    atol + rtol · |value|, or is another one with a graph; if more than a fifth of the comparisons is at kinks; and if
+    all that is compared is zero, as the check would then pass for anything.
     """
     rng = np.random.Generator(np.random.Philox(seed))
     if isinstance(inputs, Tensor) or backend.is_array(inputs):
@@ -37,7 +38,10 @@ def check_grads(f, inputs, order=2, eps=1e-5, rtol=1e-6, atol=1e-8, max_entries=
     for level in range(1, order + 1):
         f, cotangents = _gradient_of(f, tensors, rng)
         _compare(level, f, tensors, cotangents, every_input, eps, rtol, atol, max_entries, rng)
-        f, tensors, every_input = f.of_all_arguments(len(tensors)), tensors + cotangents, False
+        if level < order:
+            with_graph = f.of_all_arguments(len(tensors))
+            _compare_with_graph(level, f(tensors, cotangents), with_graph(*tensors, *cotangents), rtol, atol)
+            f, tensors, every_input = with_graph, tensors + cotangents, False
 
 
 class _Gradient:
@@ -116,6 +120,19 @@ def _compare(order, gradient, tensors, cotangents, every_input, eps, rtol, atol,
     if not seen_nonzero:
         raise AssertionError(f"check_grads: order {order}: the finite differences are zero throughout, so any code "
                              "that returns zero would pass")
+
+
+def _compare_with_graph(order, gradients, with_graph, rtol, atol):
+    for position, (g, differentiable) in enumerate(zip(gradients, with_graph)):
+        expected = _host(differentiable)
+        actual = np.zeros(expected.shape) if g is None else _host(g)
+        off = np.abs(actual - expected)
+        if not np.all(off <= atol + rtol * np.abs(actual).max(initial=0.0)):
+            worst = np.unravel_index(np.argmax(np.where(np.isnan(off), np.inf, off)), off.shape)
+            raise AssertionError(
+                f"check_grads: order {order}, input {position} {expected.shape}, index {tuple(map(int, worst))}: the "
+                f"gradient is {actual[worst]:.10g}, and {expected[worst]:.10g} where it can be differentiated: a fused "
+                "operation's definition is another function")
 
 
 def _directions(shape, max_entries, rng):

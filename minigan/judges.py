@@ -24,77 +24,85 @@ class Measure(NamedTuple):
 
 class ImageJudge:
     """Images (N, H, W, C), compared with real ones by the features and class probabilities of `network`: anything with
-    `name`, which becomes part of the measures' names, `classes`, and `judge(images) -> (features, probabilities)`.
-    `training` images, if given, are not the real ones: samples should not be nearer to them than real ones are."""
+    `name`, which becomes part of the measures' names, `classes`, and `judge(images) -> (features, probabilities)`."""
 
-    def __init__(self, real, network, training=None):
-        self.real, self.network = real, network
+    def __init__(self, real, network):
+        self.real, self.network, self.name = real, network, network.name
         self.features, probabilities = network.judge(real)
         self.shares = metrics.class_shares(probabilities)
-        self.training = None if training is None else network.judge(training)[0]
+
+    def features_of(self, images):
+        return self.network.judge(images)[0]
 
     def measures(self, images):
         features, probabilities = self.network.judge(images)
-        both, net = (self.features, features), self.network.name
+        both = self.features, features
         return [
-            Measure({f"FD-{net}": "↓"}, metrics.frechet_distance, both, quick=True),
-            Measure({f"KD-{net}": "↓"}, metrics.kernel_distance, both),
-            Measure({f"IS-{net}": "↑"}, lambda p: metrics.inception_score(p, splits=1).mean, (probabilities,)),
-            Measure({f"MS-{net}": "↑"}, lambda p: metrics.mode_score(p, self.shares), (probabilities,)),
+            Measure({f"FD-{self.name}": "↓"}, metrics.frechet_distance, both, quick=True),
+            Measure({f"KD-{self.name}": "↓"}, metrics.kernel_distance, both),
+            Measure({f"IS-{self.name}": "↑"}, lambda p: metrics.inception_score(p, splits=1).mean, (probabilities,)),
+            Measure({f"MS-{self.name}": "↑"}, lambda p: metrics.mode_score(p, self.shares), (probabilities,)),
             Measure({"class_divergence": "↓"}, lambda p: metrics.class_divergence(p, self.shares), (probabilities,),
                     quick=True),
-            *_measures_on_neighbours(*both, self.training)]
+            *_among_neighbours(*both)]
 
-    def draw(self, path, images, training):
+    def draw(self, path, images, training, training_features):
         """Real and fake ones, their classes, and what in the training data is nearest to the most real-looking."""
         features, probabilities = self.network.judge(images)
         best = np.argsort(-metrics.realism(self.features, features), kind="stable")[:24]
-        nearest = metrics.nearest(self.network.judge(training)[0], features[best]).index
-        plots.save_judged_images(path, self.real, images, self.network.classes, self.shares,
+        nearest = metrics.nearest(training_features, features[best]).index
+        plots.save_judged_images(path, data.to_unit(self.real[:64]), images, self.network.classes, self.shares,
                                  metrics.class_shares(probabilities), images[best], data.to_unit(training[nearest]))
 
 
 class PointJudge:
     """Points (N, d), compared with real ones as they are, and with the mixture they are from, where that is known."""
 
-    def __init__(self, real, mixture=None, training=None):
-        self.real, self.mixture, self.training = real, mixture, training
+    name = "points"
+
+    def __init__(self, real, mixture=None):
+        self.real, self.features, self.mixture = real, real, mixture
+
+    def features_of(self, points):
+        return points
 
     def measures(self, points):
         known = Measure({"modes": "↑", "high_quality": "↑", "reverse_kl": "↓"},
                         lambda p: metrics.mode_coverage(p, *self.mixture), (points,), quick=True)
         return [*([known] if self.mixture else []),
                 Measure({"FD-points": "↓"}, metrics.frechet_distance, (self.real, points), quick=True),
-                *_measures_on_neighbours(self.real, points, self.training)]
+                *_among_neighbours(self.real, points)]
 
-    def draw(self, path, points, training):
+    def draw(self, path, points, training, training_features):
+        """Where the real and the fake ones are."""
         plots.save_densities(path, self.real, points)
 
 
-def _measures_on_neighbours(real, fake, training):
-    yield Measure({"precision": "↑", "recall": "↑"}, metrics.precision_recall, (real, fake))
-    yield Measure({"density": "↑", "coverage": "↑"}, metrics.density_coverage, (real, fake))
-    if training is not None:
-        distances = [metrics.nearest(training, x).distance for x in (fake, real)]
-        # 1 for new data, 0 for copies: how much nearer to the training data than real data that were not trained on.
-        yield Measure({"training_distance": ""}, _ratio_of_medians, distances)
+def _among_neighbours(real, fake):
+    return [Measure({"precision": "↑", "recall": "↑"}, metrics.precision_recall, (real, fake)),
+            Measure({"density": "↑", "coverage": "↑"}, metrics.density_coverage, (real, fake))]
 
 
-def _ratio_of_medians(of_fake, of_real):
-    return float(np.median(of_fake) / np.median(of_real))
+def training_distance(training, real, fake):
+    """The `Measure` of how much nearer samples are to the training data than new real data are, all given as features:
+    median distance to the nearest, divided by that of `real`. 1 is like new data, 0 is copied."""
+    distances = [metrics.nearest(training, x).distance for x in (fake, real)]
+    return Measure({"training_distance": ""}, lambda f, r: float(np.median(f) / np.median(r)), tuple(distances))
 
 
-def judge_for(options, real, network=None, training=None):
-    """The judge of a run with these options, from real samples as they are in the data. `network` is a name or a file
-    of a classifier. ValueError, saying what to do, for pictures that none is known for."""
-    real, training = data.to_unit(real), training if training is None else data.to_unit(training)
+def judge_for(source, real, network=None):
+    """The judge for the data set `source`, from real samples as they are in it. `network`, for images, is the name or
+    the file of a classifier, by default the shipped one for the data. ValueError, saying what to do, if none is known,
+    and if one is given for points."""
     if not models.is_image(real.shape[1:]):
-        return PointJudge(real, data.MIXTURES.get(options["data"]), training)
-    network = network or classifier.for_data(options["data"])
+        if network is not None:
+            raise ValueError(f"--classifier {network}: expected images, {source} has samples {real.shape[1:]}")
+        return PointJudge(real, data.MIXTURES.get(source))
+    network = network or classifier.for_data(source)
     if network is None:
-        raise ValueError(f"no feature network is known for {options['data']}: python -m minigan.classifier trains one "
-                         "on labelled pictures, and --classifier names its file")
-    return ImageJudge(real, classifier.load(network), training)
+        raise ValueError(f"no feature network is known for {source}: python -m minigan.classifier trains one on "
+                         "labelled images, and --classifier names its file")
+    return ImageJudge(real, classifier.load(network))
 
 
 def quick(judge, samples):

@@ -241,19 +241,21 @@ def density_coverage(real, fake, k=5):
 
 def realism(real, fake, k=3):
     """max over real xᵢ of reachᵢ / ‖y − xᵢ‖ for each fake y → (M,): from 1 on it lies on the manifold of
-    `precision_recall`, and the larger the deeper; infinite where it is a copy.
+    `precision_recall`, and the larger the deeper; infinite where it is a copy of one of them.
 
     real (N, d), fake (M, d), more than `k` each; reachᵢ is the distance from xᵢ to its k-th nearest other real sample.
-    The half of the real samples with the larger reach is left out, for among outliers everything would look real.
+    The half of the real samples with the larger reach is left out, for an outlier's makes everything look real.
     Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, §5, eq. 3.
     """
     real, fake = _neighbourly("realism", k, real, fake)
     reach = _squared_reach(real, k)
-    core = reach <= np.median(reach)
+    core = reach <= np.median(reach) + 1e-11 * np.sum(real * real, axis=1).max()  # all of equal reach, or none
+    real, reach = real[core], reach[core]
     best = np.zeros(len(fake))
-    for rows, squared in _squared_distances(real[core], fake):
-        with np.errstate(divide="ignore"):
-            np.maximum(best, np.max(reach[core][rows, None] / np.maximum(squared, 0.0), axis=0), out=best)
+    for rows, squared in _squared_distances(real, fake):
+        np.maximum(squared, 1e-100, out=squared)  # rounding can take the distance of a copy to 0 and below
+        np.maximum(best, np.max(reach[rows, None] / squared, axis=0), out=best)
+    best[nearest(real, fake).distance == 0] = np.inf
     return np.sqrt(best)
 
 
@@ -263,9 +265,11 @@ class Nearest(NamedTuple):
 
 
 def nearest(real, fake):
-    """For each row of fake (M, d) the row of real (N, d) at the least distance, and that → `Nearest`.
+    """For each row of fake (M, d) the row of real (N, d) at the least distance, and that distance → `Nearest`.
 
-    Of samples and training data: a generator that has memorised is nearer to the training data than fresh data is."""
+    With the training data for `real`: samples of a generator that has memorised are nearer to it than fresh data are.
+    Nearest in which features? Pixels see a shift of one as a change of everything, a classifier's features hardly do.
+    """
     real, fake = _features("nearest", 1, real=real, fake=fake)
     centre = real.mean(axis=0)
     real, fake = real - centre, fake - centre
@@ -374,7 +378,8 @@ def half_sampling(metric, *samples, rng, halves=20):
                          f"{', '.join(str(x.shape) for x in samples)}")
     value = metric(*samples)
     found = [metric(*(x[rng.permutation(len(x))[:len(x) // 2]] for x in samples)) for _ in range(halves)]
-    errors = np.std(found, axis=0, ddof=1)
+    with np.errstate(invalid="ignore"):  # where a metric has no finite value there is no error either: NaN
+        errors = np.std(found, axis=0, ddof=1)
     return Estimate(value, type(value)(*errors.tolist()) if isinstance(value, tuple) else float(errors))
 
 

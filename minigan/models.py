@@ -3,8 +3,11 @@
 import numpy as np
 
 from minigan import backend, experiment, networks
+from minigan.latent import slerp
 from minigan.tensor import Tensor, constant, no_grad
 from minigan.trainer import RECIPES, GANTrainer
+
+WAY = 8  # samples on one way from noise to noise
 
 
 def is_image(sample_shape):
@@ -69,6 +72,12 @@ class TrainedGenerator:
 def noise(n, latent, seed):
     """(n, latent) standard normal numbers, float32, from the stream "preview" of `seed`."""
     return backend.Streams(seed)["preview"].standard_normal((n, latent), dtype=np.float32)
+
+
+def ways(n, latent, seed):
+    """Noise (n · WAY, latent) on n ways from the first n points of `noise` to the next n."""
+    ends = noise(2 * n, latent, seed)
+    return slerp(ends[:n], ends[n:], np.linspace(0.0, 1.0, WAY)).reshape(n * WAY, -1)
 
 
 def load(run):

@@ -4,6 +4,7 @@ Only this file and `laboratory` import matplotlib and Pillow to draw, and only w
 generated samples says so in its metadata.
 """
 
+import warnings
 from io import BytesIO
 from math import ceil, sqrt
 from pathlib import Path
@@ -126,35 +127,40 @@ def save_losses(path, records, names=("d_loss", "g_loss")):
 def save_judged_images(path, real, fake, classes, real_shares, fake_shares, best, nearest):
     """Two grids of images, (N, H, W, C) in [−1, 1]; beneath, the shares of the classes in both, and the images `best`,
     in rows of eight, each over the one in the training data that is `nearest` to it."""
-    drawing, ((left, right), (bars, pairs)) = figure(9, 8.2, rows=2, columns=2, height_ratios=(4, 3))
-    rows = range(0, len(best), 8)
-    matched = np.concatenate([part[i:i + 8] for i in rows for part in (best, nearest)])
-    for axes, images, title in ((left, real[:64], "real"), (right, fake[:64], "generated"),
-                                (pairs, matched, "the most real-looking, each over the nearest training image")):
-        axes.imshow(tile(images, 8).squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    drawing, ((left, right), (bars, below)) = figure(9, 9, rows=2, columns=2, height_ratios=(4, 3.6))
+    pairs = np.concatenate([best, nearest], axis=1)  # one above the other
+    for axes, images, title in ((left, real[:64], "real"), (right, fake[:64], "generated"), (
+            below, pairs, "the most real-looking generated ones,\neach over the training image nearest to it")):
+        axes.imshow(tile(images, 8, gap=4).squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
         axes.set_title(title, fontsize="medium")
         axes.set_axis_off()
     positions = np.arange(len(classes))
     bars.barh(positions - 0.2, 100 * real_shares, height=0.4, color=GREY, label="real")
     bars.barh(positions + 0.2, 100 * fake_shares, height=0.4, color=COLOURS[0], label="generated")
-    bars.set(yticks=positions, yticklabels=[name[:16].replace("$", "") for name in classes], xlabel="classified as, %")
+    named = positions[::ceil(len(classes) / 26)]  # as many as there is room for
+    bars.set(yticks=named, yticklabels=[classes[k][:16].replace("$", r"\$") for k in named], xlabel="classified as, %")
     bars.invert_yaxis()
-    bars.legend(loc="best")
-    drawing.savefig(path, format="png", metadata={"Description": MARK})
+    bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about letters in names of classes that the font lacks
+        drawing.savefig(path, format="png", metadata={"Description": MARK})
 
 
 def save_densities(path, real, fake):
-    """Points (N, 2) of both kinds as densities, in one frame and one colour scale, which shows small shares too."""
+    """Points (N, 2) of both kinds as densities, in the frame of the real ones and one colour scale, which shows small
+    shares too; empty cells are white."""
     from matplotlib.colors import PowerNorm
     drawing, axes = figure(9, 4.6, columns=2)
     side = reach(real)
     edges = np.linspace(-side, side, 101)
     shares = [np.histogram2d(points[:, 0], points[:, 1], bins=edges)[0].T / len(points) for points in (real, fake)]
-    scale = PowerNorm(0.5, vmin=0.0, vmax=100 * max(share.max() for share in shares) or 1.0)
+    scale = PowerNorm(0.5, vmin=0.0, vmax=100 * max(share.max() for share in shares))
     for axis, share, title in zip(axes, shares, ("real", "generated")):
-        drawn = axis.imshow(100 * share, origin="lower", extent=(-side, side, -side, side), cmap="viridis",
-                            norm=scale, interpolation="nearest")
-        axis.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
+        drawn = axis.imshow(np.ma.masked_equal(100 * share, 0.0), origin="lower", extent=(-side, side, -side, side),
+                            cmap="viridis", norm=scale, interpolation="nearest")
+        outside = 1.0 - share.sum()
+        axis.set(title=title + (f" ({outside:.1%} outside of the frame)" if outside > 5e-4 else ""), xlabel="$x_1$",
+                 ylabel="$x_2$")
     drawing.colorbar(drawn, ax=axes, label="points in a cell, % of all")
     drawing.savefig(path, format="png", metadata={"Description": MARK})
 
@@ -179,3 +185,19 @@ def save_gif(path, frames, most=80, seconds=8.0, most_bytes=3_000_000):
     if len(made.getvalue()) > most_bytes and len(chosen) > 2:
         return save_gif(path, frames, len(chosen) // 2, seconds, most_bytes)
     Path(path).write_bytes(made.getvalue())
+
+
+def reduced(content, side):
+    """The bytes of a picture → those of a JPEG of at most `side` pixels, marked as the picture was; None if they cannot
+    be read."""
+    from PIL import Image
+    small = BytesIO()
+    try:
+        with Image.open(BytesIO(content)) as picture:
+            mark = picture.info.get("Description", "")
+            picture = picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return None
+    picture.thumbnail((side, side))
+    picture.save(small, format="jpeg", quality=88, comment=mark.encode())
+    return small.getvalue()

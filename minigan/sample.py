@@ -7,10 +7,8 @@ import numpy as np
 
 from minigan import backend, models, parallel, plots
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
-from minigan.latent import slerp
 
 PROG = "minigan.sample"
-PATH = 8  # samples on one way from noise to noise
 
 
 def parser():
@@ -21,7 +19,8 @@ def parser():
     p.add_argument("--grid", metavar="PNG", help="write a picture (samples.png if --npz is not given either)")
     p.add_argument("--npz", metavar="NPZ", help="write `images`, uint8 (N, H, W, C), or `points`, float32 (N, 2)")
     p.add_argument("--interpolate", action="store_true",
-                   help=f"samples on n / {PATH} ways from noise to noise, {PATH} each: one way a row of the picture")
+                   help=f"samples on n / {models.WAY} ways from noise to noise, {models.WAY} each: one way a row of "
+                   "the picture")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p
@@ -35,15 +34,13 @@ def main(arguments=None):
             parallel.use_all_cores()
         generator = models.load(options.run)
         if options.interpolate:
-            ways = max(1, options.n // PATH)
-            ends = models.noise(2 * ways, generator.latent, options.seed)
-            noise = slerp(ends[:ways], ends[ways:], np.linspace(0.0, 1.0, PATH)).reshape(ways * PATH, -1)
+            noise = models.ways(max(1, options.n // models.WAY), generator.latent, options.seed)
         else:
             noise = models.noise(options.n, generator.latent, options.seed)
         samples = generator.samples(noise)
         grid = options.grid or (None if options.npz else "samples.png")
         if grid:
-            draw(grid, samples, PATH if options.interpolate else None)
+            draw(grid, samples, models.WAY if options.interpolate else None)
         if options.npz:
             save(options.npz, samples)
     except USER_ERRORS as error:

@@ -11,22 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import __version__, backend, data, experiment, judges, models, parallel, plots
+from minigan import __version__, backend, data, experiment, judges, models, parallel, plots, report
 from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive, real
 from minigan.experiment import Experiment
 from minigan.trainer import RECIPES
 
 PROG = "minigan.train"
-CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "checkpoint_every", "keep",
+CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "classifier", "checkpoint_every", "keep",
               "backend"}  # by a run that is resumed
 DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None, log_every=50,
-                snapshot_every=50, evaluate_every=0, checkpoint_every=250, keep=2)
+                snapshot_every=50, evaluate_every=0, classifier=None, checkpoint_every=250, keep=2)
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
 
 
-def parser(**more):
+def parser(prog=PROG, **more):
     """The options. Those left out are not in the result at all, so that a resumed run can tell what was asked for."""
-    p = Parser(prog=PROG, description="Train a GAN. Everything about the run is left in a folder of its own.",
+    p = Parser(prog=prog, description="Train a GAN. Everything about the run is left in a folder of its own.",
                argument_default=argparse.SUPPRESS, **more)
     p.add_argument("--data", metavar="NAME|PATH", help=f"{', '.join(data.NAMES)}, a folder of pictures, or an .npz "
                    "with `images` (default: fashion-mini)")
@@ -60,6 +60,8 @@ def parser(**more):
     p.add_argument("--snapshot-every", type=positive, metavar="STEPS", help="a picture of samples (default: 50)")
     p.add_argument("--evaluate-every", type=non_negative, metavar="STEPS",
                    help="quick measures of 2000 samples, into stats.jsonl and losses.png (default: 0, never)")
+    p.add_argument("--classifier", metavar="NAME|FILE", help="the feature network to measure images with: mnist, "
+                   "fashion, or a file that python -m minigan.classifier wrote (default: by the data)")
     p.add_argument("--checkpoint-every", type=positive, metavar="STEPS", help="a state to resume from (default: 250)")
     p.add_argument("--keep", type=positive, help="how many checkpoints stay (default: 2)")
     p.add_argument("--resume", nargs="?", const="latest", metavar="RUN",
@@ -72,11 +74,11 @@ def of_the_run(given):
     return {name: value for name, value in given.items() if name not in ABOUT_THIS_CALL}
 
 
-def recorded_options(record, folder):
+def recorded_options(record, folder, prog=PROG):
     """The options in a run's options.json, read as if they were typed, so that what was tampered with is refused."""
     options, path = record["options"], folder / "options.json"
     typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
-    read = vars(parser(hint=f"in {path}").parse_args(typed))
+    read = vars(parser(prog, hint=f"in {path}").parse_args(typed))
     expected = DEFAULTS.keys() | models.defaults(DEFAULTS["objective"], record["sample_shape"]).keys()
     if options.keys() != expected or any(read.get(name) != value for name, value in options.items()):
         raise ValueError(f"{path} does not hold a run's options")
@@ -131,6 +133,7 @@ class Pictures:
     def __init__(self, folder, trainer, x, options):
         self.folder, self.trainer, self.image = folder, trainer, models.is_image(x.shape[1:])
         self.noise = models.noise(64 if self.image else 2500, options["latent"], options["seed"])
+        self.ways = models.ways(4, options["latent"], options["seed"])
         chosen = backend.Streams(options["seed"])["preview reals"].permutation(len(x))[:len(self.noise)]
         self.reals = data.to_unit(x[np.sort(chosen)])
 
@@ -138,15 +141,19 @@ class Pictures:
         plots.save_samples(self.folder / "reals.png", self.reals, generated=False)
 
     def snapshot(self, step):
-        """samples/NNNNNN.png: the averaged generator at the same noise every time."""
+        """samples/NNNNNN.png: the averaged generator at the same noise every time. Of images also interpolation.png,
+        the ways from the first samples to the next ones. report.html as far as it goes."""
         path = self.folder / "samples" / f"{step:06d}.png"
         samples = backend.to_numpy(self.trainer.sample(self.noise))
         if self.image:
             plots.save_samples(path, samples)
+            between = backend.to_numpy(self.trainer.sample(self.ways))
+            plots.save_grid(self.folder / "interpolation.png", between, models.WAY)
         else:
             plots.save_game(path, samples, self.reals, self._feedback, self._from_plane,
                             self.trainer.objective.undecided,
                             "score" if self.trainer.pack == 1 else f"score beside {self.trainer.pack - 1} copies")
+        report.write(self.folder, report.FRAMES_IN_TRAINING)
 
     def _feedback(self, points):
         return [backend.to_numpy(array) for array in self.trainer.feedback(points)]
@@ -158,19 +165,22 @@ class Pictures:
         return backend.to_numpy(self.trainer.sample(noise))
 
     def finish(self):
-        """losses.png and progress.gif."""
+        """losses.png, progress.gif and the whole report.html."""
         plots.save_losses(self.folder / "losses.png", experiment.read_stats(self.folder), self.trainer.headline)
-        plots.save_gif(self.folder / "progress.gif", sorted((self.folder / "samples").glob("*.png")))
+        plots.save_gif(self.folder / "progress.gif", experiment.snapshots(self.folder))
+        report.write(self.folder)
 
 
 class Evaluation:
-    """The quick measures of the averaged generator, at the same noise and beside the same training data every time."""
+    """The quick measures of the averaged generator, at the same noise and beside the same training data every time.
+    ValueError for data that cannot be judged."""
 
     def __init__(self, trainer, x, options):
         self.trainer, n = trainer, min(2000 if models.is_image(x.shape[1:]) else 2500, len(x))
         self.noise = models.noise(n, options["latent"], options["seed"])
         chosen = judges.some(x, n, backend.Streams(options["seed"])["evaluation reals"])
-        self.judge = judges.judge_for(options, chosen)
+        self.judge = judges.judge_for(options["data"], chosen, options["classifier"])
+        judges.quick(self.judge, chosen)  # now, not hundreds of steps later
 
     def __call__(self):
         samples = backend.to_numpy(self.trainer.sample(self.noise))
@@ -208,7 +218,7 @@ def start(given):
         return None, options, x
     trainer, _, _ = build(options, x)  # refuses what does not fit before there is a folder
     if options["evaluate_every"]:
-        Evaluation(trainer, x, options)()  # likewise what cannot be judged
+        Evaluation(trainer, x, options)
     name = given.get("name", f"{Path(options['data']).stem}-{options['objective']}-s{options['seed']}")
     folder = experiment.new_folder(given.get("out", "runs"), re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60])
     experiment.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]),
@@ -272,8 +282,7 @@ def run(given):
         work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to go on: "
                  f"python -m minigan.train --resume {folder}")
         return 128 + stopped_by
-    work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'samples'}, "
-             f"{folder / 'progress.gif'} and {folder / 'losses.png'}")
+    work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'report.html'}")
     return 0
 
 

@@ -247,6 +247,15 @@ def test_checkpoints_are_listed_newest_first_by_number(tmp_path):
     assert [path.name for path in experiment.checkpoints(tmp_path)] == ["1000000.npz", "000010.npz", "000002.npz"]
 
 
+def test_snapshots_are_listed_oldest_first_by_number(tmp_path):
+    assert experiment.snapshots(tmp_path) == []
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for name in ("000002.png", "1000000.png", "000010.png", "000099.png.partial", "last.png", "000011.gif"):
+        (folder / name).write_bytes(b"")
+    assert [path.name for path in experiment.snapshots(tmp_path)] == ["000002.png", "000010.png", "1000000.png"]
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     for keep in (1, 2, 3):
         work = experiment_in(tmp_path / str(keep))

@@ -240,6 +240,30 @@ def test_strong_curvature_is_no_kink():
         mg.check_grads(f, [np.linspace(-0.1, 0.1, 5)], order=1)
 
 
+# Fused operations
+
+def fused_silu(factor, definition):
+    """x σ(x), its first derivative by hand, times `factor`; further ones come from the definition."""
+    @op(definition=definition)
+    def silu(x, /):
+        s = 1.0 / (1.0 + np.exp(-x.data))
+        return x.data * s, None, lambda g, needed: [g * factor * (s + x.data * s * (1.0 - s))]
+    return silu
+
+
+def test_a_fused_operation_is_checked_by_hand_and_by_its_definition():
+    mg.check_grads(fused_silu(1.0, lambda x: x * ops.sigmoid(x)), [draw(4)], order=3)
+    with pytest.raises(AssertionError, match="finite differences give"):
+        mg.check_grads(fused_silu(1.001, lambda x: x * ops.sigmoid(x)), [draw(4)], order=1)
+
+
+@pytest.mark.parametrize("definition", [lambda x: 1.001 * x * ops.sigmoid(x), lambda x: x * ops.sigmoid(1.001 * x),
+                                        lambda x: 0.0 * x, lambda x: 1e200 * (1e200 * x)])
+def test_a_definition_that_is_another_function_is_found_though_it_agrees_with_itself(definition):
+    with np.errstate(all="ignore"), pytest.raises(AssertionError, match="order 1, input 0.*is another function"):
+        mg.check_grads(fused_silu(1.0, definition), [draw(4)])
+
+
 # References that say nothing
 
 def test_a_reference_that_is_zero_throughout_is_refused():

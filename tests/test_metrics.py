@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan import backend, data, metrics
-from minigan.metrics import (Moments, density_coverage, frechet_distance, frechet_distance_of_moments, half_sampling,
-                             inception_score, kernel_distance, mode_coverage, mode_score, moments, precision_recall)
+from minigan.metrics import (Moments, class_divergence, class_shares, density_coverage, frechet_distance,
+                             frechet_distance_of_moments, half_sampling, inception_score, kernel_distance,
+                             mode_coverage, mode_score, moments, nearest, precision_recall, realism)
 
 generators = st.integers(0, 2 ** 32 - 1).map(np.random.default_rng)
 COMPARISONS = [frechet_distance, kernel_distance, precision_recall, density_coverage]
+EACH_SAMPLE = [realism, lambda real, fake: nearest(real, fake).distance]  # they tell of each fake
 
 
 def orthogonal(d, rng):
@@ -329,6 +331,45 @@ def test_a_class_that_the_data_lacks_makes_the_mode_score_zero_and_a_missing_one
     np.testing.assert_allclose(mode_score(np.eye(2)[[0, 0]], [0.5, 0.5]), 0.5)
 
 
+# Classes
+
+@given(generators, st.integers(1, 20), st.integers(1, 6))
+def test_the_shares_of_classes_are_counted_by_the_most_probable_one(rng, n, classes):
+    p = distributions(n, classes, rng)
+    expected = [sum(max(range(classes), key=lambda k: row[k]) == c for row in p) / n for c in range(classes)]
+    np.testing.assert_allclose(class_shares(p), expected)
+
+
+def test_a_class_without_a_sample_has_a_share_of_zero_and_all_have_one():
+    assert class_shares([[0.1, 0.9, 0.0], [0.4, 0.6, 0.0]]).tolist() == [0, 1, 0]
+
+
+@given(generators, st.integers(1, 20), st.integers(1, 6))
+def test_the_class_divergence_is_its_definition(rng, n, classes):
+    p, data_shares = distributions(n, classes, rng), rng.dirichlet(np.ones(classes))
+    np.testing.assert_allclose(class_divergence(p, data_shares), slow_kl(class_shares(p), data_shares), rtol=1e-9,
+                               atol=1e-12)
+
+
+def test_classes_in_the_datas_shares_do_not_diverge_and_missing_ones_cost_their_logarithm():
+    p = np.eye(8)
+    assert class_divergence(p, np.full(8, 1 / 8)) == 0
+    np.testing.assert_allclose(class_divergence(p[:4], np.full(8, 1 / 8)), math.log(2))
+    np.testing.assert_allclose(class_divergence(p[:1], np.full(8, 1 / 8)), math.log(8))
+    assert class_divergence(p[:2], np.eye(8)[0]) == math.inf  # the data has no second class
+
+
+def test_how_sure_the_classifier_is_does_not_matter_to_the_class_divergence():
+    assert class_divergence([[0.51, 0.49], [0.4, 0.6]], [0.5, 0.5]) == 0
+
+
+def test_samples_of_the_data_diverge_by_chance_as_told():
+    rng, classes, n = np.random.default_rng(0), 10, 500
+    found = [class_divergence(np.eye(classes)[rng.integers(classes, size=n)], np.full(classes, 0.1))
+             for _ in range(300)]
+    np.testing.assert_allclose(np.mean(found), (classes - 1) / (2 * n), rtol=0.1)
+
+
 bad_probabilities = {
     "negative": ([[1.5, -0.5], [0.5, 0.5]], "-0.5"), "sums": ([[0.5, 0.6], [0.5, 0.5]], "1.1"),
     "logits": ([[3.0, -2.0], [1.0, 4.0]], "softmax"), "NaN": ([[np.nan, 1.0], [0.5, 0.5]], "NaN"),
@@ -339,9 +380,14 @@ bad_probabilities = {
 
 @pytest.mark.parametrize("kind", bad_probabilities)
 @pytest.mark.parametrize("name, score", [("inception_score", lambda p: inception_score(p, splits=1)),
-                                         ("mode_score", lambda p: mode_score(p, [0.5, 0.5]))])
+                                         ("mode_score", lambda p: mode_score(p, [0.5, 0.5])),
+                                         ("class_divergence", lambda p: class_divergence(p, [0.5, 0.5])),
+                                         ("class_shares", class_shares)])
 def test_what_is_no_probability_is_refused(name, score, kind):
     p, seen = bad_probabilities[kind]
+    if kind == "one sample" and name.startswith("class"):
+        score(p)  # one is enough to count
+        return
     with pytest.raises(ValueError, match=f"^{name}: .*expected") as error:
         score(p)
     assert seen in str(error.value) and "probabilities" in str(error.value)
@@ -349,9 +395,10 @@ def test_what_is_no_probability_is_refused(name, score, kind):
 
 @pytest.mark.parametrize("data_shares", [[0.5, 0.6], [1.0], [0.2, 0.3, 0.5], [1.5, -0.5], [[0.5, 0.5]] * 2, [[[1.0]]],
                                          [np.nan, 1.0]])
-def test_shares_of_the_data_that_are_none_are_refused(data_shares):
-    with pytest.raises(ValueError, match="^mode_score: .*data_shares"):
-        mode_score([[0.5, 0.5], [0.1, 0.9]], data_shares)
+@pytest.mark.parametrize("metric", [mode_score, class_divergence])
+def test_shares_of_the_data_that_are_none_are_refused(metric, data_shares):
+    with pytest.raises(ValueError, match=f"^{metric.__name__}: .*data_shares"):
+        metric([[0.5, 0.5], [0.1, 0.9]], data_shares)
 
 
 def test_probabilities_in_float32_are_close_enough_to_one():
@@ -472,7 +519,103 @@ def test_fakes_from_the_real_distribution_have_density_one_and_the_known_coverag
     assert (np.abs(found.mean(axis=0) - expected) < 4 * error).all() and (error < 0.02).all()
 
 
-@pytest.mark.parametrize("metric", [precision_recall, density_coverage])
+def slow_realism(real, fake, k):
+    reach = slow_reach(real, k)
+    middle = sorted(reach)
+    middle = (middle[(len(middle) - 1) // 2] + middle[len(middle) // 2]) / 2
+    core = [(x, r) for x, r in zip(real, reach) if r <= middle]
+    return [max(math.inf if squared(x, y) == 0 else math.sqrt(r / squared(x, y)) for x, r in core) for y in fake]
+
+
+@given(lattices)
+def test_realism_is_its_definition_ties_and_duplicates_included(drawn):
+    real, fake, k = drawn
+    np.testing.assert_allclose(realism(real, fake, k), slow_realism(real, fake, k), rtol=1e-6, atol=1e-5)
+
+
+@given(generators, st.integers(5, 12), st.integers(5, 12))
+def test_realism_of_any_samples_is_that_of_the_definition(rng, n, m):
+    real, fake = rng.standard_normal((n, 3)), rng.standard_normal((m, 3))
+    np.testing.assert_allclose(realism(real, fake, 2), slow_realism(real, fake, 2), rtol=1e-9)
+
+
+def test_a_sample_is_real_looking_by_how_deep_it_lies_in_a_ball():
+    """Reaches of 3 around 0 … 9 on a line, so that the ends have farther to go: 3 for 0, 2 within."""
+    real = np.arange(10.0)[:, None]
+    found = realism(real, [[4.5], [4.25], [11.0], [4.0]], k=3)
+    np.testing.assert_allclose(found, [2 / 0.5, 2 / 0.25, 2 / 3, np.inf])  # 8 is the last of the core
+
+
+def test_an_outlier_makes_nothing_real_looking(rng):
+    real = np.concatenate([rng.standard_normal((200, 2)), [[40.0, 0.0]]])
+    assert precision_recall(real, [[30.0, 0.0]] * 4).precision == 1
+    assert (realism(real, [[30.0, 0.0]] * 4) < 0.2).all()
+
+
+@pytest.mark.parametrize("block", [1, 1 << 22])
+def test_what_is_real_looking_lies_on_the_manifold_of_the_core(pair, block, monkeypatch):
+    monkeypatch.setattr(metrics, "BLOCK", block)
+    real, fake = pair
+    inside = slow_realism(real, fake, 3)
+    assert 0 < sum(value >= 1 for value in inside) < len(fake)
+    np.testing.assert_allclose(realism(real, fake), inside, rtol=1e-9)  # three neighbours, if not told
+    assert np.mean(realism(real, fake) >= 1) <= precision_recall(real, fake).precision
+
+
+def test_copies_of_duplicates_are_real_looking_too(rng):
+    """Their balls have no extent, and the distance is zero: not 0/0."""
+    real = np.repeat(rng.standard_normal((4, 2)), 5, axis=0)
+    assert (realism(real, real) == np.inf).all() and (realism(np.ones((6, 2)), np.ones((4, 2))) == np.inf).all()
+
+
+@given(lattices)
+def test_the_nearest_is_at_the_least_distance(drawn):
+    real, fake, _ = drawn
+    found = nearest(real / 3, fake / 3)
+    np.testing.assert_allclose(found.distance, [math.sqrt(min(squared(x, y) for x in real)) / 3 for y in fake],
+                               atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(real[found.index] - fake, axis=1) / 3, found.distance, atol=1e-12)
+    assert found.distance.shape == found.index.shape == (len(fake),) and found.index.dtype.kind == "i"
+
+
+@pytest.mark.parametrize("block", [1, 1000, 1 << 22])
+def test_copies_are_found_at_a_distance_of_zero(block, monkeypatch):
+    monkeypatch.setattr(metrics, "BLOCK", block)
+    rng = np.random.default_rng(0)
+    real = 1e4 + rng.standard_normal((300, 64))
+    order = rng.permutation(300)[:50]
+    found = nearest(real, real[order])
+    assert (found.distance == 0).all() and (found.index == order).all()
+
+
+def test_one_of_each_is_enough_to_be_nearest():
+    found = nearest([[0.0, 0.0]], [[3.0, 4.0]])
+    assert found.distance.tolist() == [5.0] and found.index.tolist() == [0]
+
+
+@pytest.mark.parametrize("metric", EACH_SAMPLE)
+def test_each_samples_own_figure_goes_with_it_and_rigid_motions_change_none(metric, pair, rng):
+    real, fake = pair
+    order, turn, shift = rng.permutation(len(fake)), orthogonal(5, rng), 1e3 * rng.standard_normal(5)
+    np.testing.assert_allclose(metric(rng.permutation(real), fake[order]), metric(real, fake)[order], rtol=1e-9)
+    np.testing.assert_allclose(metric(real @ turn + shift, fake @ turn + shift), metric(real, fake), rtol=1e-6)
+    single = [x.astype(np.float32) for x in pair]
+    np.testing.assert_array_equal(metric(*single), metric(*(x.astype(np.float64) for x in single)))
+
+
+@pytest.mark.parametrize("metric", [realism, nearest])
+@pytest.mark.parametrize("side", ["real", "fake"])
+@pytest.mark.parametrize("kind", sorted(bad.keys() - {"one sample"}))
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_samples_without_neighbours_are_refused_by_name(metric, side, kind):
+    spoil, seen = bad[kind]
+    good = 1 + np.arange(100.0).reshape(20, 5)
+    with pytest.raises(ValueError, match=f"^{metric.__name__}: .*expected") as error:
+        metric(**{"real": good, "fake": good} | {side: spoil(good)})
+    assert seen in str(error.value) and (side in str(error.value))
+
+
+@pytest.mark.parametrize("metric", [precision_recall, density_coverage, realism])
 @pytest.mark.parametrize("k", [0, -1, 45, 60, 1.5])
 def test_more_neighbours_than_there_are_others_are_refused(metric, k, pair):
     with pytest.raises(ValueError, match=f"^{metric.__name__}: k is {k}, expected .* 1 to 44, .*60 real .*45 fake"):
@@ -590,6 +733,14 @@ def test_the_same_stream_gives_the_same_error_of_twenty_halves_by_default(pair):
     def measured(**settings):
         return half_sampling(frechet_distance, *pair, rng=backend.Streams(3)["halves"], **settings)
     assert measured() == measured(halves=20) != measured(halves=10)
+
+
+def test_a_metric_without_a_finite_value_has_no_error_and_nothing_warns(rng):
+    p = np.eye(2)[[0, 0, 0, 0, 1, 1, 1, 1]]
+    found = half_sampling(lambda p: class_divergence(p, [1.0, 0.0]), p, rng=rng)
+    assert found.value == math.inf and math.isnan(found.standard_error)
+    found = half_sampling(lambda x: mode_coverage(x, *GRID), np.full((10, 2), 50.0), rng=rng)
+    assert math.isnan(found.standard_error.reverse_kl) and found.standard_error.modes == 0
 
 
 def test_halves_of_nothing_are_refused(rng):

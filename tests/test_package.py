@@ -20,7 +20,7 @@ SOURCES = sorted((ROOT / "minigan").glob("*.py"))
 # Each module imports only from those before it.
 FLOORS = ("backend kernels parallel passes filtering tensor ops conv gradcheck normalize init nn optim objectives "
           "networks files published data trainer metrics latent experiment models graph laboratory plots commandline "
-          "classifier judges train sample evaluate").split()
+          "report classifier judges train sample evaluate").split()
 
 
 def imports_of(tree):
@@ -135,7 +135,8 @@ def test_the_wheel_holds_the_modules_the_bundled_data_and_the_licences(wheel):
                 if path.is_file() and "__pycache__" not in path.parts}
     assert {name for name in names if name.startswith("minigan/")} == expected
     assert {"minigan/datasets/digits.npz", "minigan/datasets/fashion-mini.npz", "minigan/datasets/digits.LICENSE.txt",
-            "minigan/datasets/fashion-mini.LICENSE.txt", "minigan/datasets/README.md"} <= names
+            "minigan/datasets/fashion-mini.LICENSE.txt", "minigan/datasets/README.md", "minigan/weights/README.md",
+            "minigan/weights/lenet-mnist.npz", "minigan/weights/lenet-fashion.npz"} <= names
     assert any(name.split("/")[0].endswith(".dist-info") and name.endswith("LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} == {"minigan", *(n.split("/")[0] for n in names if "dist-info" in n)}
     assert re.search(r"^Requires-Dist: numpy *\(?>=2\.0", metadata, re.M)
@@ -162,6 +163,7 @@ def test_an_installed_copy_trains_a_step_on_bundled_data_from_anywhere(wheel, tm
     python("-m", "minigan.train", "--data", "digits", *tiny)
     python("-m", "minigan.train", "--data", "fashion-mini", *tiny, "--dry-run")
     python("-m", "minigan.sample", "runs/00000-digits-gan-s0", "--n", "4")
+    python("-c", "from minigan import classifier; classifier.load('mnist'), classifier.load('fashion')")
     assert sorted(os.listdir(elsewhere)) == ["runs", "samples.png"]
 
 

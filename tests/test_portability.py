@@ -14,7 +14,8 @@ import pytest
 
 import minigan as mg
 import strict
-from minigan import backend, data, experiment, filtering, metrics, models, networks, nn, plots, sample, train
+from minigan import (backend, classifier, data, evaluate, experiment, filtering, metrics, models, networks, nn, plots,
+                     sample, train)
 from minigan.experiment import Experiment
 from minigan.trainer import RECIPES, GANTrainer
 from test_ops import TABLE
@@ -166,6 +167,38 @@ def test_the_modes_of_samples_on_a_device_are_counted(backend_name):
     assert expected.modes == 8
 
 
+# Judging
+
+def small_classifier():
+    """(test images, their features and probabilities, the losses of a training) on the backend in use."""
+    streams = backend.Streams(0)
+    training, test = classifier.train_and_test("digits", None, streams)
+    network = classifier.LeNet((8, 8, 1), 10, streams["init"])
+    losses = list(classifier.fit(network, training.x[:300], training.labels[:300], 2, streams))
+    found = classifier.Classifier(network, "LeNet-digits", training.classes, (8, 8, 1), 0.0, "a test")
+    return data.to_unit(test.x), found, losses
+
+
+@elsewhere
+def test_a_classifier_trained_there_judges_as_one_trained_here(backend_name):
+    x, found, losses = small_classifier()
+    assert type(found.network.head.weight.data) is backend.current().array_type
+    judged = found.judge(backend.asarray(x))
+    with mg.use_backend("numpy"):
+        _, expected, expected_losses = small_classifier()
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
+    for a, b in zip(judged, expected.judge(x)):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3)
+
+
+@on_strict
+def test_a_step_of_the_classifier_never_waits_but_for_the_loss_of_an_epoch():
+    network = classifier.LeNet((8, 8, 1), 2, backend.Streams()["init"])
+    strict.costs.clear()
+    list(classifier.fit(network, np.zeros((450, 8, 8, 1), np.uint8), np.arange(450) % 2, 2, backend.Streams()))
+    assert len(strict.costs) == 2 and all("float() at classifier.py" in cost for cost in strict.costs)
+
+
 # Checkpoints
 
 SMALL = {"mlp": dict(width=8, latent=2, batch_size=16), "dcgan": dict(width=2, latent=3, batch_size=8)}
@@ -236,6 +269,7 @@ def test_a_run_goes_from_machine_to_machine(tmp_path, monkeypatch, backend_name,
     for name in ("save_points", "save_game"):
         monkeypatch.setattr(plots, name, lambda *what: None)  # matplotlib takes its time
     monkeypatch.setattr(plots, "save_losses", lambda *what: None)
+    monkeypatch.setattr(plots, "save_densities", lambda *what: None)
 
     def call(main, *arguments, name="numpy"):
         choice = () if name == "numpy" else ("--backend", name)
@@ -251,6 +285,13 @@ def test_a_run_goes_from_machine_to_machine(tmp_path, monkeypatch, backend_name,
     assert json.loads((moves / "options.json").read_text())["options"]["backend"] == backend_name
     for a, b in zip(experiment.read_stats(moves), experiment.read_stats(stays), strict=True):
         assert a["step"] == b["step"] and a["d_loss"] == pytest.approx(b["d_loss"], rel=1e-3)
+    if source == "ring8":  # samples are judged alike
+        tables = []
+        for name in (backend_name, "numpy"):
+            call(evaluate.main, str(stays), "--n", "100", name=name)
+            tables.append(json.loads((stays / "metrics.json").read_text())["metrics"])
+        for a, b in zip(*([row["value"] for row in table.values()] for table in tables), strict=True):
+            assert a == b or a == pytest.approx(b, rel=0.02, abs=0.02)  # where there is no value, None on both
     for run, name in ((stays, backend_name), (moves, "numpy")):
         call(sample.main, str(run), "--n", "9", "--npz", run.parent.name + ".npz", name=name)
     with np.load("stays.npz") as a, np.load("moves.npz") as b:

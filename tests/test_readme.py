@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minigan import data
-from minigan.train import parser
+from minigan import classifier, data, evaluate, judges, sample, train
 from minigan.trainer import RECIPES
 
 ROOT = Path(__file__).parent.parent
@@ -46,12 +45,24 @@ def test_the_objectives_and_their_defaults():
 
 
 def test_every_option_and_data_set_it_names_exists():
-    options = {option for action in parser()._actions for option in action.option_strings}
-    sample = {"--n", "--grid", "--interpolate"}
+    parsers = [module.parser() for module in (train, sample, evaluate, classifier)]
+    options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README))
-    assert named <= options | sample, named - options - sample
+    assert named <= options, named - options
     for name in data.NAMES:
         assert f"`{name}`" in README
+
+
+def test_every_measure_has_its_row():
+    named = set(re.findall(r"`([\w-]+)", " ".join(row[0] for row in table("measure"))))
+    x, points = data.load("fashion-mini").x[:30], data.load("ring8", n=30).x
+    judge = judges.judge_for("fashion-mini", x, "mnist")
+    found = [*judge.measures(x), *judges.judge_for("ring8", points).measures(points),
+             judges.training_distance(points, points, points)]
+    names = {name for measure in found for name in measure.names}
+    assert {name.replace("LeNet-mnist", "") if not name.startswith("FD") else name for name in names} - named == {
+        "FD-points"}
+    assert named <= {name.replace("LeNet-mnist", "") for name in names} | {"FD-LeNet-mnist"}
 
 
 def test_the_ring_table_is_what_was_measured():

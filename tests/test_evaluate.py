@@ -1,0 +1,444 @@
+"""`python -m minigan.evaluate`: a table, a file and a picture that tell how good the samples of a run are."""
+
+import json
+import math
+import os
+import re
+import shutil
+from contextlib import redirect_stdout
+from functools import partial
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minigan as mg
+from minigan import backend, classifier, data, evaluate, experiment, judges, metrics, models, plots
+from minigan import train as training
+from minigan.trainer import GANTrainer
+
+TINY = ("--width", "2", "--latent", "3", "--batch-size", "16", "--steps", "2", "--ema", "0.5")
+RUNS = {"clothes": "00000-clothes", "points": "00001-points", "digits": "00002-digits", "mine": "00003-mine",
+        "mnist": "00004-mnist", "free": "00005-free"}
+ON_IMAGES = ["FD-{}", "KD-{}", "IS-{}", "MS-{}", "class_divergence", "precision", "recall", "density", "coverage"]
+ON_POINTS = ["FD-points", "precision", "recall", "density", "coverage"]
+OF_MODES = ["modes", "high_quality", "reverse_kl"]
+
+
+def like_mnist(name, split):
+    """The bundled digits, enlarged to 28 × 28: published data on a machine without any."""
+    x, labels, classes = data.load("digits")
+    x = np.pad(x.repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2), (0, 0)))
+    half = slice(0, 900) if split == "train" else slice(900, None)
+    return x[half], labels[half], classes
+
+
+def draw_nothing(patch):
+    """matplotlib takes its time."""
+    for name in ("save_points", "save_losses", "save_gif", "save_judged_images", "save_densities"):
+        patch.setattr(plots, name, lambda *what, **how: None)
+
+
+@pytest.fixture
+def drawn():
+    """For tests of pictures; the others draw none."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    if "drawn" not in request.fixturenames:
+        draw_nothing(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a run on each kind of data, and a classifier for two of them."""
+    home = tmp_path_factory.mktemp("home")
+    x = np.random.default_rng(0).integers(256, size=(60, 12, 12, 3), dtype=np.uint8)
+    np.savez(home / "mine.npz", images=x, labels=np.arange(60) % 2)
+    np.savez(home / "free.npz", points=np.random.default_rng(0).standard_normal((300, 2)))
+    back = os.getcwd()
+    os.chdir(home)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()):
+        draw_nothing(patch)
+        patch.setattr(data, "load", partial(data.load, n=600))
+        patch.setattr(data, "read_published", like_mnist)
+        for source in ("digits", "mine.npz"):
+            assert classifier.main(["--data", source, "--epochs", "1"]) == 0
+        for source, name in (("fashion-mini", "clothes"), ("ring8", "points"), ("digits", "digits"),
+                             ("mine.npz", "mine"), ("mnist", "mnist"), ("free.npz", "free")):
+            assert training.main(["--data", source, "--name", name, *TINY]) == 0
+    os.chdir(back)
+    return home
+
+
+@pytest.fixture
+def judge(home, tmp_path, monkeypatch, capsys, backend_name):
+    """Evaluate a copy of a run: (exit status, stdout, stderr)."""
+    shutil.copytree(home, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    monkeypatch.setattr(data, "load", partial(data.load, n=600))
+    monkeypatch.setattr(data, "read_published", like_mnist)
+    choice = () if backend_name == "numpy" else ("--backend", backend_name)
+
+    def call(kind, *arguments):
+        try:
+            status = evaluate.main([*map(str, (folder(kind) if kind in RUNS else kind, *arguments)), *choice])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+    return call
+
+
+def folder(kind):
+    return Path("runs", RUNS[kind])
+
+
+def done(result):
+    status, out, err = result
+    assert (status, err) == (0, ""), (status, err)
+    return out
+
+
+def record(kind):
+    def no(constant):
+        raise ValueError(f"{constant} is no JSON")
+    return json.loads((folder(kind) / "metrics.json").read_text(encoding="utf-8"), parse_constant=no)
+
+
+# What it leaves
+
+@pytest.mark.parametrize("kind, arguments, features, against, names", [
+    ("clothes", [], "LeNet-fashion", "train", ON_IMAGES), ("points", [], "points", "test", OF_MODES + ON_POINTS),
+    ("digits", ["--classifier", "lenet-digits.npz"], "LeNet-digits", "train", ON_IMAGES),
+    ("mine", ["--classifier", "lenet-mine.npz"], "LeNet-mine", "train", ON_IMAGES),
+    ("mnist", [], "LeNet-mnist", "test", ON_IMAGES),
+    ("mnist", ["--against", "train"], "LeNet-mnist", "train", ON_IMAGES),
+    ("points", ["--against", "train"], "points", "train", OF_MODES + ON_POINTS),
+    ("free", [], "points", "train", ON_POINTS)])
+def test_a_table_a_file_and_a_picture_are_made_for_every_kind_of_run(judge, drawn, kind, arguments, features, against,
+                                                                     names):
+    before = sorted(folder(kind).iterdir())
+    out = done(judge(kind, "--n", 50, *arguments))
+    new = set(folder(kind).iterdir()) - set(before)
+    assert new == {folder(kind) / "metrics.json", folder(kind) / "evaluation.png"}
+    with Image.open(folder(kind) / "evaluation.png") as picture:
+        picture.load()
+        assert picture.format == "PNG" and plots.MARK in picture.text.values() and min(picture.size) > 400
+
+    names = [name.format(features) for name in names] + (["training_distance"] if against == "test" else [])
+    found = record(kind)
+    assert list(found.pop("metrics")) == names
+    assert found == {"step": 2, "n": 50, "against": against, "features": features, "seed": 0}
+
+    lines = out.splitlines()
+    source = {"clothes": "fashion-mini", "points": "ring8", "mine": "mine.npz", "free": "free.npz"}.get(kind, kind)
+    assert lines[0] == (f"{folder(kind)}, step 2: 50 samples beside 50 of {source} ({against}), features: {features}")
+    assert [line.split()[0] for line in lines[3:-4]] == names
+    assert lines[2].split() == ["samples", "error", *(["training", "data"] if against == "test" else [])]
+    assert lines[-1] == f"{folder(kind) / 'metrics.json'}, {folder(kind) / 'evaluation.png'}"
+    assert all(line == line.rstrip() and len(line) < 120 for line in lines)
+
+
+def test_what_the_table_shows_is_what_the_file_holds(judge):
+    out = done(judge("mnist", "--n", 60))
+    rows = re.findall(r"^(\S+) +([↑↓ ]) +(\S+) ± (\S+) *(\S*)$", out, re.M)
+    table = record("mnist")["metrics"]
+    assert len(rows) == len(table) == 10
+    for name, better, value, error, ideal in rows:
+        row = table[name]
+        assert (value, error) == (f"{row['value']:.4g}", f"{row['standard_error']:.2g}")
+        assert ideal == ("" if row["training_data"] is None else f"{row['training_data']:.4g}")
+        assert (better == " ") == (ideal == "") == (name == "training_distance")
+
+
+def test_the_numbers_are_those_of_the_metrics_for_the_generators_samples(judge):
+    done(judge("mnist", "--n", 80, "--seed", 3))
+    network, streams = classifier.load("mnist"), backend.Streams(3)
+    real, train = (like_mnist("mnist", split)[0] for split in ("test", "train"))
+    real = judges.some(real, 80, streams["real"])
+    fake, substitute = mg.load(folder("mnist")).sample(80, seed=3), judges.some(train, 80, streams["training"])
+    table = record("mnist")["metrics"]
+    both = network.features(real), network.features(fake)
+    assert table["FD-LeNet-mnist"]["value"] == metrics.frechet_distance(*both)
+    assert table["FD-LeNet-mnist"]["training_data"] == metrics.frechet_distance(both[0], network.features(substitute))
+    assert (table["precision"]["value"], table["recall"]["value"]) == metrics.precision_recall(*both)
+    measure = judges.training_distance(network.features(train), *both)
+    assert table["training_distance"]["value"] == measure.metric(*measure.arrays)
+    first = metrics.half_sampling(metrics.frechet_distance, *both, rng=backend.Streams(3)["halves"])
+    assert table["FD-LeNet-mnist"]["standard_error"] == first.standard_error
+
+
+def test_a_mixtures_test_data_are_other_points_of_it(judge, monkeypatch):
+    seen = []
+    monkeypatch.setattr(judges, "judge_for", lambda source, real, *more, judge=judges.judge_for: (
+        seen.append(real) or judge(source, real, *more)))
+    for against in ("test", "train"):
+        done(judge("points", "--n", 600, "--against", against))
+    test, train = ({tuple(point) for point in real} for real in seen)
+    assert train == {tuple(point) for point in data.load("ring8").x} and len(test) == 600 and not test & train
+
+
+def test_the_seed_decides_and_nothing_else(judge, drawn):
+    tables = []
+    for seed in (1, 1, 2):
+        mg.seed(len(tables))
+        done(judge("points", "--n", 40, "--seed", seed))
+        tables.append((record("points"), (folder("points") / "evaluation.png").read_bytes()))
+    assert tables[0] == tables[1] and tables[0][0]["metrics"] != tables[2][0]["metrics"]
+    assert tables[0][1] != tables[2][1]
+
+
+def test_there_are_never_more_samples_than_real_ones_and_the_table_says_so(judge):
+    assert "60 samples beside 60 of mine.npz" in done(judge("mine", "--classifier", "lenet-mine.npz", "--n", 500))
+    assert record("mine")["n"] == 60
+    assert "600 samples beside 600 of ring8" in done(judge("points"))  # 2500 by default, were there as many
+
+
+def test_what_is_not_finite_is_null_in_the_file_and_a_dash_in_the_table(judge, monkeypatch):
+    def far(self, n, seed=0, block=256):
+        return np.full((n, 2), 50.0, np.float32)
+    monkeypatch.setattr(models.TrainedGenerator, "sample", far)
+    out = done(judge("points", "--n", 50))
+    assert re.search(r"^reverse_kl +↓ +– ± – ", out, re.M) and "nan" not in out
+    found = record("points")["metrics"]
+    assert found["reverse_kl"]["value"] is found["reverse_kl"]["standard_error"] is None
+    assert found["modes"] == {"value": 0, "standard_error": 0, "training_data": found["modes"]["training_data"]}
+    assert found["reverse_kl"]["training_data"] < 1
+
+
+def test_an_infinite_divergence_says_so(capsys):
+    p = np.eye(2)[[0, 1] * 10]
+    measure = judges.Measure({"class_divergence": "↓"}, lambda p: metrics.class_divergence(p, [1.0, 0.0]), (p,))
+    table = evaluate.measured([measure], [], np.random.default_rng(0))
+    assert table["class_divergence"]["value"] == math.inf
+    assert re.search(r"^class_divergence ↓ +inf ± –$", capsys.readouterr().out, re.M)
+
+
+def test_the_training_data_in_the_samples_place_score_nearly_best(judge):
+    done(judge("points", "--n", 500))
+    found = {name: row["training_data"] for name, row in record("points")["metrics"].items()}
+    assert found["modes"] == 8 and found["high_quality"] > 0.96 and found["FD-points"] < 0.02
+    assert found["precision"] > 0.9 and found["recall"] > 0.9 and found["training_distance"] is None
+
+
+def test_the_file_is_written_before_the_picture_is_drawn(judge, monkeypatch):
+    def full(*what):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(plots, "save_densities", full)
+    status, _, err = judge("points", "--n", 50)
+    assert status == 2 and "No space left" in err and record("points")["n"] == 50
+
+
+def test_a_run_that_has_a_classifier_is_judged_by_it(judge):
+    with redirect_stdout(StringIO()):
+        assert training.main(["--data", "digits", "--name", "own", *TINY, "--classifier", "lenet-digits.npz"]) == 0
+    assert "features: LeNet-digits" in done(judge("runs/00006-own", "--n", 40))
+    found = judge("runs/00006-own", "--n", 40, "--classifier", "mnist")
+    assert found[0] == 2 and "LeNet-mnist" in found[2]  # the one on the command line goes first
+
+
+# Errors
+
+def refused(result, *words):
+    status, out, err = result
+    assert (status, out) == (2, "") and err.count("\n") == 1 and err.startswith("minigan.evaluate: "), result
+    assert [word for word in words if word not in err] == []
+
+
+@pytest.mark.parametrize("kind, arguments, words", [
+    ("nowhere", [], ["nowhere"]), (".", [], ["options.json"]), ("digits", [], ["digits", "minigan.classifier"]),
+    ("mine", [], ["mine.npz", "minigan.classifier"]), ("mine", ["--classifier", "mnist"], ["LeNet-mnist", "12, 12, 3"]),
+    ("clothes", ["--classifier", "nowhere.npz"], ["nowhere.npz"]),
+    ("clothes", ["--classifier", "mine.npz"], ["mine.npz"]),
+    ("clothes", ["--classifier", "."], ["'.'"]), ("points", ["--classifier", "mnist"], ["ring8", "images"]),
+    ("clothes", ["--against", "test"], ["fashion-mini", "no test split"]),
+    ("clothes", ["--against", "tset"], ["test"]), ("free", ["--against", "test"], ["free.npz"]),
+    ("points", ["--n", "0"], ["--n"]), ("points", ["--n", "11"], ["at least 12"]),
+    ("points", ["--seed", "-1"], ["--seed"]),
+    ("points", ["--backend", "nunpy"], ["numpy"]), ("points", ["more"], ["more"])])
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(judge, kind, arguments, words):
+    before = sorted(Path().rglob("*"))
+    refused(judge(kind, *arguments), *words)
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_the_fewest_samples_that_can_be_judged_can(judge):
+    for kind in ("points", "clothes"):
+        done(judge(kind, "--n", 12))
+
+
+def test_a_run_without_a_checkpoint_is_refused(judge):
+    shutil.rmtree(folder("points") / "checkpoints")
+    refused(judge("points"), "no checkpoint")
+
+
+def test_changed_and_missing_data_are_refused(judge):
+    np.savez("free.npz", points=np.random.default_rng(1).standard_normal((300, 2)))
+    refused(judge("free"), "free.npz has changed")
+    os.unlink("free.npz")
+    refused(judge("free"), "free.npz")
+
+
+@pytest.mark.parametrize("change", [dict(options={}), dict(options={"data": 3}), dict(data=None),
+                                    dict(sample_shape=[3])])
+def test_a_run_whose_options_were_tampered_with_is_refused(judge, change):
+    path = folder("points") / "options.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused(judge("points"))
+
+
+@pytest.mark.parametrize("option, value", [("seed", "x"), ("seed", -1), ("image_size", "big"), ("data", 7),
+                                           ("more", 1)])
+def test_so_is_one_with_a_single_option_that_was(judge, option, value):
+    path = folder("points") / "options.json"
+    written = json.loads(path.read_text())
+    written["options"][option] = value
+    path.write_text(json.dumps(written))
+    refused(judge("points"), "options.json")
+
+
+@pytest.mark.parametrize("kind", ["points", "clothes"])
+def test_samples_that_are_not_finite_are_refused_by_name(judge, monkeypatch, kind):
+    sample = models.TrainedGenerator.sample
+    monkeypatch.setattr(models.TrainedGenerator, "sample", lambda *what: sample(*what) * np.float32(np.nan))
+    status, _, err = judge(kind, "--n", 20)
+    assert status == 2 and err.count("\n") == 1 and "nan" in err.lower()
+    assert not (folder(kind) / "metrics.json").exists()
+
+
+def test_ctrl_c_is_one_line(judge, monkeypatch):
+    def interrupted(*what):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(models, "load", interrupted)
+    assert judge("points") == (130, "", "minigan.evaluate: interrupted\n")
+
+
+# Measures during training
+
+@pytest.fixture
+def train(home, tmp_path, monkeypatch, capsys, backend_name):
+    """Run the command line of training in this process, beside the classifiers: (exit status, stdout, stderr)."""
+    for name in ("mine.npz", "lenet-mine.npz", "lenet-digits.npz"):
+        shutil.copy(home / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "load", partial(data.load, n=200))
+    choice = () if backend_name == "numpy" else ("--backend", backend_name)
+
+    def call(*arguments):
+        try:
+            status = training.main([*map(str, arguments), *choice])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+    return call
+
+
+SOURCES = {"points": ("--data", "ring8", "--width", 8, "--batch-size", 16),
+           "mine": ("--data", "mine.npz", "--width", 2, "--batch-size", 8, "--latent", 3, "--classifier",
+                    "lenet-mine.npz"),
+           "digits": ("--data", "digits", "--width", 2, "--batch-size", 8, "--latent", 3, "--classifier",
+                      "lenet-digits.npz")}
+QUICK = {"points": {"modes", "high_quality", "reverse_kl", "FD-points"}, "mine": {"FD-LeNet-mine", "class_divergence"},
+         "digits": {"FD-LeNet-digits", "class_divergence"}}
+
+
+@pytest.mark.on_each_backend
+@pytest.mark.parametrize("kind", SOURCES)
+def test_the_quick_measures_are_logged_with_the_steps_and_drawn(train, monkeypatch, kind):
+    shown = []
+    monkeypatch.setattr(plots, "save_losses", lambda path, records, *more: shown.extend(records))
+    out = done(train(*SOURCES[kind], "--steps", 5, "--evaluate-every", 2, "--log-every", 3))
+    [run] = Path("runs").iterdir()
+    stats = experiment.read_stats(run)
+    assert [(line["step"], "evaluation" in line) for line in stats] == [(2, True), (3, False), (4, True), (5, True)]
+    for line in stats:
+        found = line.get("evaluation", {})
+        assert found.keys() <= QUICK[kind] and all(np.isfinite(value) for value in found.values())
+        assert all(f"{name} {value:.4g}" in out for name, value in found.items())
+    [name] = [name for name in QUICK[kind] if name.startswith("FD")]
+    assert len({line["evaluation"][name] for line in stats if "evaluation" in line}) == 3  # the generator moved
+    assert shown == stats
+
+
+@pytest.mark.on_each_backend
+@pytest.mark.parametrize("kind", ["points", "digits"])
+def test_measuring_does_not_change_the_training(train, kind):
+    ends = []
+    for out, more in (("never", ()), ("often", ("--evaluate-every", 1))):
+        done(train(*SOURCES[kind], "--steps", 4, "--out", out, *more))
+        [run] = Path(out).iterdir()
+        ends.append((experiment.load_checkpoint(experiment.checkpoints(run)[0]), experiment.read_stats(run)))
+    (a, stats), (b, measured) = ends
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name, strict=True)
+    assert len(measured) == 4 and all(line.pop("evaluation") for line in measured)
+    assert stats[-1] | {"steps_per_s": 0} == measured[-1] | {"steps_per_s": 0}
+
+
+def test_a_resumed_run_keeps_its_measures_and_goes_on_with_them(train):
+    given = (*SOURCES["points"], "--evaluate-every", 2, "--checkpoint-every", 2)
+    done(train(*given, "--steps", 8, "--out", "whole"))
+    done(train(*given, "--steps", 4, "--out", "parts"))
+    done(train("--resume", "--out", "parts", "--steps", 8))
+    runs = [experiment.read_stats(run) for out in ("whole", "parts") for run in Path(out).iterdir()]
+    whole, parts = ([(line["step"], line.get("evaluation")) for line in run] for run in runs)
+    assert whole == parts and [step for step, found in whole if found] == [2, 4, 6, 8]
+
+
+def test_a_run_may_go_on_with_measures_or_without(train):
+    given = SOURCES["digits"][:-2]
+    done(train(*given, "--steps", 2))
+    refused_by_train(train("--resume", "--steps", 4, "--evaluate-every", 1), "no feature network", "--classifier")
+    done(train("--resume", "--steps", 4, "--evaluate-every", 1, "--classifier", "lenet-digits.npz"))
+    done(train("--resume", "--steps", 6, "--evaluate-every", 0))
+    [run] = Path("runs").iterdir()
+    assert [(line["step"], "evaluation" in line) for line in experiment.read_stats(run)] == [
+        (2, False), (3, True), (4, True), (6, False)]
+
+
+def test_the_measures_are_those_of_the_averaged_generator_beside_the_training_data(train):
+    done(train(*SOURCES["points"], "--steps", 3, "--evaluate-every", 3, "--ema", 0.5, "--seed", 7))
+    [run] = Path("runs").iterdir()
+    x, mixture = data.load("ring8", seed=7).x, data.MIXTURES["ring8"]
+    fake = mg.load(run).sample(200, seed=7)
+    found = experiment.read_stats(run)[-1]["evaluation"]
+    assert found["FD-points"] == pytest.approx(metrics.frechet_distance(x, fake), rel=1e-5)
+    assert found["modes"] == metrics.mode_coverage(fake, *mixture).modes
+
+
+def refused_by_train(result, *words):
+    status, out, err = result
+    assert (status, out) == (2, "") and err.count("\n") == 1 and err.startswith("minigan.train: ")
+    assert [word for word in words if word not in err] == []
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--data", "digits"], ["digits", "minigan.classifier", "--classifier"]),
+    (["--data", "digits", "--classifier", "mnist"], ["LeNet-mnist", "8, 8, 1"]),
+    (["--data", "digits", "--classifier", "nowhere"], ["nowhere"]), (["--data", "one.npz"], ["expected", "(1, 2)"]),
+    (["--data", "ring8", "--classifier", "mnist"], ["--classifier mnist"])])
+def test_what_cannot_be_measured_is_refused_before_there_is_a_folder(train, arguments, words):
+    np.savez("one.npz", points=np.ones((1, 2)))
+    refused_by_train(train(*arguments, "--batch-size", 1, "--steps", 2, "--evaluate-every", 1), *words)
+    assert not Path("runs").exists()
+
+
+def test_without_a_wish_nothing_is_measured(train, monkeypatch):
+    monkeypatch.setattr(judges, "quick", None)
+    done(train(*SOURCES["points"], "--steps", 2))
+    [run] = Path("runs").iterdir()
+    assert not any("evaluation" in line for line in experiment.read_stats(run))
+
+
+@pytest.mark.parametrize("kind", ["points", "digits"])
+def test_samples_that_are_not_finite_end_the_training_in_one_line(train, monkeypatch, kind):
+    sample = GANTrainer.sample
+    monkeypatch.setattr(GANTrainer, "sample", lambda self, *what: sample(self, *what) * (
+        float("nan") if self.steps else 1.0))
+    status, _, err = train(*SOURCES[kind], "--steps", 2, "--evaluate-every", 1, "--snapshot-every", 9)
+    assert status == 1 and err.count("\n") == 1 and "samples are not finite after step 1" in err
+    assert "000000.npz" in err
