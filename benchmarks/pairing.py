@@ -71,6 +71,13 @@ def ratios(ours, theirs):
     return statistics.median(pairs), min(pairs), max(pairs)
 
 
+def card(xp):
+    """The name of the GPU that CuPy works on; None for NumPy."""
+    if not hasattr(xp, "cuda"):
+        return None
+    return xp.cuda.runtime.getDeviceProperties(xp.cuda.Device().id)["name"].decode()
+
+
 def machine():
     """What a figure depends on."""
     import numpy

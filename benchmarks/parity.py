@@ -46,8 +46,8 @@ def main():
     p.add_argument("--json", metavar="FILE")
     options = p.parse_args()
     try:
-        with backend.use_backend(options.backend):
-            pass
+        with backend.use_backend(options.backend) as used:
+            card = pairing.card(used.xp)
     except backend.BackendError as error:
         p.error(str(error))
     rows = []
@@ -58,7 +58,7 @@ def main():
             rows.append({"networks": pair, "objective": objective, **found})
             print(f"{pair:10} {objective:10} {found['float32']:9.1e} {found['float64']:9.1e}", flush=True)
     if options.json:
-        pairing.keep(options.json, {"backend": options.backend, "steps": STEPS, "rows": rows})
+        pairing.keep(options.json, {"backend": options.backend, "device": card, "steps": STEPS, "rows": rows})
 
 
 if __name__ == "__main__":

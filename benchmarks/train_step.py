@@ -43,8 +43,7 @@ def minigan_side(side, options):
         backend.allow_tf32()
     backend.use_backend(options.backend)
     xp = backend.current().xp
-    name = xp.cuda.runtime.getDeviceProperties(xp.cuda.Device().id)["name"].decode()
-    return works.minigan_step, xp.cuda.Device().synchronize, {"device": name, "cupy": xp.__version__}
+    return works.minigan_step, xp.cuda.Device().synchronize, {"device": pairing.card(xp), "cupy": xp.__version__}
 
 
 def torch_side(side, options):

@@ -20,13 +20,13 @@ class BackendError(RuntimeError):
 
 
 class Backend(NamedTuple):
-    """One kind of array: its namespace, its class, how a NumPy copy of such an array is made, and what compiles a
-    kernel for it (see `kernels`), if anything does."""
+    """One kind of array: its namespace, its class, how a NumPy copy of such an array is made, and, if there are kernels
+    for it (see `kernels`), the module whose `ElementwiseKernel` and `ReductionKernel` compile them."""
     name: str
     xp: ModuleType
     array_type: type
     to_numpy: Callable[[object], np.ndarray]
-    kernel: Callable | None = None
+    kernels: ModuleType | None = None
 
 
 def _numpy():
@@ -61,7 +61,7 @@ def _cupy():
     if not works:
         raise BackendError("CuPy multiplies two matrices of ones on this GPU and gets a wrong result: "
                            "the installation is broken, use --backend numpy")
-    return Backend("cupy", cupy, cupy.ndarray, cupy.asnumpy, cupy.ElementwiseKernel)
+    return Backend("cupy", cupy, cupy.ndarray, cupy.asnumpy, cupy)
 
 
 _loaders = {"numpy": _numpy, "cupy": _cupy}

@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from minigan import backend, init, ops
+from minigan import backend, init, kernels, ops
 from minigan.conv import conv2d, conv_transpose2d
 from minigan.normalize import batch_norm, layer_norm
 from minigan.tensor import Tensor
@@ -214,13 +214,18 @@ class BatchNorm(Module):
                 raise ValueError(f"BatchNorm: x {x.shape} has one value per channel, whose variance is not defined: "
                                  "use a larger batch, or .eval()")
             return batch_norm(x, self.weight, self.bias, self.eps, slope,
-                              lambda mean, variance: self._observe(mean, variance * (values / (values - 1))))
+                              lambda mean, variance: self._observe(mean, variance, values / (values - 1)))
         scale = self.weight / ops.sqrt(self.running_var + self.eps)
         return _leaky(x * scale + (self.bias - self.running_mean * scale), slope)
 
-    def _observe(self, mean, variance):
+    def _observe(self, mean, variance, unbiased):
+        if kernel := kernels.RUNNING.on(mean):
+            new = [backend.xp_of(mean).empty_like(mean) for _ in range(2)]
+            self.running_mean, self.running_var = kernel(mean, variance, self.running_mean, self.running_var,
+                                                         self.momentum, unbiased, *new)
+            return
         self.running_mean = (1.0 - self.momentum) * self.running_mean + self.momentum * mean
-        self.running_var = (1.0 - self.momentum) * self.running_var + self.momentum * variance
+        self.running_var = (1.0 - self.momentum) * self.running_var + self.momentum * (variance * unbiased)
 
 
 class LayerNorm(Module):

@@ -6,10 +6,11 @@ With x̂ = (x − μ)/s, s = √(σ² + eps), h = g · weight and means over the
 
     ∂/∂x = (h − mean(h) − x̂ · mean(h · x̂)) / s      ∂/∂weight = Σ g · x̂      ∂/∂bias = Σ g
 
-where the two means are what flows back through μ and σ².
+where the two means are what flows back through μ and σ². The arrays are computed by `Channels` and `Samples` below, in
+passes over blocks of memory on a CPU; on a GPU, by those of `launches`.
 """
 
-from minigan import ops, parallel, passes
+from minigan import kernels, launches, ops, parallel, passes
 from minigan.backend import xp_of
 from minigan.tensor import op, sum_to
 
@@ -34,11 +35,6 @@ def _sample_axes(x):
     return tuple(range(1, x.ndim))
 
 
-def _mean_of_some(x):
-    """A number per channel near the mean of x (N, …, C): that of the first sample's."""
-    return x[0].reshape(-1, x.shape[-1]).mean(0)
-
-
 def _batch_definition(x, weight, bias, eps=1e-5, slope=1.0, observe=None):
     return ops.leaky_relu(definition(x, weight, bias, _batch_axes(x), eps), slope)
 
@@ -54,47 +50,11 @@ def batch_norm(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None):
     quarter. Source: Ioffe & Szegedy 2015, arXiv:1502.03167, Alg. 1.
     """
     ops.check_slope("batch_norm", slope)
-    xp, gamma = x.xp, weight.data
-    rows, C, n = passes.long_rows(x.data), gamma.size, x.size // gamma.size
-    near = passes.repeated(_mean_of_some(x.data), rows)
-
-    def deviations(begin, end):
-        out = parallel.scratch("deviations", (end - begin, rows.shape[1]), rows)
-        return xp.subtract(rows[begin:end], near, out=out)
-
-    def moments(begin, end):
-        out = deviations(begin, end)
-        total = passes.total(out)
-        return xp.stack([total, passes.total(xp.multiply(out, out, out=out))])
-
-    def sum_over_blocks(block):
-        return passes.folded(parallel.sum_over_batch(rows, block, rows.shape[1], parallel.NEAR), C)
-
-    # One pass for both: σ² = mean (x − c)² − (mean (x − c))² for any c, and no digits are lost with c near μ.
-    shift, square = sum_over_blocks(moments) / n
-    variance = xp.maximum(square - shift * shift, 0.0)
-    mean = near[:C] + shift
+    way = launches.Channels if kernels.MOMENTS.on(x.data) else Channels
+    channels = way(x.data, weight.data, bias.data, eps, slope)
     if observe is not None:
-        observe(mean, variance)
-    inverse = 1.0 / xp.sqrt(variance + eps)
-    scale, value = gamma * inverse, xp.empty(rows.shape, rows.dtype)
-    passes.combine(value, [(rows, scale)], bias.data - mean * scale, slope)
-
-    def fused(g, needed):
-        g_rows, h = g.reshape(rows.shape), xp.empty(rows.shape, rows.dtype)  # h is g, leaked; then the result
-
-        def sums(begin, end):
-            out, h_block = deviations(begin, end), h[begin:end]
-            passes.leak(xp, h_block, g_rows[begin:end], value[begin:end], slope)
-            return xp.stack([passes.total(h_block), passes.total(xp.multiply(out, h_block, out=out))])
-        h_sum, h_slope = sum_over_blocks(sums)
-        h_slope = (h_slope - h_sum * shift) * inverse
-        if needed[0]:
-            slant = scale * inverse * h_slope * (-1.0 / n)
-            passes.combine(h, [(h, scale), (rows, slant)], scale * h_sum * (-1.0 / n) - slant * mean)
-        return h.reshape(x.shape), h_slope, h_sum
-
-    return value.reshape(x.shape), None, fused
+        observe(channels.mean, channels.variance)
+    return channels.value.reshape(x.shape), None, lambda g, needed: channels.gradients(g, needed[0])
 
 
 @op(definition=lambda x, weight, bias, eps=1e-5: definition(x, weight, bias, _sample_axes(x), eps))
@@ -104,27 +64,15 @@ def layer_norm(x, weight, bias, /, eps=1e-5):
     definition's time forward, a third with the gradient or the gradient's. Source: Ba et al. 2016, arXiv:1607.06450,
     §3; over all axes as in arXiv:1704.00028, §4.
     """
-    samples = _Samples(x.data, weight.data, eps)
-    value, shift = x.xp.empty_like(samples.x), samples.per_number(bias.data)
-
-    def block(part):
-        out = x.xp.multiply(samples.standardised(part), samples.weight, out=value[part])
-        out += shift
-    samples.each(block)
-
-    def fused(g, needed):
-        gradient, g_rows = x.xp.empty_like(samples.x), g.reshape(samples.x.shape)
-
-        def block(part):
-            x_hat, g = samples.standardised(part), g_rows[part]
-            samples.project(g * samples.weight, x_hat, part, out=gradient[part])
-            return x.xp.stack([samples.per_channel(g * x_hat), samples.per_channel(g)])
-        return gradient.reshape(x.shape), *samples.sum(block)
-
-    return value.reshape(x.shape), (
+    samples = _samples(x.data, weight.data, eps)
+    return samples.value(bias.data), (
         lambda g: layer_norm_slope(g, x, weight, eps),
         lambda g: sum_to(g * ops.div(*_centred(x, _sample_axes(x), eps)), weight.shape),
-        lambda g: sum_to(g, bias.shape)), fused
+        lambda g: sum_to(g, bias.shape)), lambda g, needed: samples.gradients(g)
+
+
+def _samples(x, weight, eps):
+    return (launches.Samples if kernels.MOMENTS.on(x) else Samples)(x, weight, eps)
 
 
 def _slope_definition(g, x, weight, eps=1e-5):
@@ -147,39 +95,67 @@ def layer_norm_slope(g, x, weight, /, eps=1e-5):
 
         ∂/∂x = −(x̂ · mean(P(u) · h) + P(mean(h · x̂) · u + mean(u · x̂) · h)) / s
     """
-    samples, xp = _Samples(x.data, weight.data, eps), x.xp
-    value, g_rows = xp.empty_like(samples.x), g.data.reshape(samples.x.shape)
-    samples.each(lambda part: samples.project(
-        g_rows[part] * samples.weight, samples.standardised(part), part, out=value[part]))
-
-    def fused(u, needed):
-        g_gradient, x_gradient, u_rows = xp.empty_like(value), xp.empty_like(value), u.reshape(value.shape)
-
-        def block(part):
-            x_hat, u, h = samples.standardised(part), u_rows[part], g_rows[part] * samples.weight
-            projected = samples.project(u, x_hat, part, out=g_gradient[part])
-            mixed = _mean(h * x_hat) * u
-            mixed += _mean(u * x_hat) * h
-            out = samples.project(mixed, x_hat, part, out=x_gradient[part])
-            out += _mean(projected * h) * x_hat
-            out *= -samples.inverse[part]
-            weight_gradient = samples.per_channel(projected * g_rows[part])
-            projected *= samples.weight
-            return weight_gradient
-        weight_gradient = samples.sum(block)
-        return g_gradient.reshape(x.shape), x_gradient.reshape(x.shape), weight_gradient
-
-    return value.reshape(x.shape), None, fused
+    samples = _samples(x.data, weight.data, eps)
+    return samples.projected(g.data), None, lambda u, needed: samples.projected_gradients(u, g.data)
 
 
-class _Samples:
-    """The samples of x (N, …, C), a row of M numbers each, with their means and 1/s; all of them (N, 1).
+# On arrays, in blocks
 
-    Parts are blocks of samples that stay in the cache; on a GPU there is one part with all of them.
+class Channels:
+    """Batch norm of x (N, …, C), with a leaky ReLU: `value`, and each channel's `mean` and biased `variance`."""
+
+    def __init__(self, x, weight, bias, eps, slope):
+        xp, self.rows, self.slope, self.n = xp_of(x), passes.long_rows(x), slope, x.size // weight.size
+        self.C = C = weight.size
+        a_mean = x[0].reshape(-1, C).mean(0)  # near that of the batch
+        self.near = passes.repeated(a_mean, self.rows)
+
+        def moments(begin, end):
+            out = self._deviations(begin, end)
+            total = passes.total(out)
+            return xp.stack([total, passes.total(xp.multiply(out, out, out=out))])
+
+        # One pass for both: σ² = mean (x − c)² − (mean (x − c))² for any c, and no digits are lost with c near μ.
+        self.shift, square = self._sum_over_blocks(moments) / self.n
+        self.variance = xp.maximum(square - self.shift * self.shift, 0.0)
+        self.mean = a_mean + self.shift
+        self.inverse = 1.0 / xp.sqrt(self.variance + eps)
+        self.scale, self.value = weight * self.inverse, xp.empty(self.rows.shape, x.dtype)
+        passes.combine(self.value, [(self.rows, self.scale)], bias - self.mean * self.scale, slope)
+
+    def gradients(self, g, x_needed):
+        """Of x (or anything), weight and bias, for g = ∂/∂value."""
+        xp, g_rows = xp_of(g), g.reshape(self.rows.shape)
+        h = xp.empty(self.rows.shape, g.dtype)  # g, leaked; then the result
+
+        def sums(begin, end):
+            out, h_block = self._deviations(begin, end), h[begin:end]
+            passes.leak(xp, h_block, g_rows[begin:end], self.value[begin:end], self.slope)
+            return xp.stack([passes.total(h_block), passes.total(xp.multiply(out, h_block, out=out))])
+        h_sum, h_slope = self._sum_over_blocks(sums)
+        h_slope = (h_slope - h_sum * self.shift) * self.inverse
+        if x_needed:
+            slant = self.scale * self.inverse * h_slope * (-1.0 / self.n)
+            offset = self.scale * h_sum * (-1.0 / self.n) - slant * self.mean
+            passes.combine(h, [(h, self.scale), (self.rows, slant)], offset)
+        return h.reshape(g.shape), h_slope, h_sum
+
+    def _deviations(self, begin, end):
+        out = parallel.scratch("deviations", (end - begin, self.rows.shape[1]), self.rows)
+        return xp_of(out).subtract(self.rows[begin:end], self.near, out=out)
+
+    def _sum_over_blocks(self, block):
+        return passes.folded(parallel.sum_over_batch(self.rows, block, self.rows.shape[1], parallel.NEAR), self.C)
+
+
+class Samples:
+    """Layer norm of x (N, …, C): the samples, a row of M numbers each, with their means and 1/s; all of them (N, 1).
+
+    Parts are blocks of samples that stay in the cache; without kernels, on a GPU there is one part with all of them.
     """
 
     def __init__(self, x, weight, eps):
-        self.x, self.channels = x.reshape(len(x), -1), x.shape[-1]
+        self.shape, self.x, self.channels = x.shape, x.reshape(len(x), -1), x.shape[-1]
         self.weight = self.per_number(weight)
         xp = xp_of(x)
         self.mean, self.inverse = xp.empty((len(x), 1), x.dtype), xp.empty((len(x), 1), x.dtype)
@@ -190,6 +166,53 @@ class _Samples:
             centred *= centred
             self.inverse[part] = 1.0 / xp.sqrt(_mean(centred) + eps)
         self.each(block)
+
+    def value(self, bias):
+        """x̂ · weight + bias."""
+        xp, shift = xp_of(bias), self.per_number(bias)
+        value = xp.empty_like(self.x)
+
+        def block(part):
+            out = xp.multiply(self.standardised(part), self.weight, out=value[part])
+            out += shift
+        self.each(block)
+        return value.reshape(self.shape)
+
+    def gradients(self, g):
+        """Of x, weight and bias, for g = ∂/∂value."""
+        xp, gradient, g_rows = xp_of(g), xp_of(g).empty_like(self.x), g.reshape(self.x.shape)
+
+        def block(part):
+            x_hat, g = self.standardised(part), g_rows[part]
+            self.project(g * self.weight, x_hat, part, out=gradient[part])
+            return xp.stack([self.per_channel(g * x_hat), self.per_channel(g)])
+        return gradient.reshape(self.shape), *self.sum(block)
+
+    def projected(self, g):
+        """P(g · weight), as in `layer_norm_slope`."""
+        value, g_rows = xp_of(g).empty_like(self.x), g.reshape(self.x.shape)
+        self.each(lambda part: self.project(
+            g_rows[part] * self.weight, self.standardised(part), part, out=value[part]))
+        return value.reshape(self.shape)
+
+    def projected_gradients(self, u, g):
+        """Of g, x and weight, for u = ∂/∂P(g · weight)."""
+        xp, g_rows, u_rows = xp_of(u), g.reshape(self.x.shape), u.reshape(self.x.shape)
+        g_gradient, x_gradient = xp.empty_like(self.x), xp.empty_like(self.x)
+
+        def block(part):
+            x_hat, u, h = self.standardised(part), u_rows[part], g_rows[part] * self.weight
+            projected = self.project(u, x_hat, part, out=g_gradient[part])
+            mixed = _mean(h * x_hat) * u
+            mixed += _mean(u * x_hat) * h
+            out = self.project(mixed, x_hat, part, out=x_gradient[part])
+            out += _mean(projected * h) * x_hat
+            out *= -self.inverse[part]
+            weight_gradient = self.per_channel(projected * g_rows[part])
+            projected *= self.weight
+            return weight_gradient
+        weight_gradient = self.sum(block)
+        return g_gradient.reshape(self.shape), x_gradient.reshape(self.shape), weight_gradient
 
     def each(self, work):
         parallel.over_batch(self.x, lambda begin, end: work(slice(begin, end)), self.x.shape[1], parallel.NEAR)

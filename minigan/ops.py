@@ -92,16 +92,21 @@ def abs(x, /):
 @op
 def tanh(x, /):
     """tanh x. d/dx = 1 − tanh² x."""
-    return x.xp.tanh(x.data), (lambda g: g * (1.0 - tanh(x) ** 2),)
+    value = x.xp.asarray(x.xp.tanh(x.data))
+    plain = lambda xp, g, value: g * (1.0 - value * value)
+    return value, (lambda g: g * (1.0 - tanh(x) ** 2),), lambda g, needed: (
+        _by_kernel(kernels.TANH_SLOPE, plain, g, value),)
 
 
 @op
 def sigmoid(x, /):
     """σ(x) = 1/(1 + e⁻ˣ), in the form that overflows on neither side. d/dx = σ(x) σ(−x), accurate in both tails."""
-    def plain(xp, x):
-        small = xp.exp(-xp.abs(x))
-        return xp.where(x >= 0, xp.ones_like(small), small) / (1.0 + small)
-    return _by_kernel(kernels.SIGMOID, plain, x), (lambda g: g * (sigmoid(x) * sigmoid(-x)),)
+    return _by_kernel(kernels.SIGMOID, _sigmoid, x.data), (lambda g: g * (sigmoid(x) * sigmoid(-x)),)
+
+
+def _sigmoid(xp, x):
+    small = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, xp.ones_like(small), small) / (1.0 + small)
 
 
 @op
@@ -109,13 +114,15 @@ def softplus(x, /):
     """ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|): −ln σ(−x) without computing σ first, whose logarithm would be −∞ for
     x > 89 in float32. d/dx = σ(x)."""
     plain = lambda xp, x: xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
-    return _by_kernel(kernels.SOFTPLUS, plain, x), (lambda g: g * sigmoid(x),)
+    plain_slope = lambda xp, g, x: g * _sigmoid(xp, x)
+    return _by_kernel(kernels.SOFTPLUS, plain, x.data), (lambda g: g * sigmoid(x),), lambda g, needed: (
+        _by_kernel(kernels.SOFTPLUS_SLOPE, plain_slope, g, x.data),)
 
 
-def _by_kernel(kernel, plain, x):
-    """plain(xp, x.data), on a GPU in one launch."""
-    launch = kernel.on(x.data)
-    return launch(x.data, x.xp.empty(x.shape, x.dtype)) if launch else plain(x.xp, x.data)
+def _by_kernel(kernel, plain, *arrays):
+    """plain(xp, *arrays), on a GPU in one launch."""
+    xp, launch = xp_of(arrays[0]), kernel.on(arrays[0])
+    return launch(*arrays, xp.empty(arrays[0].shape, arrays[0].dtype)) if launch else xp.asarray(plain(xp, *arrays))
 
 
 @op
@@ -299,8 +306,11 @@ def affine(x, w, b, /, slope=1.0):
         raise ValueError(f"affine: expected (N, in) @ (in, out) + (out,), got {x.shape} @ {w.shape} + {b.shape}")
     check_slope("affine", slope)
     value = _product(x.data, w.data)
-    value += b.data
-    passes.leaky(x.xp, value, value, slope)
+    if kernel := kernels.ADD_ROW.on(value):
+        kernel(value, b.data, slope, value)
+    else:
+        value += b.data
+        passes.leaky(x.xp, value, value, slope)
     straight = lambda g: g if slope == 1.0 else leak(g, value, slope)
 
     def fused(g, needed):

@@ -46,8 +46,12 @@ class Flat:
                 spans.append((begin, end))
             begin = end
         xp = self.params[0].xp
-        return xp.concatenate([(xp.zeros_like(p.data) if p.grad is None else p.grad.data).reshape(-1)
-                               for p in self.params]), spans
+        parts = [xp.zeros_like(p.data) if p.grad is None else p.grad.data for p in self.params]
+        if kernel := kernels.joined(len(parts)).on(parts[0]):
+            begins = [0, *self._ends]
+            given = [argument for part_and_begin in zip(parts, begins) for argument in part_and_begin]
+            return kernel(*given, xp.empty(begins[-1], parts[0].dtype)), spans
+        return xp.concatenate([part.reshape(-1) for part in parts]), spans
 
     def pieces(self, array):
         """An array laid out like this one, cut into the parameters' parts."""

@@ -4,6 +4,7 @@ Elementwise work costs what it reads and writes. So each pass does as much as it
 the cache next to the core. Everything here works on raw arrays; on a GPU the whole array is one block.
 """
 
+from functools import cache
 from math import gcd
 
 import numpy as np
@@ -90,9 +91,9 @@ def combine(out, terms, row, slope=1.0):
     """Into the rows `out`: leaky(Σ rows · factors + row, slope) for one or two terms (rows, factors). `out` may be the
     rows of the first."""
     xp, row = xp_of(out), repeated(row, out)
-    (first, factors), *more = terms = [(rows, repeated(vector, rows)) for rows, vector in terms]
-    if kernel := (kernels.COMBINE_TWO if more else kernels.COMBINE).on(out):
-        return kernel(*[array for term in terms for array in term], row, slope, out)
+    (first, factors), *more = [(rows, repeated(vector, rows)) for rows, vector in terms]
+    if not more and (kernel := kernels.COMBINE.on(out)):
+        return kernel(first, factors, row, slope, out)
 
     def block(begin, end):
         y = xp.multiply(first[begin:end], factors, out=out[begin:end])
@@ -111,4 +112,7 @@ def sum_rows(rows):
 
 def total(rows):
     """Σ over rows as a product with ones, which the matrix library sums fastest."""
-    return xp_of(rows).ones(len(rows), rows.dtype) @ rows
+    return _ones(xp_of(rows), len(rows), rows.dtype) @ rows
+
+
+_ones = cache(lambda xp, n, dtype: xp.ones(n, dtype))

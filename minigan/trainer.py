@@ -148,10 +148,12 @@ class GANTrainer:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        xp, g = loss.xp, optimizer.gradient
-        norm = xp.asarray(xp.sqrt(xp.dot(g, g)))
+        xp, g, first_bad = loss.xp, optimizer.gradient, self._first_bad[network]
+        square = xp.dot(g, g)
         # A flag beside the data, so that nothing waits for the device here; `check_finite` reads it.
-        first_bad = self._first_bad[network]
+        if kernel := kernels.FLAG.on(g):
+            return kernel(loss.data, square, self.steps, xp.empty_like(square), first_bad)[0]
+        norm = xp.asarray(xp.sqrt(square))
         bad = ~xp.isfinite(loss.data + norm)
         self._first_bad[network] = xp.where(bad & (first_bad < 0), self.steps, first_bad)
         return norm

@@ -14,7 +14,8 @@ In a few places CuPy is more lenient than is good for a training step, and `Arra
 - `a[mask]` and `where(mask)`, whose size only the device knows: the host waits for it.
 - `a[indices] = …`, where two equal indices race; likewise a write to a view whose elements overlap.
 
-All these raise `Violation`. What is allowed, but has its price, is noted in `costs`.
+All these raise `Violation`. What is allowed, but has its price, is noted in `costs`; what CuPy would put on the
+device's queue, a kernel or a copy, in `launches`.
 """
 
 import operator
@@ -49,6 +50,7 @@ COMPARISONS = "lt le eq ne gt ge".split()
 
 violations = []  # every one, for code that catches the error is not the better for it
 costs = []       # "float() at trainer.py:130": where the host waited for the device, or CuPy would have to copy
+launches = []    # "add at ops.py:28"
 
 
 class Violation(TypeError):
@@ -69,6 +71,20 @@ def _place():
 
 def _cost(what):
     costs.append(f"{what} at {_place()}")
+
+
+VIEWS = "reshape ravel transpose swapaxes broadcast_to".split()
+
+
+def _launch(name, arguments=(), result=None):
+    """Count what CuPy 14 launches: nothing for new memory or a view; concatenating, a copy for each array up to eight,
+    beyond that one kernel and what tells it where they are; of two vectors, a product and then its sum."""
+    if name in ("empty", "empty_like") or name in VIEWS and np.may_share_memory(result, arguments[0]):
+        return
+    times = 2 if name == "dot" else 1
+    if name in ("concatenate", "stack"):
+        times = len(arguments[0]) if len(arguments[0]) <= 8 else 4
+    launches.extend([f"{name} at {_place()}"] * times)
 
 
 class Array:
@@ -100,6 +116,7 @@ class Array:
 
     def __getitem__(self, index):
         if isinstance(index, Array) and index.dtype.kind in "iu":
+            _launch("take")
             return Array(self._host[index._host % len(self)])
         _check_index(index)
         indices = index if isinstance(index, tuple) else (index,)
@@ -108,6 +125,7 @@ class Array:
     def __setitem__(self, index, value):
         _check_index(index)
         _check_writable(self)
+        _launch("assignment")
         self._host[index] = _on_host(value)
 
     def __matmul__(self, other):
@@ -176,8 +194,10 @@ def _on_device(function, *arguments, **keywords):
     """function(…), computed on the host, given back on the device."""
     if "out" in keywords:
         _check_writable(keywords["out"])
+    arguments = [_on_host(argument) for argument in arguments]
     with np.errstate(all="ignore"):
-        result = function(*map(_on_host, arguments), **{name: _on_host(value) for name, value in keywords.items()})
+        result = function(*arguments, **{name: _on_host(value) for name, value in keywords.items()})
+    _launch(function.__name__, arguments, result)
     return keywords["out"] if "out" in keywords else Array(np.asarray(result))
 
 
@@ -241,6 +261,7 @@ def _asarray(a, dtype=None):
     """The way up: the only function that takes NumPy arrays, and copies them."""
     if isinstance(a, Array):
         return a if dtype is None or dtype == a.dtype else a.astype(dtype)
+    _launch("upload")
     return Array(np.array(a, dtype))
 
 

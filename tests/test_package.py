@@ -18,9 +18,9 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "minigan").glob("*.py"))
 
 # Each module imports only from those before it.
-FLOORS = ("backend kernels parallel passes filtering tensor ops conv gradcheck normalize init nn optim objectives "
-          "networks files published data trainer metrics latent experiment models graph laboratory plots commandline "
-          "report classifier judges train sample evaluate").split()
+FLOORS = ("backend kernels parallel passes launches filtering tensor ops conv gradcheck normalize init nn optim "
+          "objectives networks files published data trainer metrics latent experiment models graph laboratory plots "
+          "commandline report classifier judges train sample evaluate").split()
 
 
 def imports_of(tree):

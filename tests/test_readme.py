@@ -94,3 +94,10 @@ def test_the_table_of_metrics_is_what_was_measured():
     for row in rows:
         assert f"| `{row['metric']}` | {row['seconds']:.2f} | {row['mib']:.0f} MiB |" in page
         assert row["seconds"] < 30 and row["mib"] < 2000
+
+
+def test_the_list_of_chapters_is_that_of_the_tutorials():
+    chapters = sorted(path.name for path in (ROOT / "tutorials").glob("[0-9]*.md"))
+    for page, folder in ((README, "tutorials/"), ((ROOT / "tutorials/README.md").read_text(encoding="utf-8"), "")):
+        assert re.findall(rf"^\| (\d\d) \| \[.*?\]\({folder}(\S+?)\) \|", page, re.M) == [
+            (name[:2], name) for name in chapters]
