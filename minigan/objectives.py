@@ -28,7 +28,7 @@ class Minimax:
     Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
     """
 
-    undecided = 0.0
+    undecided = 0.0  # D's best score where real and fake samples are equally dense
 
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)
@@ -43,7 +43,7 @@ class NonSaturating:
     """The same discriminator; the generator maximises ln σ(f) instead: its loss −ln σ(f) = softplus(−f) has the slope
     −σ(−f), which is largest when D is sure that the samples are fake. Source: arXiv:1406.2661, §3."""
 
-    undecided = 0.0
+    undecided = 0.0  # D's best score where real and fake samples are equally dense
 
     def discriminator_loss(self, real_scores, fake_scores):
         return Minimax().discriminator_loss(real_scores, fake_scores)
@@ -57,7 +57,7 @@ class LeastSquares:
     """Scores are regressed to 1 on real and 0 on fake samples, G's samples to 1: the slope does not vanish while a
     sample lies on the wrong side. No sigmoid anywhere. Source: Mao et al. 2017, arXiv:1611.04076, eq. 9."""
 
-    undecided = 0.5
+    undecided = 0.5  # D's best score where real and fake samples are equally dense
 
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)
@@ -73,7 +73,7 @@ class Wasserstein:
     critic maximises it. Without a constraint it has no bound: clip the weights after each critic step
     (`clip_weights`) or add `gradient_penalty`. Source: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2 and Alg. 1."""
 
-    undecided = None
+    undecided = None  # a critic's scores have no such zero
 
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)
@@ -88,7 +88,7 @@ class Hinge:
     """D wants r ≥ 1 and f ≤ −1 and no more; G raises f. Source: Lim & Ye 2017, arXiv:1705.02894, §3; Miyato et al.
     2018, arXiv:1802.05957, eq. 16 and 17."""
 
-    undecided = 0.0
+    undecided = 0.0  # D's best score where real and fake samples are equally dense
 
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)

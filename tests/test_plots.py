@@ -263,10 +263,10 @@ def test_an_animation_that_would_be_too_large_has_fewer_frames(tmp_path):
         Image.fromarray(rng.integers(256, size=(90, 90), dtype=np.uint8)).save(tmp_path / f"{i:02d}.png")
     frames = sorted(tmp_path.glob("*.png"))
     plots.save_gif(tmp_path / "all.gif", frames)
-    plots.save_gif(tmp_path / "few.gif", frames, most_bytes=40_000)
+    plots.save_gif(tmp_path / "few.gif", frames, most_bytes=50_000)  # five would fit
     with Image.open(tmp_path / "all.gif") as whole, Image.open(tmp_path / "few.gif") as less:
         assert (whole.n_frames, less.n_frames) == (16, 4)
-    assert (tmp_path / "few.gif").stat().st_size <= 40_000 < (tmp_path / "all.gif").stat().st_size
+    assert (tmp_path / "few.gif").stat().st_size <= 50_000 < (tmp_path / "all.gif").stat().st_size
 
 
 def test_colours_stay_colours(tmp_path):
