@@ -311,14 +311,14 @@ def affine(x, w, b, /, slope=1.0):
     else:
         value += b.data
         passes.leaky(x.xp, value, value, slope)
-    straight = lambda g: g if slope == 1.0 else leak(g, value, slope)
+    unleaked = lambda g: g if slope == 1.0 else leak(g, value, slope)
 
     def fused(g, needed):
         g = g if slope == 1.0 else _leak(g, value, slope)
         return (_product(g, w.data.T) if needed[0] else None, _product(x.data.T, g) if needed[1] else None,
                 passes.total(g) if needed[2] else None)
-    return value, (lambda g: matmul(straight(g), transpose(w)), lambda g: matmul(transpose(x), straight(g)),
-                   straight), fused
+    return value, (lambda g: matmul(unleaked(g), transpose(w)), lambda g: matmul(transpose(x), unleaked(g)),
+                   unleaked), fused
 
 
 def check_slope(name, slope):
@@ -337,12 +337,12 @@ def add_bias(x, b, /, slope=1.0):
     rows = passes.long_rows(x.data)
     value = x.xp.empty(x.shape, x.dtype)
     passes.add_row(value.reshape(rows.shape), rows, b.data, slope)
-    straight = lambda g: g if slope == 1.0 else leak(g, value, slope)
+    unleaked = lambda g: g if slope == 1.0 else leak(g, value, slope)
 
     def fused(g, needed):
         g = g if slope == 1.0 else _leak(g, value, slope)
         return g, passes.folded(passes.sum_rows(g.reshape(rows.shape)), b.size) if needed[1] else None
-    return value, (straight, lambda g: sum_to(straight(g), b.shape)), fused
+    return value, (unleaked, lambda g: sum_to(unleaked(g), b.shape)), fused
 
 
 @op

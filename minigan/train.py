@@ -21,7 +21,7 @@ PROG = "minigan.train"
 CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "classifier", "checkpoint_every", "keep",
               "backend"}  # by a run that is resumed
 DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None, log_every=50,
-                snapshot_every=50, evaluate_every=0, classifier=None, checkpoint_every=250, keep=2)
+                snapshot_every=100, evaluate_every=0, classifier=None, checkpoint_every=250, keep=2)
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
 
 
@@ -58,7 +58,7 @@ def parser(prog=PROG, **more):
     p.add_argument("--out", metavar="FOLDER", help="where run folders are made (default: runs)")
     p.add_argument("--name", help="the run folder's name after its number (default: from data, objective and seed)")
     p.add_argument("--log-every", type=positive, metavar="STEPS", help="(default: 50)")
-    p.add_argument("--snapshot-every", type=positive, metavar="STEPS", help="a picture of samples (default: 50)")
+    p.add_argument("--snapshot-every", type=positive, metavar="STEPS", help="a picture of samples (default: 100)")
     p.add_argument("--evaluate-every", type=non_negative, metavar="STEPS",
                    help="quick measures of 2000 samples, into stats.jsonl and losses.png (default: 0, never)")
     p.add_argument("--classifier", metavar="NAME|FILE", help="the feature network to measure images with: mnist, "

@@ -183,9 +183,9 @@ def test_a_figure_that_is_missing_too_large_or_of_another_size_is_found(result, 
     drawn = result.figures["03_line.png"]
     [message] = chapters.figure_problems(made_up(), result.figures, tmp_path)
     assert "does not exist: python tutorials/build.py 03" in message
-    (tmp_path / "03_line.png").write_bytes(drawn + bytes(150_000))
+    (tmp_path / "03_line.png").write_bytes(drawn + bytes(200_000))
     [message] = chapters.figure_problems(made_up(), result.figures, tmp_path)
-    assert "150000" in message
+    assert "200000" in message
     (tmp_path / "03_line.png").write_bytes(drawn[:16] + b"\0\0\x04\0" + drawn[20:])
     wide, other = chapters.figure_problems(made_up(), result.figures, tmp_path)
     assert "1024 pixels wide" in wide and "its block draws (200, 100)" in other

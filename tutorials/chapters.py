@@ -30,7 +30,7 @@ FIGURES = Path("tutorials/figures")  # in the folder where a chapter runs, and i
 FULL = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*) = (?P<short>[0-9_.e]+)  # full: (?P<full>[0-9_.e]+)")
 FROM = re.compile(r"python from (?P<file>\S+): (?P<name>[\w.]+)(?P<bare> without docstring)?")
 MARK = "<!-- output -->"
-MOST_BYTES, MOST_PIXELS = 150_000, 900  # of a figure, and of its width
+MOST_BYTES, MOST_PIXELS = 200_000, 900  # of a figure, and of its width
 
 
 class ChapterError(Exception):
