@@ -1,8 +1,7 @@
 """The training steps that are measured, for minigan and for PyTorch, from the same weights, data and noise.
 
 One step is a discriminator update on a real and a fake batch and a generator update through the frozen discriminator.
-minigan's side is the package's own trainer, moving average and all. PyTorch's is written as an expert would: losses
-on logits, fakes without a graph in the discriminator's step, frozen discriminator weights in the generator's.
+minigan's side is the package's own trainer, moving average and all. PyTorch's is that of `reference.py`.
 """
 
 import itertools
@@ -76,90 +75,20 @@ def minigan_step(work, dtype="float32"):
 def torch_step(work, dtype="float32", channels_last=False, device="cpu"):
     """The same in PyTorch, eager."""
     import torch
-    from torch.nn.functional import softplus
+    from benchmarks import reference
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    G, D = (_to_torch(network, torch).to(device, getattr(torch, dtype)).to(memory_format=layout)
+    G, D = (reference.converted(network).to(device, getattr(torch, dtype)).to(memory_format=layout)
             for network in pair(work))
-    penalised = work.objective == "wgan-gp"
-    adam = dict(lr=1e-4, betas=(0.0, 0.9)) if penalised else dict(lr=2e-4, betas=(0.5, 0.999))
-    g_optimizer, d_optimizer = (torch.optim.Adam(network.parameters(), **adam) for network in (G, D))
 
     def tensor(array):
         t = torch.from_numpy(np.ascontiguousarray(array)).to(device)
         return t if t.ndim == 2 else t.permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
     numbers = Numbers(work, dtype, tensor)
-
-    def step():
-        real = numbers.real()
-        with torch.no_grad():
-            fake = G(tensor(numbers.noise()))
-        if penalised:
-            mixing = tensor(numbers.epsilon())
-            mixed = (mixing * real + (1 - mixing) * fake).requires_grad_()
-            [slope] = torch.autograd.grad(D(mixed).sum(), mixed, create_graph=True)
-            penalty = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
-            d_loss = D(fake).mean() - D(real).mean() + 10.0 * penalty
-        else:
-            d_loss = softplus(-D(real)).mean() + softplus(D(fake)).mean()
-        d_optimizer.zero_grad()
-        d_loss.backward()
-        d_optimizer.step()
-
-        D.requires_grad_(False)
-        scores = D(G(tensor(numbers.noise())))
-        g_loss = -scores.mean() if penalised else softplus(-scores).mean()
-        g_optimizer.zero_grad()
-        g_loss.backward()
-        g_optimizer.step()
-        D.requires_grad_(True)
-        return d_loss.detach(), g_loss.detach()
-    return step
-
-
-def _to_torch(network, torch):
-    """The same network with the same weights: channels first, and features between picture and dense layer likewise."""
-    layers, image = [], None
-    for layer in network.layers:
-        if isinstance(layer, nn.Reshape):
-            h, w, c = layer.shape
-            layers.append(torch.nn.Unflatten(1, (c, h, w)))
-            weight = layers[-2].weight.data.view(h, w, c, -1).permute(2, 0, 1, 3).reshape(h * w * c, -1)
-            layers[-2].weight.data = weight.contiguous()
-        elif isinstance(layer, nn.Dense):
-            weight = layer.weight.numpy()
-            if image is not None:
-                c = image
-                side = round((weight.shape[0] // c) ** 0.5)
-                weight = weight.reshape(side, side, c, -1).transpose(2, 0, 1, 3).reshape(weight.shape[0], -1)
-            new = torch.nn.Linear(*weight.shape, bias=layer.bias is not None)
-            new.weight.data = torch.from_numpy(weight.T.copy())
-            layers.append(_with_bias(new, layer, torch))
-        elif isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            weight = torch.from_numpy(layer.weight.numpy().transpose(3, 2, 0, 1).copy())
-            kind = torch.nn.Conv2d if isinstance(layer, nn.Conv2d) else torch.nn.ConvTranspose2d
-            inputs, outputs = weight.shape[:2] if kind is torch.nn.ConvTranspose2d else weight.shape[1::-1]
-            new = kind(inputs, outputs, weight.shape[2:], layer.stride, layer.padding, bias=layer.bias is not None)
-            new.weight.data = weight
-            layers.append(_with_bias(new, layer, torch))
-            image = outputs
-        elif isinstance(layer, (nn.BatchNorm, nn.LayerNorm)):
-            channels = layer.weight.size
-            new = torch.nn.BatchNorm2d(channels) if isinstance(layer, nn.BatchNorm) else torch.nn.GroupNorm(1, channels)
-            new.weight.data = torch.from_numpy(layer.weight.numpy().copy())
-            layers.append(_with_bias(new, layer, torch))
-        elif isinstance(layer, nn.LeakyReLU):
-            layers.append(torch.nn.LeakyReLU(layer.slope))
-        else:
-            layers.append({nn.ReLU: torch.nn.ReLU, nn.Tanh: torch.nn.Tanh, nn.Flatten: torch.nn.Flatten}[type(layer)]())
-    return torch.nn.Sequential(*layers)
-
-
-def _with_bias(new, layer, torch):
-    if layer.bias is not None:
-        new.bias.data = torch.from_numpy(layer.bias.numpy().copy())
-    return new
+    trainer = reference.Trainer(G, D, work.objective, lambda n: tensor(numbers.noise()),
+                                lambda n: tensor(numbers.epsilon()))
+    return lambda: trainer.step([numbers.real()])
 
 
 def step_flops(work):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import test_fuzz
+from benchmarks import images
 from minigan import classifier, data, evaluate, judges, sample, train
 from minigan.trainer import RECIPES
 
@@ -134,3 +135,23 @@ def test_the_counts_of_kills_and_of_command_lines_are_those_that_were_run():
     assert "{train} command lines for `train`, {sample} for `sample`, {evaluate} for `evaluate` and {classifier} for " \
         "`classifier`".format(**test_fuzz.MANY) in text
     assert "the quick one {train}, {sample}, {evaluate} and {classifier}".format(**test_fuzz.QUICK) in text
+
+
+@pytest.mark.parametrize("source", images.SEEDS)
+def test_the_tables_of_images_are_what_was_measured(source):
+    page = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    measured = json.loads((ROOT / f"benchmarks/results/images_{source}.json").read_text())
+    assert images.table(measured["training_data"], measured["runs"]) in page
+    for objective, gap in images.gaps(measured["runs"]).items():
+        assert images.sentence(objective, *gap) in page
+    assert measured["settings"] == images.SETTINGS | {"haste": images.HASTE}
+    assert {run["steps"] for run in measured["runs"]} == {images.STEPS} and f"{images.STEPS:,} generator steps" in page
+
+
+def test_the_largest_deviations_from_pytorch_are_those_measured():
+    page = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "benchmarks/results/trajectories.json").read_text())["rows"]
+    for objective in RECIPES:
+        found = [f"{row[what]:.1e}" for row in rows if row["objective"] == objective
+                 for what in ("losses", "weights", "samples")]
+        assert f"| `{objective}` | {' | '.join(found)} |" in page

@@ -1,0 +1,165 @@
+"""GAN training in PyTorch, written as an expert would: what minigan's training is held against.
+
+Nothing here comes from minigan's own formulas or recipes: losses are PyTorch's, on logits, gradients its autograd's,
+updates its optimizers'. Fakes have no graph in the discriminator's step, and the discriminator is frozen in the
+generator's. The numbers are those of the papers, as in `minigan.trainer.RECIPES`.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from torch.nn.functional import mse_loss, relu
+
+from minigan import nn
+
+CLIP, PENALTY = 0.01, 10.0
+
+
+def _real(scores):
+    return torch.ones_like(scores)
+
+
+def _fake(scores):
+    return torch.zeros_like(scores)
+
+
+def _cross_entropies(r, f):
+    return cross_entropy(r, _real(r)) + cross_entropy(f, _fake(f))
+
+
+def _critics(r, f):
+    return f.mean() - r.mean()
+
+
+LOSSES = {  # of the discriminator, from the scores of real and fake samples, and of the generator
+    "minimax": (_cross_entropies, lambda f: -cross_entropy(f, _fake(f))),
+    "gan": (_cross_entropies, lambda f: cross_entropy(f, _real(f))),
+    "lsgan": (lambda r, f: (mse_loss(r, _real(r)) + mse_loss(f, _fake(f))) / 2, lambda f: mse_loss(f, _real(f)) / 2),
+    "wgan": (_critics, lambda f: -f.mean()),
+    "wgan-gp": (_critics, lambda f: -f.mean()),
+    "hinge": (lambda r, f: relu(1 - r).mean() + relu(1 + f).mean(), lambda f: -f.mean()),
+}
+
+
+class Trainer:
+    """The networks `G` and `D` in training. `noise(n)` draws n latents, and `mixing(n)` the weights of a gradient
+    penalty, (n, 1, …), as tensors where the networks are. Real batches are given to `step`, channels first. The papers'
+    learning rates are multiplied by `haste`."""
+
+    def __init__(self, G, D, objective, noise, mixing=None, haste=1.0):
+        self.G, self.D, self.objective, self.noise, self.mixing = G, D, objective, noise, mixing
+        self.d_loss, self.g_loss = LOSSES[objective]
+        if objective == "wgan":
+            make = lambda network: torch.optim.RMSprop(network.parameters(), lr=haste * 5e-5)
+        elif objective == "wgan-gp":
+            make = lambda network: torch.optim.Adam(network.parameters(), lr=haste * 1e-4, betas=(0.0, 0.9))
+        else:
+            make = lambda network: torch.optim.Adam(network.parameters(), lr=haste * 2e-4, betas=(0.5, 0.999))
+        self.g_optimizer, self.d_optimizer = make(G), make(D)
+
+    def step(self, batches):
+        """A discriminator step on each real batch and one generator step; both losses, of the discriminator's the
+        last, as tensors not yet read."""
+        for real in batches:
+            d_loss = self._discriminator_step(real)
+        return d_loss, self._generator_step(len(real))
+
+    def _discriminator_step(self, real):
+        with torch.no_grad():
+            fake = self.G(self.noise(len(real)))
+        loss = self.d_loss(self.D(real), self.D(fake))
+        if self.objective == "wgan-gp":
+            loss = loss + PENALTY * self._penalty(real, fake)
+        self.d_optimizer.zero_grad()
+        loss.backward()
+        self.d_optimizer.step()
+        if self.objective == "wgan":
+            with torch.no_grad():
+                for parameter in self.D.parameters():
+                    parameter.clamp_(-CLIP, CLIP)
+        return loss.detach()
+
+    def _penalty(self, real, fake):
+        mixed = torch.lerp(fake, real, self.mixing(len(real))).requires_grad_()
+        [slope] = torch.autograd.grad(self.D(mixed).sum(), mixed, create_graph=True)
+        return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+
+    def _generator_step(self, n):
+        self.D.requires_grad_(False)
+        loss = self.g_loss(self.D(self.G(self.noise(n))))
+        self.g_optimizer.zero_grad()
+        loss.backward()
+        self.g_optimizer.step()
+        self.D.requires_grad_(True)
+        return loss.detach()
+
+
+class Average:
+    """The moving average of a network's weights, without the bias towards its start; `network` is in evaluation mode
+    and has the running statistics of the one that is averaged."""
+
+    def __init__(self, network, decay=0.999):
+        self.original, self.network = network, copy.deepcopy(network).eval().requires_grad_(False)
+        self.decay, self.weight = decay, 0.0
+
+    @torch.no_grad()
+    def update(self):
+        """Weights decayⁱ for the state i updates ago, divided by their sum."""
+        self.weight = 1.0 + self.decay * self.weight
+        for averaged, now in zip(self.network.parameters(), self.original.parameters()):
+            averaged.lerp_(now, 1.0 / self.weight)
+        for copied, now in zip(self.network.buffers(), self.original.buffers()):
+            copied.copy_(now)
+
+
+def channels_first(images):
+    """An array (N, H, W, C) as a tensor (N, C, H, W); anything else as it is."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    return tensor.permute(0, 3, 1, 2).contiguous() if tensor.ndim == 4 else tensor
+
+
+def converted(network):
+    """minigan's `network` in PyTorch's layers, with the same weights: channels first, and features between picture and
+    dense layer likewise."""
+    layers, image = [], None
+    for layer in network.layers:
+        if isinstance(layer, nn.Reshape):
+            h, w, c = layer.shape
+            layers.append(torch.nn.Unflatten(1, (c, h, w)))
+            weight = layers[-2].weight.data.view(h, w, c, -1).permute(2, 0, 1, 3).reshape(h * w * c, -1)
+            layers[-2].weight.data = weight.contiguous()
+        elif isinstance(layer, nn.Dense):
+            weight = layer.weight.numpy()
+            if image is not None:
+                c = image
+                side = round((weight.shape[0] // c) ** 0.5)
+                weight = weight.reshape(side, side, c, -1).transpose(2, 0, 1, 3).reshape(weight.shape[0], -1)
+            new = torch.nn.Linear(*weight.shape, bias=layer.bias is not None)
+            new.weight.data = torch.from_numpy(weight.T.copy())
+            layers.append(_with_bias(new, layer))
+        elif isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            weight = torch.from_numpy(layer.weight.numpy().transpose(3, 2, 0, 1).copy())
+            kind = torch.nn.Conv2d if isinstance(layer, nn.Conv2d) else torch.nn.ConvTranspose2d
+            inputs, outputs = weight.shape[:2] if kind is torch.nn.ConvTranspose2d else weight.shape[1::-1]
+            new = kind(inputs, outputs, weight.shape[2:], layer.stride, layer.padding, bias=layer.bias is not None)
+            new.weight.data = weight
+            layers.append(_with_bias(new, layer))
+            image = outputs
+        elif isinstance(layer, (nn.BatchNorm, nn.LayerNorm)):
+            channels = layer.weight.size
+            new = torch.nn.BatchNorm2d(channels) if isinstance(layer, nn.BatchNorm) else torch.nn.GroupNorm(1, channels)
+            new.weight.data = torch.from_numpy(layer.weight.numpy().copy())
+            layers.append(_with_bias(new, layer))
+        elif isinstance(layer, nn.LeakyReLU):
+            layers.append(torch.nn.LeakyReLU(layer.slope))
+        else:
+            layers.append({nn.ReLU: torch.nn.ReLU, nn.Tanh: torch.nn.Tanh, nn.Flatten: torch.nn.Flatten}[type(layer)]())
+    return torch.nn.Sequential(*layers)
+
+
+def _with_bias(new, layer):
+    if layer.bias is not None:
+        new.bias.data = torch.from_numpy(layer.bias.numpy().copy())
+    return new

@@ -1,0 +1,37 @@
+"""100 steps of training are those of PyTorch, which is written apart from minigan's formulas: a wrong derivative, loss,
+update or order of events would show. Where PyTorch is not installed, what was measured once is looked at."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import trajectories
+from minigan.trainer import RECIPES
+
+MEASURED = Path(__file__).parent.parent / "benchmarks/results/trajectories.json"
+BOTH = [(kind, objective) for kind in trajectories.DATA for objective in RECIPES]
+
+
+@pytest.mark.parametrize("kind, objective", BOTH)
+def test_losses_weights_and_samples_are_those_of_pytorch_after_100_steps(kind, objective):
+    pytest.importorskip("torch")
+    assert trajectories.STEPS == 100
+    found = trajectories.deviations(kind, objective)
+    assert all(deviation <= 1e-6 for deviation in found.values()), found
+
+
+def test_they_were_when_the_benchmark_was_run():
+    measured = json.loads(MEASURED.read_text(encoding="utf-8"))
+    assert measured["steps"] == 100
+    assert [(row["networks"], row["objective"]) for row in measured["rows"]] == BOTH
+    for row in measured["rows"]:
+        assert max(row["losses"], row["weights"], row["samples"]) <= 1e-6
+
+
+def test_a_difference_is_relative_to_the_largest_number_and_nan_is_not_lost():
+    zeros, ones = np.zeros(3), np.ones(3)
+    assert trajectories.difference(np.array([1.0, 4.5]), np.array([2.0, 4.0])) == 0.25
+    assert trajectories.largest([(zeros, zeros)]) == 0.0
+    assert np.isnan(trajectories.largest([(ones, ones), (np.nan * ones, ones), (ones, ones)]))
