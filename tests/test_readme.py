@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import test_fuzz
-from benchmarks import images
+from benchmarks import images, mixtures
 from minigan import classifier, data, evaluate, judges, sample, train
 from minigan.trainer import RECIPES
 
@@ -135,6 +135,18 @@ def test_the_counts_of_kills_and_of_command_lines_are_those_that_were_run():
     assert "{train} command lines for `train`, {sample} for `sample`, {evaluate} for `evaluate` and {classifier} for " \
         "`classifier`".format(**test_fuzz.MANY) in text
     assert "the quick one {train}, {sample}, {evaluate} and {classifier}".format(**test_fuzz.QUICK) in text
+
+
+@pytest.mark.parametrize("mixture", mixtures.PUBLISHED)
+def test_the_tables_of_mixtures_are_what_was_measured(mixture):
+    page = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    runs = json.loads((ROOT / f"benchmarks/results/mixtures_{mixture}.json").read_text())["runs"]
+    assert mixtures.table(mixture, runs) in page
+    due = mixtures.runs_of(mixtures.STEPS[mixture])
+    assert all({name: run[name] for name in ("setting", "steps", "seed")} in due for run in runs)
+    best = [run for run in runs if run["steps"] == mixtures.STEPS[mixture]]
+    assert len(best) >= 5 and {run["modes"] for run in best} == {len(data.MIXTURES[mixture].modes)}
+    assert sum(run["high_quality"] for run in best) / len(best) >= 0.95
 
 
 @pytest.mark.parametrize("source", images.SEEDS)
