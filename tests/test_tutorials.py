@@ -1,6 +1,7 @@
 """The tutorials: each chapter runs as it is printed, and says and shows what is so. First the tools, on a small chapter
 made up here; then every chapter."""
 
+import codeop
 import json
 import re
 import sys
@@ -383,6 +384,21 @@ def test_what_a_chapter_prints_and_quotes_is_so(chapter, ran):
 
 def test_a_chapter_shows_the_figures_it_draws(chapter, ran):
     assert chapters.figure_problems(chapter, ran.figures) == []
+
+
+def test_a_chapters_blocks_can_be_pasted_into_pythons_prompt(chapter):
+    """Which reads line by line: a blank line ends a function or a loop, and one must."""
+    for part in chapter.code:
+        read, waiting = codeop.CommandCompiler(), ""
+        for number, line in enumerate([*part.text.splitlines(), ""], part.line):
+            waiting += line + "\n"
+            try:
+                complete = read(waiting, chapter.label, "single")
+            except SyntaxError as error:
+                pytest.fail(f"{chapter.label}:{number}: {error.msg}: {line!r}")
+            if complete is not None:
+                waiting = ""
+        assert waiting.strip() == "", f"{chapter.label}:{part.line}: the last statement is not ended"
 
 
 def test_what_a_chapter_links_to_is_there(chapter):
