@@ -389,16 +389,16 @@ def test_a_chapter_shows_the_figures_it_draws(chapter, ran):
 def test_a_chapters_blocks_can_be_pasted_into_pythons_prompt(chapter):
     """Which reads line by line: a blank line ends a function or a loop, and one must."""
     for part in chapter.code:
-        read, waiting = codeop.CommandCompiler(), ""
+        read, waiting = codeop.CommandCompiler(), []
         for number, line in enumerate([*part.text.splitlines(), ""], part.line):
-            waiting += line + "\n"
+            waiting.append(line)
             try:
-                complete = read(waiting, chapter.label, "single")
+                complete = read("\n".join(waiting), chapter.label, "single")
             except SyntaxError as error:
                 pytest.fail(f"{chapter.label}:{number}: {error.msg}: {line!r}")
             if complete is not None:
-                waiting = ""
-        assert waiting.strip() == "", f"{chapter.label}:{part.line}: the last statement is not ended"
+                waiting = []
+        assert not "".join(waiting).strip(), f"{chapter.label}:{part.line}: the last statement is not ended"
 
 
 def test_what_a_chapter_links_to_is_there(chapter):
