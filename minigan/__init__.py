@@ -7,4 +7,5 @@ from minigan import objectives, ops, optim, trainer  # noqa: E402, F401
 from minigan.backend import BackendError, seed, use_backend  # noqa: E402, F401
 from minigan.gradcheck import check_adjoint, check_grads  # noqa: E402, F401
 from minigan.models import load  # noqa: E402, F401
-from minigan.tensor import Tensor, grad, no_grad  # noqa: E402, F401
+from minigan.autograd import grad  # noqa: E402, F401
+from minigan.tensor import Tensor, no_grad  # noqa: E402, F401

@@ -1,14 +1,16 @@
 """NumPy or CuPy: choose once, create there, cross over only at `to_numpy` and `asarray`.
 
-Everything above this file is written against an array namespace `xp`, which is `numpy` or `cupy`; the two agree on
-nearly every name. An array belongs to the backend whose class it is, so an operation asks its arguments where to
-work (`xp_of`) and only the creation of new arrays looks at the backend in use.
+Every other file is written against an array namespace `xp`, which is `numpy` or `cupy`; the two
+agree on nearly every name. An array belongs to the backend whose class it is. So an operation asks
+its arguments where to work (`xp_of`), and only the creation of new arrays looks at the backend in
+use.
 
-All randomness is drawn on the host, from named streams, and copied over: a run on a GPU sees the very numbers of
-the run on the CPU, and drawing for one purpose never disturbs another.
+All randomness is drawn on the host, from named streams, and copied over. A run on a GPU sees the
+very numbers of the run on the CPU, and drawing for one purpose never disturbs another.
 """
 
 import os
+import threading
 from types import ModuleType
 from typing import Callable, NamedTuple
 
@@ -20,13 +22,11 @@ class BackendError(RuntimeError):
 
 
 class Backend(NamedTuple):
-    """One kind of array: its namespace, its class, how a NumPy copy of such an array is made, and, if there are kernels
-    for it (see `kernels`), the module whose `ElementwiseKernel` and `ReductionKernel` compile them."""
+    """One kind of array: its namespace, its class, and how a NumPy copy of such an array is made."""
     name: str
     xp: ModuleType
     array_type: type
     to_numpy: Callable[[object], np.ndarray]
-    kernels: ModuleType | None = None
 
 
 def _numpy():
@@ -36,50 +36,52 @@ def _numpy():
 def _cupy():
     try:
         import cupy
-    except Exception as error:  # a broken one fails in many ways, and wraps the cause in a page of advice
+    except Exception as error:  # a broken one fails in many ways, and wraps the cause in advice
         why = "is not installed" if getattr(error, "name", None) == "cupy" else (
             f"is installed, but cannot be imported ({error.__cause__ or error})")
-        raise BackendError(f"the cupy backend needs CuPy, which {why}: pip install 'minigan[cuda13x]' for CUDA 13, "
-                           "'minigan[cuda12x]' for CUDA 12") from None
+        raise BackendError(f"the cupy backend needs CuPy, which {why}: pip install "
+                           "'minigan[cuda13x]' for CUDA 13, 'minigan[cuda12x]' for CUDA 12"
+                           ) from None
     try:
         devices = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
         if "cudaErrorNoDevice" not in str(error):
-            raise BackendError(f"CuPy is installed, but the NVIDIA driver does not answer ({error}): "
-                               "install or update the driver, or use --backend numpy") from None
+            raise BackendError(f"CuPy is installed, but the NVIDIA driver does not answer ({error}"
+                               "): install or update the driver, or use --backend numpy") from None
         devices = 0
     if devices == 0:
         raise BackendError("CuPy is installed, but no NVIDIA GPU is visible: "
                            "check CUDA_VISIBLE_DEVICES, or use --backend numpy")
-    try:  # kernels are compiled and libraries loaded on first use, so only real work proves that they are there
+    try:  # kernels are compiled and libraries loaded on first use: only real work proves them there
         ones = cupy.ones((2, 2), np.float32)
         works = float((ones @ ones).sum()) == 8.0
     except Exception as error:
-        raise BackendError(f"CuPy sees a GPU, but cannot multiply two matrices on it ({error}): the CUDA libraries "
-                           "are missing or do not fit; pip install 'cupy-cuda13x[ctk]', or 'cupy-cuda12x[ctk]' for "
-                           "CUDA 12, brings them") from None
+        raise BackendError(f"CuPy sees a GPU, but cannot multiply two matrices on it ({error}): "
+                           "the CUDA libraries are missing or do not fit; pip install "
+                           "'cupy-cuda13x[ctk]', or 'cupy-cuda12x[ctk]' for CUDA 12, brings them"
+                           ) from None
     if not works:
-        raise BackendError("CuPy multiplies two matrices of ones on this GPU and gets a wrong result: "
-                           "the installation is broken, use --backend numpy")
-    return Backend("cupy", cupy, cupy.ndarray, cupy.asnumpy, cupy)
+        raise BackendError("CuPy multiplies two matrices of ones on this GPU and gets a wrong "
+                           "result: the installation is broken, use --backend numpy")
+    return Backend("cupy", cupy, cupy.ndarray, cupy.asnumpy)
 
 
 _loaders = {"numpy": _numpy, "cupy": _cupy}
 _loaded = {}
 _by_type = {}
-_current = None
 
 
 def allow_tf32():
-    """Let products of float32 matrices on a GPU round their factors to TF32's 10 digits, for speed. Before the cupy
-    backend is first used, when CuPy reads this setting; `BackendError` afterwards."""
+    """Let products of float32 matrices on a GPU round their factors to TF32's 10 digits, for speed.
+    `BackendError` once the cupy backend has been used: CuPy reads this setting when it starts."""
     if "cupy" in _loaded:
         raise BackendError("TF32 has to be allowed before the cupy backend is first used")
     os.environ["CUPY_TF32"] = "1"
 
 
 def register(name, load):
-    """Offer a further backend: `load()` returns its `Backend`, or raises `BackendError`, when it is first used."""
+    """Offer a further backend. `load()` returns its `Backend`, or raises `BackendError`; it is
+    called when the backend is first used."""
     _loaders[name] = load
 
 
@@ -97,30 +99,44 @@ def _load(name):
     return _loaded[name]
 
 
-class use_backend:
-    """Create new arrays on backend `name` from now on; as a context manager, only inside the `with` block.
+class _InUse(threading.local):
+    """The backend in use. Each thread has its own, and begins with the main thread's."""
 
-    Raises `BackendError` if the backend is unknown or cannot work here. It never falls back to another one.
+    of_main_thread = _load("numpy")
+
+    def __init__(self):
+        self.backend = _InUse.of_main_thread
+
+
+_in_use = _InUse()
+
+
+class use_backend:
+    """Create new arrays on backend `name` from now on; as a context manager, only inside the block.
+
+    It holds for this thread, and for threads that start later if this is the main thread.
+    `BackendError` if the backend is unknown or cannot work here: nothing falls back silently.
     """
 
     def __init__(self, name):
-        global _current
-        self._previous, _current = _current, _load(name)
+        self._previous = _in_use.backend
+        self._set(_load(name))
 
     def __enter__(self):
-        return _current
+        return _in_use.backend
 
     def __exit__(self, *exception):
-        global _current
-        _current = self._previous
+        self._set(self._previous)
 
-
-use_backend("numpy")
+    def _set(self, backend):
+        _in_use.backend = backend
+        if threading.current_thread() is threading.main_thread():
+            _InUse.of_main_thread = backend
 
 
 def current():
     """The backend on which new arrays are created."""
-    return _current
+    return _in_use.backend
 
 
 def is_array(value):
@@ -133,7 +149,8 @@ def backend_of(array):
     try:
         return _by_type[type(array)]
     except KeyError:
-        raise TypeError(f"expected an array of {' or '.join(_loaded)}, got {type(array).__name__}") from None
+        raise TypeError(f"expected an array of {' or '.join(_loaded)}, "
+                        f"got {type(array).__name__}") from None
 
 
 def xp_of(array):
@@ -144,8 +161,8 @@ def xp_of(array):
 def asarray(data, dtype=None):
     """`data` as an array of the backend in use, copied there if it is not there yet.
 
-    A float array keeps its dtype unless `dtype` is given; everything else (lists, Python numbers, integer and
-    boolean arrays) becomes float32. TypeError if `data` does not hold real numbers.
+    A float array keeps its dtype unless `dtype` is given; everything else (lists, Python numbers,
+    integer and boolean arrays) becomes float32. TypeError if `data` does not hold real numbers.
     """
     if not is_array(data):
         if not isinstance(data, (np.generic, np.ndarray)):
@@ -154,23 +171,25 @@ def asarray(data, dtype=None):
     if data.dtype.kind not in "fiub":
         raise TypeError(f"expected real numbers, got dtype {data.dtype}")
     if dtype is None:
-        dtype = data.dtype if data.dtype.kind == "f" else np.float32
-    if type(data) is not _current.array_type:
+        dtype = data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.float32
+    if type(data) is not current().array_type:
         data = to_numpy(data)
-    return _current.xp.asarray(data, dtype=dtype)
+    return current().xp.asarray(data, dtype=dtype)
 
 
 def to_numpy(array):
-    """`array` as a NumPy array on the host: the one way down from a device, which waits for its work to finish."""
+    """`array` as a NumPy array on the host: the one way down from a device. It waits for the
+    device's work to finish."""
     return backend_of(array).to_numpy(array)
 
 
 class Streams:
     """Random streams by name, each an independent NumPy `Generator` (Philox) on the host.
 
-    `streams["noise"]` is created from the seed and the name when first asked for. What is drawn from one stream
-    never changes another, so adding a preview or a penalty leaves weights, data order and noise as they were.
-    Philox is counter-based (Salmon et al. 2011, doi 10.1145/2063384.2063405): its state is 13 integers.
+    `streams["noise"]` is created from the seed and the name when first asked for. What is drawn
+    from one stream never changes another, so adding a preview or a penalty leaves weights, data
+    order and noise as they were. Philox is counter-based (Salmon et al. 2011,
+    doi 10.1145/2063384.2063405): its state is 13 integers.
     """
 
     def __init__(self, seed=0):
@@ -178,7 +197,8 @@ class Streams:
         self.restart(seed)
 
     def restart(self, seed):
-        """Begin every stream anew from `seed`, an integer from 0 to 2⁶⁴ − 1. Who holds a generator sees it restart."""
+        """Begin every stream anew from `seed`, an integer from 0 to 2⁶⁴ − 1. Who holds a generator
+        sees it restart."""
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
             raise ValueError(f"seed: expected an integer ≥ 0 and below 2**64, got {seed!r}")
         self.seed = int(seed)
@@ -195,10 +215,12 @@ class Streams:
 
     def state_dict(self):
         """{stream name: its state as 13 uint64}, for the streams drawn from so far; and the seed."""
-        state = {name: _pack(generator.bit_generator.state) for name, generator in self._generators.items()}
-        drawn = {name: packed for name, packed in state.items()
-                 if (packed != _pack(self._beginning(name).state)).any()}
-        return {"seed": np.array(self.seed, np.uint64), **drawn}
+        state = {}
+        for name, generator in self._generators.items():
+            packed = _pack(generator.bit_generator.state)
+            if (packed != _pack(self._beginning(name).state)).any():
+                state[name] = packed
+        return {"seed": np.array(self.seed, np.uint64), **state}
 
     def load_state_dict(self, state):
         """Continue every stream from where `state_dict` saw it."""
@@ -216,14 +238,20 @@ def _pack(state):
 
 def _unpack(packed):
     if packed.shape != (13,) or packed.dtype != np.uint64:
-        raise ValueError(f"a random stream's state: expected 13 uint64, got {packed.dtype} {packed.shape}")
-    return {"bit_generator": "Philox", "state": {"counter": packed[:4], "key": packed[4:6]}, "buffer": packed[6:10],
-            "buffer_pos": int(packed[10]), "has_uint32": int(packed[11]), "uinteger": int(packed[12])}
+        raise ValueError("a random stream's state: expected 13 uint64, "
+                         f"got {packed.dtype} {packed.shape}")
+    position, has_half, half = (int(word) for word in packed[10:])
+    if position > 4 or has_half > 1 or half >= 1 << 32:
+        raise ValueError(f"a random stream's state: its last words {position, has_half, half} "
+                         "are out of range")
+    return {"bit_generator": "Philox", "state": {"counter": packed[:4], "key": packed[4:6]},
+            "buffer": packed[6:10], "buffer_pos": position, "has_uint32": has_half,
+            "uinteger": half}
 
 
 streams = Streams(0)
 
 
 def seed(number):
-    """Restart the named random streams that layers and trainers draw from unless they are given others."""
+    """Restart the named random streams that layers and trainers draw from by default."""
     streams.restart(number)

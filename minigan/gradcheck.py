@@ -7,7 +7,8 @@ The tests of this package are made of these two, and so can be those of a layer 
 import numpy as np
 
 from minigan import backend
-from minigan.tensor import Tensor, constant, grad
+from minigan.autograd import grad
+from minigan.tensor import Tensor, constant
 
 MAX_SKIPPED = 0.2  # the share of comparisons that kinks may take away before the check says nothing
 

@@ -1,17 +1,19 @@
 """Layers: functions that own their weights.
 
-A `Module` finds its parameters by looking at its own attributes, in the order in which they were assigned; the names
-are PyTorch's ("0.weight"). Images are (N, H, W, C), dense weights (in, out), kernels (KH, KW, in, out).
+A `Module` finds its parameters by looking at its own attributes, in the order in which they were
+assigned; the names are PyTorch's ("0.weight", "blocks.0.weight"). Images are (N, H, W, C), dense
+weights (in, out), kernels (KH, KW, in, out).
 """
 
 from math import prod
+from operator import index as as_integer
 
 import numpy as np
 
-from minigan import backend, init, kernels, ops
+from minigan import backend, init, ops
 from minigan.conv import conv2d, conv_transpose2d
 from minigan.normalize import batch_norm, layer_norm
-from minigan.tensor import Tensor
+from minigan.tensor import FAST, Tensor
 
 
 class Parameter(Tensor):
@@ -25,29 +27,31 @@ class Parameter(Tensor):
 
 
 class Module:
-    """Base of all layers and networks: a subclass assigns parameters and modules in __init__ and defines `forward`."""
+    """Base of all layers and networks. A subclass assigns parameters and modules in __init__, also
+    in lists, tuples and dictionaries, and defines `forward`."""
 
     buffer_names = ()  # the attributes that are saved with the weights, but are not learned
 
     def __init__(self):
         self.training = True
 
-    def __call__(self, x):
-        return self.forward(x)
+    def __call__(self, *inputs, **options):
+        return self.forward(*inputs, **options)
 
     def named_children(self):
         """(name, module) for each module among the attributes."""
-        return [(name, value) for name, value in vars(self).items() if isinstance(value, Module)]
+        return _found(vars(self).items(), Module)
 
     def named_modules(self, prefix=""):
-        """(name, module) for this module and all below it, each once, in the order of construction."""
+        """(name, module) for this module and all below it, each once, in the order of construction.
+        """
         found = {}
         stack = [(prefix, self)]
         while stack:
             name, module = stack.pop()
             if id(module) not in found:
                 found[id(module)] = name, module
-                stack.extend((f"{name}.{child}" if name else child, m)
+                stack.extend((_joined(name, child), m)
                              for child, m in reversed(module.named_children()))
         return list(found.values())
 
@@ -55,9 +59,8 @@ class Module:
         """(name, Parameter) in the order of construction, a shared one once."""
         found = {}
         for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter) and id(value) not in found:
-                    found[id(value)] = f"{prefix}.{name}" if prefix else name, value
+            for name, parameter in _found(vars(module).items(), Parameter):
+                found.setdefault(id(parameter), (_joined(prefix, name), parameter))
         return list(found.values())
 
     def parameters(self):
@@ -65,7 +68,7 @@ class Module:
 
     def named_buffers(self):
         """(name, array) for what is kept beside the parameters, such as running means."""
-        return [(f"{prefix}.{name}" if prefix else name, getattr(module, name))
+        return [(_joined(prefix, name), getattr(module, name))
                 for prefix, module in self.named_modules() for name in module.buffer_names]
 
     def buffers(self):
@@ -77,16 +80,18 @@ class Module:
         return {name: np.array(backend.to_numpy(array)) for name, array in named}
 
     def load_state_dict(self, state):
-        """Set all parameters and buffers, each converted to the dtype it has here. ValueError, and nothing changed,
-        if a name or a shape differs."""
+        """Set all parameters and buffers, each converted to the dtype it has here. ValueError, and
+        nothing changed, if a name or a shape differs."""
         own = {name: p.data for name, p in self.named_parameters()} | dict(self.named_buffers())
         if own.keys() != state.keys():
             raise ValueError(f"load_state_dict: missing {sorted(own.keys() - state.keys())}, "
                              f"unexpected {sorted(state.keys() - own.keys())}")
         for name, array in own.items():
             if state[name].shape != array.shape:
-                raise ValueError(f"load_state_dict: {name} is {array.shape} here, {state[name].shape} in the state")
-        self._replace_arrays(lambda name, array: backend.asarray(np.array(state[name], dtype=array.dtype)))
+                raise ValueError(f"load_state_dict: {name} is {array.shape} here, "
+                                 f"{state[name].shape} in the state")
+        self._replace_arrays(lambda name, array: backend.asarray(
+            np.array(state[name], dtype=array.dtype)))
 
     def astype(self, dtype):
         """Convert parameters and buffers in place; returns the module."""
@@ -100,12 +105,14 @@ class Module:
 
     def set_buffers(self, arrays):
         """Assign new arrays to the buffers, in the order of `buffers()`."""
-        places = [(module, name) for _, module in self.named_modules() for name in module.buffer_names]
+        places = [(module, name) for _, module in self.named_modules()
+                  for name in module.buffer_names]
         for (module, name), array in zip(places, arrays, strict=True):
             setattr(module, name, array)
 
     def train(self, mode=True):
-        """Training mode for this module and all below it: batch statistics, dropout. Returns the module."""
+        """Training mode for this module and all below it: batch statistics, dropout. Returns the
+        module."""
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -125,9 +132,29 @@ class Module:
             parameter.grad = None
 
     def __repr__(self):
-        own = [(name, value) for name, value in vars(self).items() if isinstance(value, Parameter)]
-        shapes = ", ".join(f"{name} {value.shape}" for name, value in own)
-        return f"{type(self).__name__}({shapes})"
+        own = [f"{name} {value.shape}" for name, value in _found(vars(self).items(), Parameter)]
+        own += [f"{name} {value}" for name, value in vars(self).items()
+                if type(value) in (int, float, tuple)]
+        children = "".join(f"\n({name}): {child}" for name, child in self.named_children())
+        return f"{type(self).__name__}({', '.join(own)}{children.replace(chr(10), chr(10) + '  ')})"
+
+
+def _found(items, kind, prefix=""):
+    """(name, value) for each value of this kind, also inside lists, tuples and dictionaries."""
+    found = []
+    for name, value in items:
+        name = _joined(prefix, str(name))
+        if isinstance(value, kind):
+            found.append((name, value))
+        elif isinstance(value, (list, tuple)):
+            found += _found(enumerate(value), kind, name)
+        elif isinstance(value, dict):
+            found += _found(value.items(), kind, name)
+    return found
+
+
+def _joined(prefix, name):
+    return f"{prefix}.{name}" if prefix else name
 
 
 class Dense(Module):
@@ -135,65 +162,62 @@ class Dense(Module):
 
     def __init__(self, in_features, out_features, bias=True, rng=None):
         super().__init__()
-        rng = rng or backend.streams["init"]
         self.weight = Parameter(init.uniform((in_features, out_features), in_features, rng))
         self.bias = Parameter(init.uniform((out_features,), in_features, rng)) if bias else None
 
-    def forward(self, x, slope=1.0):
+    def forward(self, x):
         if x.ndim != 2 or x.shape[1] != self.weight.shape[0]:
             raise ValueError(f"Dense: expected x (N, {self.weight.shape[0]}), got {x.shape}")
-        if self.bias is None:
-            return _leaky(x @ self.weight, slope)
-        return ops.affine(x, self.weight, self.bias, slope)
+        y = ops.matmul(x, self.weight)
+        return y if self.bias is None else y + self.bias
 
 
 class Conv2d(Module):
-    """x ∗ w + b. x (N, H, W, in) → (N, OH, OW, out); see `conv.conv2d`. Sizes are ints or pairs (H, W)."""
+    """x ∗ w + b. x (N, H, W, in) → (N, OH, OW, out); see `conv.conv2d`. Sizes are integers or pairs
+    (H, W)."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True, rng=None):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True,
+                 rng=None):
         super().__init__()
-        rng = rng or backend.streams["init"]
         shape = (*_kernel_size(kernel_size), in_channels, out_channels)
         self.weight = Parameter(init.uniform(shape, prod(shape[:3]), rng))
         self.bias = Parameter(init.uniform((out_channels,), prod(shape[:3]), rng)) if bias else None
         self.stride, self.padding = stride, padding
 
-    def forward(self, x, slope=1.0):
+    def forward(self, x):
         y = conv2d(x, self.weight, self.stride, self.padding)
-        return _leaky(y, slope) if self.bias is None else ops.add_bias(y, self.bias, slope)
+        return y if self.bias is None else y + self.bias
 
 
 class ConvTranspose2d(Module):
-    """The adjoint of the convolution with kernel w (KH, KW, out, in), plus b. x (N, H, W, in) → (N, H′, W′, out) with
-    H′ = (H − 1)·stride + KH − 2·padding; see `conv.conv_transpose2d`."""
+    """The adjoint of the convolution with kernel w (KH, KW, out, in), plus b. x (N, H, W, in) →
+    (N, H′, W′, out) with H′ = (H − 1)·stride + KH − 2·padding, or `output_size` where a stride
+    leaves a choice; see `conv.conv_transpose2d`."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True, rng=None):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True,
+                 output_size=None, rng=None):
         super().__init__()
-        rng = rng or backend.streams["init"]
         shape = (*_kernel_size(kernel_size), out_channels, in_channels)
         self.weight = Parameter(init.uniform(shape, prod(shape[:3]), rng))
         self.bias = Parameter(init.uniform((out_channels,), prod(shape[:3]), rng)) if bias else None
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.output_size = stride, padding, output_size
 
-    def forward(self, x, slope=1.0):
-        y = conv_transpose2d(x, self.weight, self.stride, self.padding)
-        return _leaky(y, slope) if self.bias is None else ops.add_bias(y, self.bias, slope)
-
-
-def _leaky(x, slope):
-    return x if slope == 1.0 else ops.leaky_relu(x, slope)
+    def forward(self, x):
+        y = conv_transpose2d(x, self.weight, self.stride, self.padding, self.output_size)
+        return y if self.bias is None else y + self.bias
 
 
 def _kernel_size(size):
-    return (size, size) if isinstance(size, int) else tuple(size)
+    return tuple(size) if isinstance(size, (tuple, list)) else (as_integer(size),) * 2
 
 
 class BatchNorm(Module):
-    """Each channel normalised: in training by the batch's own mean and variance, over all axes but the last, in
-    evaluation by their running averages. Ioffe & Szegedy 2015, arXiv:1502.03167.
+    """Each channel normalised over all axes but the last: in training by the batch's own mean and
+    variance, in evaluation by their running averages. Ioffe & Szegedy 2015, arXiv:1502.03167.
 
-    As in PyTorch, running ← (1 − momentum) · running + momentum · batch, the variance in its unbiased form.
-    ValueError in training if there is only one value per channel, whose variance says nothing.
+    As in PyTorch, running ← (1 − momentum) · running + momentum · batch, the variance in its
+    unbiased form. ValueError in training if there is only one value per channel, whose variance
+    says nothing.
     """
 
     buffer_names = ("running_mean", "running_var")
@@ -204,33 +228,31 @@ class BatchNorm(Module):
         self.bias = Parameter(np.zeros(channels, np.float32))
         self.running_mean = backend.asarray(np.zeros(channels, np.float32))
         self.running_var = backend.asarray(np.ones(channels, np.float32))
-        self.momentum, self.eps = float(momentum), float(eps)  # a NumPy number would make float64 of float32
+        self.momentum, self.eps = float(momentum), float(eps)
 
-    def forward(self, x, slope=1.0):
+    def forward(self, x):
         _check_channels("BatchNorm", x, self.weight)
-        if self.training:
-            values = prod(x.shape[:-1])
-            if values < 2:
-                raise ValueError(f"BatchNorm: x {x.shape} has one value per channel, whose variance is not defined: "
-                                 "use a larger batch, or .eval()")
-            return batch_norm(x, self.weight, self.bias, self.eps, slope,
-                              lambda mean, variance: self._observe(mean, variance, values / (values - 1)))
-        scale = self.weight / ops.sqrt(self.running_var + self.eps)
-        return _leaky(x * scale + (self.bias - self.running_mean * scale), slope)
+        if not self.training:
+            scale = self.weight / ops.sqrt(self.running_var + self.eps)
+            return x * scale + (self.bias - self.running_mean * scale)
+        n = prod(x.shape[:-1])
+        if n < 2:
+            raise ValueError(f"BatchNorm: x {x.shape} has one value per channel, whose variance is "
+                             "not defined: use a larger batch, or .eval()")
 
-    def _observe(self, mean, variance, unbiased):
-        if kernel := kernels.RUNNING.on(mean):
-            new = [backend.xp_of(mean).empty_like(mean) for _ in range(2)]
-            self.running_mean, self.running_var = kernel(mean, variance, self.running_mean, self.running_var,
-                                                         self.momentum, unbiased, *new)
-            return
-        self.running_mean = (1.0 - self.momentum) * self.running_mean + self.momentum * mean
-        self.running_var = (1.0 - self.momentum) * self.running_var + self.momentum * (variance * unbiased)
+        def observe(mean, variance):
+            self.running_mean = moved(self.running_mean, mean)
+            self.running_var = moved(self.running_var, variance * (n / (n - 1)))
+
+        def moved(running, batch):
+            return (1.0 - self.momentum) * running + self.momentum * batch
+
+        return batch_norm(x, self.weight, self.bias, self.eps, observe)
 
 
 class LayerNorm(Module):
-    """Each sample normalised by its own mean and variance over all its axes, then scaled and shifted per channel; the
-    same in training and evaluation. Ba et al. 2016, arXiv:1607.06450."""
+    """Each sample normalised by its own mean and variance over all its axes, then scaled and
+    shifted per channel; the same in training and evaluation. Ba et al. 2016, arXiv:1607.06450."""
 
     def __init__(self, channels, eps=1e-5):
         super().__init__()
@@ -250,8 +272,6 @@ def _check_channels(name, x, weight):
 
 class ReLU(Module):
     """max(x, 0)."""
-
-    slope = 0.0
 
     def forward(self, x):
         return ops.relu(x)
@@ -276,7 +296,8 @@ class Tanh(Module):
 
 
 class Sigmoid(Module):
-    """1/(1 + e⁻ˣ), into (0, 1). The objectives take logits: no network of this package ends in one."""
+    """1/(1 + e⁻ˣ), into (0, 1). The objectives take logits: no network of this package ends in one.
+    """
 
     def forward(self, x):
         return ops.sigmoid(x)
@@ -301,8 +322,9 @@ class Reshape(Module):
 
 
 class Dropout(Module):
-    """In training each element is zero with probability p and otherwise divided by 1 − p, which keeps the mean;
-    in evaluation x itself. Srivastava et al. 2014. Masks are drawn from `rng`, the stream "dropout" by default."""
+    """In training each element is zero with probability p and otherwise divided by 1 − p, which
+    keeps the mean; in evaluation x itself. Srivastava et al. 2014. Masks are drawn from `rng`, the
+    stream "dropout" by default."""
 
     def __init__(self, p=0.5, rng=None):
         super().__init__()
@@ -319,11 +341,7 @@ class Dropout(Module):
 
 
 class Sequential(Module):
-    """Layers one after another.
-
-    A (leaky) ReLU costs a pass over memory in each direction. Behind a layer that ends in a pass of its own, it is made
-    in that one: the layer is given the slope. The result is the same.
-    """
+    """Layers one after another."""
 
     def __init__(self, *layers):
         super().__init__()
@@ -333,27 +351,13 @@ class Sequential(Module):
         return [(str(i), layer) for i, layer in enumerate(self.layers)]
 
     def forward(self, x):
-        for layer, slope in self._merged():
-            x = layer(x) if slope is None else layer.forward(x, slope)
+        fused = FAST.get("fused", list)  # the fast engine computes neighbours in one
+        for layer in fused(self.layers):
+            x = layer(x)
         return x
-
-    def _merged(self):
-        """(layer, slope of the leaky ReLU merged into it, or None) for each layer that is left."""
-        merged = []
-        for layer in self.layers:
-            before, slope = merged[-1] if merged else (None, None)
-            if slope is None and type(before) in (Dense, Conv2d, ConvTranspose2d, BatchNorm) and (
-                    type(layer) in (ReLU, LeakyReLU) and layer.slope >= 0.0):
-                merged[-1] = before, layer.slope
-            else:
-                merged.append((layer, None))
-        return merged
 
     def __len__(self):
         return len(self.layers)
 
     def __getitem__(self, index):
         return self.layers[index]
-
-    def __repr__(self):
-        return "Sequential(\n" + "".join(f"  {i}: {layer}\n" for i, layer in enumerate(self.layers)) + ")"

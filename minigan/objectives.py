@@ -17,7 +17,8 @@ scores have no such zero.
 """
 
 from minigan import backend, nn, ops
-from minigan.tensor import Tensor, grad
+from minigan.autograd import grad
+from minigan.tensor import Tensor
 
 
 class Minimax:
@@ -110,7 +111,8 @@ def gradient_penalty(critic, real, fake, epsilon, target=1.0):
     one sample's gradient means nothing. Source: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3 and §4.
     """
     refuse_batch_norm(critic)
-    real, fake, epsilon = (_array(x) for x in (real, fake, epsilon))
+    real, fake = _array(real), _array(fake)
+    epsilon = _array(epsilon).astype(real.dtype, copy=False)
     N, ones = real.shape[0], (1,) * (real.ndim - 1)
     if fake.shape != real.shape or epsilon.shape != (N, *ones):
         raise ValueError(f"gradient_penalty: expected fake like real {real.shape} and epsilon {(N, *ones)}, got fake "

@@ -1,193 +1,216 @@
-"""Optimizers: from gradients to weight updates. The rules, and the defaults where it has any, are PyTorch's.
+"""Optimizers: from gradients to weight updates. The rules are PyTorch's, and so are the defaults
+where it has any.
 
-An optimizer takes an ordered list of parameters and lays them one after another in a single array, of which each
-parameter becomes a view. A step is then one sweep over everything there is to learn: one rule, a few long operations.
-It changes the parameters in place and marks every graph recorded before it as stale.
+An optimizer takes an ordered list of parameters and gives each of them new data in a step, which
+marks every graph recorded before as stale. A rule is a function of one parameter, of its gradient,
+and of the *slots* of state that the optimizer keeps for it.
 """
 
 from math import sqrt
 
 import numpy as np
 
-from minigan import backend, kernels, parallel
-from minigan.tensor import Tensor
-
-
-class Flat:
-    """Parameters as one array. The values stay where the parameters are read: `parameter.data` is a view of it."""
-
-    def __init__(self, params):
-        self.params = list(params)
-        self._views = []
-        self._ends = np.cumsum([p.size for p in self.params]).tolist()
-        self.array()
-
-    def array(self):
-        """The array (total size,). Parameters that were given new data since (by loading, say) are laid in again."""
-        if len(self._views) != len(self.params) or any(
-                [p.data is not view for p, view in zip(self.params, self._views)]):
-            if len({p.dtype for p in self.params}) > 1:
-                raise TypeError(f"parameters of one dtype expected, got {sorted({str(p.dtype) for p in self.params})}")
-            self._array = self.params[0].xp.concatenate([p.data.reshape(-1) for p in self.params])
-            self._views = [piece.reshape(p.shape) for p, piece in zip(self.params, self.pieces(self._array))]
-            for p, view in zip(self.params, self._views):
-                p._data = view  # the same values elsewhere: no graph becomes stale
-        return self._array
-
-    def gradients(self):
-        """(gradient of all parameters as one array, zero where there is none, [(begin, end) where there is one])."""
-        spans, begin = [], 0
-        for p, end in zip(self.params, self._ends):
-            if p.grad is not None:
-                if p.grad.dtype != p.dtype:
-                    raise TypeError(f"a parameter is {p.dtype}, its gradient {p.grad.dtype}")
-                if spans and spans[-1][1] == begin:
-                    begin = spans.pop()[0]
-                spans.append((begin, end))
-            begin = end
-        xp = self.params[0].xp
-        parts = [xp.zeros_like(p.data) if p.grad is None else p.grad.data for p in self.params]
-        if kernel := kernels.joined(len(parts)).on(parts[0]):
-            begins = [0, *self._ends]
-            given = [argument for part_and_begin in zip(parts, begins) for argument in part_and_begin]
-            return kernel(*given, xp.empty(begins[-1], parts[0].dtype)), spans
-        return xp.concatenate([part.reshape(-1) for part in parts]), spans
-
-    def pieces(self, array):
-        """An array laid out like this one, cut into the parameters' parts."""
-        return [array[begin:end] for begin, end in zip([0, *self._ends], self._ends)]
+from minigan import backend
+from minigan.autograd import total
+from minigan.tensor import FAST, Tensor
 
 
 class Optimizer:
-    """What all optimizers share: the parameters as one array, slots of state laid out like it, saving and loading.
+    """What all optimizers share: the parameters, their slots of state, saving and loading.
 
-    A subclass names its `slots` (zero at first) and defines `update(p, g, *slots, t)`, which changes p and the slots
-    in place; t is the number of this step, 1 for the first (of all parameters together, where PyTorch counts for each).
-    `kernel`, which it may leave out, is the same in one launch on a GPU, and `numbers(t)` what that needs to know.
+    A subclass names its `slots`, which are zero at first, and defines
+    update(p, g, lr, t, *slots) → (p, *slots), all arrays of one parameter; t is the number of this
+    step, 1 for the first (of all parameters together, where PyTorch counts for each).
     """
 
-    slots, kernel = (), None
+    slots = ()
 
     def __init__(self, params, lr):
         name = type(self).__name__
         if not isinstance(params, (list, tuple)):
-            raise TypeError(f"{name}: parameters come in a list, whose order is the same in every run, "
-                            f"got {type(params).__name__}")
-        if not params or not all(isinstance(p, Tensor) for p in params) or len({id(p) for p in params}) < len(params):
+            raise TypeError(f"{name}: parameters come in a list, whose order is the same in every "
+                            f"run, got {type(params).__name__}")
+        if not params or not all(isinstance(p, Tensor) for p in params) or (
+                len({id(p) for p in params}) < len(params)):
             raise ValueError(f"{name}: expected a non-empty list of different parameters")
+        if len({p.dtype for p in params}) > 1:
+            raise TypeError(f"{name}: parameters of one dtype expected, "
+                            f"got {sorted({str(p.dtype) for p in params})}")
         if not lr >= 0.0:
             raise ValueError(f"{name}: expected a learning rate ≥ 0, got {lr}")
-        self.flat, self.lr, self.steps = Flat(params), float(lr), 0  # a NumPy number would make float64
-        self.state = {slot: self.flat.params[0].xp.zeros_like(self.flat.array()) for slot in self.slots}
-        self.gradient = None  # of the last step, all parameters' as one array
+        self.params, self.lr, self.steps = list(params), lr, 0
+        self.state = {slot: [p.xp.zeros_like(p.data) for p in params] for slot in self.slots}
 
-    def step(self):
-        """Update every parameter that has a gradient."""
-        weights = self.flat.array()
-        self.gradient, spans = self.flat.gradients()
+    def step(self, share=1.0):
+        """Update every parameter that has a gradient, at `share` times the learning rate `lr`."""
         self.steps += 1
-        for slot, array in self.state.items():
-            if array.dtype != weights.dtype:  # the module was converted after the optimizer was made
-                self.state[slot] = array.astype(weights.dtype)
-        kernel = self.kernel and self.kernel.on(weights)
-        for begin, end in spans:
-            p, g, *slots = [array[begin:end] for array in (weights, self.gradient, *self.state.values())]
-            if kernel:
-                kernel(g, *self.numbers(self.steps), p, *slots)
-                continue
-            block = lambda start, stop: self.update(*[part[start:stop] for part in (p, g, *slots)], self.steps)
-            parallel.over_batch(p, block, each=1, most=parallel.NEAR)
-        for p in self.flat.params:
-            p.version += 1
+        for p in self.params:
+            if p.grad is not None:
+                check_gradient(p)
+        sweep = FAST.get(type(self), Optimizer.update_each)
+        sweep(self, float(share * self.lr))  # a NumPy number would make float64 of float32
+
+    def update_each(self, lr):
+        """One parameter after the other by `update`."""
+        for i, p in enumerate(self.params):
+            if p.grad is not None:
+                slots = [self.state[slot][i].astype(p.dtype, copy=False) for slot in self.slots]
+                new = self.update(p.data, p.grad.data, lr, self.steps, *slots)
+                p.data, *slots = [p.xp.asarray(array) for array in new]  # () gives NumPy scalars
+                for slot, array in zip(self.slots, slots):
+                    self.state[slot][i] = array
 
     def zero_grad(self):
-        for p in self.flat.params:
+        for p in self.params:
             p.grad = None
 
     def state_dict(self):
-        """{"steps", "lr", "0.m", …}: NumPy copies, numbered by the parameter's position, each of its shape."""
-        state = {f"{i}.{slot}": np.array(backend.to_numpy(piece)).reshape(p.shape)
-                 for slot, array in self.state.items()
-                 for i, (p, piece) in enumerate(zip(self.flat.params, self.flat.pieces(array)))}
-        return {"steps": np.int64(self.steps), "lr": np.float64(self.lr), **state}
+        """{"steps", "lr", "0.m", …}: NumPy copies, numbered by the parameter's position, each of
+        its shape."""
+        slots = {f"{i}.{slot}": np.array(backend.to_numpy(array))
+                 for slot in self.slots for i, array in enumerate(self.state[slot])}
+        return {"steps": np.int64(self.steps), "lr": np.float64(self.lr), **slots}
 
     def load_state_dict(self, state):
-        """Continue from what `state_dict` returned. ValueError, and nothing changed, if a name or a shape differs."""
+        """Continue from what `state_dict` returned, its learning rate included. ValueError, and
+        nothing changed, if a name or a shape differs or a number is out of range."""
         own = self.state_dict()
-        if own.keys() != state.keys() or any(np.shape(state[name]) != np.shape(own[name]) for name in own):
-            raise ValueError(f"{type(self).__name__}.load_state_dict: the state is not one of these parameters")
+        if own.keys() != state.keys() or any(
+                np.shape(state[name]) != np.shape(own[name]) for name in own):
+            raise ValueError(f"{type(self).__name__}.load_state_dict: the state is not one of "
+                             "these parameters")
+        if not state["steps"] >= 0 or not state["lr"] >= 0.0:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: expected steps ≥ 0 and a "
+                             f"learning rate ≥ 0, got {state['steps']} and {state['lr']}")
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
         for slot in self.slots:
-            parts = [np.ravel(state[f"{i}.{slot}"]) for i in range(len(self.flat.params))]
-            self.state[slot] = backend.asarray(np.concatenate(parts).astype(self.flat.params[0].dtype))
+            self.state[slot] = [backend.asarray(np.array(state[f"{i}.{slot}"], dtype=p.dtype))
+                                for i, p in enumerate(self.params)]
 
 
 class SGD(Optimizer):
     """v ← momentum · v + g, p ← p − lr · v."""
 
-    slots, kernel = ("v",), kernels.SGD
+    slots = ("v",)
 
     def __init__(self, params, lr, momentum=0.0):
         super().__init__(params, lr)
-        self.momentum = float(momentum)
+        self.momentum = _checked("SGD: momentum", momentum)
 
-    def update(self, p, g, v, t):
-        v *= self.momentum
-        v += g
-        p -= self.lr * v
-
-    def numbers(self, t):
-        return self.lr, self.momentum
+    def update(self, p, g, lr, t, v):
+        v = self.momentum * v + g
+        return p - lr * v, v
 
 
 class RMSprop(Optimizer):
     """v ← α v + (1 − α) g², p ← p − lr · g/(√v + eps).
 
-    Without momentum, as the WGAN paper uses it. Source: Tieleman & Hinton 2012, Neural Networks for Machine Learning,
-    lecture 6.5.
+    Without momentum, as the WGAN paper uses it. Source: Tieleman & Hinton 2012, Neural Networks for
+    Machine Learning, lecture 6.5.
     """
 
-    slots, kernel = ("v",), kernels.RMSPROP
+    slots = ("v",)
 
     def __init__(self, params, lr, alpha=0.99, eps=1e-8):
         super().__init__(params, lr)
-        self.alpha, self.eps = float(alpha), float(eps)
+        self.alpha, self.eps = _checked("RMSprop: alpha", alpha), _checked("RMSprop: eps", eps, None)
 
-    def update(self, p, g, v, t):
-        v *= self.alpha
-        v += (1.0 - self.alpha) * g * g
-        root = backend.xp_of(v).sqrt(v)
-        root += self.eps
-        p -= self.lr * g / root
-
-    def numbers(self, t):
-        return self.lr, self.alpha, self.eps
+    def update(self, p, g, lr, t, v):
+        v = self.alpha * v + (1.0 - self.alpha) * g * g
+        return p - lr * g / (backend.xp_of(v).sqrt(v) + self.eps), v
 
 
 class Adam(Optimizer):
-    """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², p ← p − lr · m̂/(√v̂ + eps), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
+    """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², p ← p − lr · m̂/(√v̂ + eps), where
+    m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
 
-    β₁ = 0.5 and lr = 2e-4 by default as in DCGAN, arXiv:1511.06434, §4. Source: Kingma & Ba 2015, arXiv:1412.6980,
-    Alg. 1.
+    β₁ = 0.5 and lr = 2e-4 by default as in DCGAN, arXiv:1511.06434, §4. Source: Kingma & Ba 2015,
+    arXiv:1412.6980, Alg. 1.
     """
 
-    slots, kernel = ("m", "v"), kernels.ADAM
+    slots = ("m", "v")
 
     def __init__(self, params, lr=2e-4, betas=(0.5, 0.999), eps=1e-8):
         super().__init__(params, lr)
-        self.betas, self.eps = tuple(map(float, betas)), float(eps)
+        self.betas = tuple([_checked("Adam: betas", beta) for beta in betas])
+        self.eps = _checked("Adam: eps", eps, None)
+        if len(self.betas) != 2:
+            raise ValueError(f"Adam: expected two betas, got {betas}")
 
-    def update(self, p, g, m, v, t):
-        rate, beta1, beta2, root_scale, eps = self.numbers(t)
-        m *= beta1
-        m += (1.0 - beta1) * g
-        v *= beta2
-        v += (1.0 - beta2) * g * g
-        root = backend.xp_of(v).sqrt(v)
-        root *= root_scale
-        root += eps
-        p -= rate * m / root
-
-    def numbers(self, t):
+    def update(self, p, g, lr, t, m, v):
         beta1, beta2 = self.betas
-        return self.lr / (1.0 - beta1 ** t), beta1, beta2, 1.0 / sqrt(1.0 - beta2 ** t), self.eps
+        m = beta1 * m + (1.0 - beta1) * g
+        v = beta2 * v + (1.0 - beta2) * g * g
+        root = backend.xp_of(v).sqrt(v) / sqrt(1.0 - beta2 ** t)
+        return p - lr / (1.0 - beta1 ** t) * m / (root + self.eps), m, v
+
+
+def _checked(what, number, below=1.0):
+    """A number from 0 to below 1 (or ≥ 0) as Python's: NumPy's would make float64 of float32."""
+    number = float(number)
+    if not 0.0 <= number or below is not None and not number < below:
+        raise ValueError(f"{what}: expected a number ≥ 0" + (" and < 1" if below else "")
+                         + f", got {number}")
+    return number
+
+
+def check_gradient(p):
+    """TypeError or ValueError for a gradient that does not fit its parameter."""
+    if p.grad.dtype != p.dtype:
+        raise TypeError(f"a parameter is {p.dtype}, its gradient {p.grad.dtype}")
+    if p.grad.shape != p.shape:
+        raise ValueError(f"a parameter is {p.shape}, its gradient {p.grad.shape}")
+
+
+def watched(optimizer, loss, first_bad, step):
+    """(the norm √Σ g² of all gradients, the first step with a number that is not finite).
+
+    Both are 0-d arrays beside the data: nothing waits for the device here. `first_bad` is −1 as
+    long as all losses and gradients were finite.
+    """
+    if fast := FAST.get("watched"):
+        return fast(optimizer, loss, first_bad, step)
+    xp, norm = loss.xp, _norm([p.grad for p in optimizer.params if p.grad is not None])
+    bad = ~xp.isfinite(loss.data + norm)
+    return norm, xp.where(bad & (first_bad < 0), step, first_bad)
+
+
+def _norm(tensors):
+    xp = tensors[0].xp
+    return xp.asarray(xp.sqrt(sum([total(t.data ** 2, None) for t in tensors])))
+
+
+def clip_gradient_norm(params, most):
+    """Scale the gradients of `params` so that their joint norm is at most `most`; returns the norm
+    they had, a 0-d array. As PyTorch's `clip_grad_norm_`."""
+    gradients = [p.grad for p in params if p.grad is not None]
+    norm = _norm(gradients)
+    scale = (most / (norm + 1e-6)).clip(None, 1.0)
+    for g in gradients:
+        g.data = g.data * scale
+    return norm
+
+
+class MovingAverage:
+    """A copy of a network's weights that follows them: average ← average + s (weights − average).
+
+    s = (1 − decay)/(1 − decayᵗ) after t updates. That is the exponential moving average without the
+    bias towards its start (Adam's correction, written as a share): after the first update it is the
+    weights themselves. Running statistics are taken over as they are.
+    """
+
+    def __init__(self, copy, network, decay):
+        self.copy, self.network, self.decay = copy, network, float(decay)
+
+    def update(self, t):
+        share = (1.0 - self.decay) / (1.0 - self.decay ** t)
+        copies, weights = self.copy.parameters(), self.network.parameters()
+        FAST.get("average", average)(copies, weights, share)
+        self.copy.set_buffers(self.network.buffers())
+
+
+def average(copies, weights, share):
+    """copy ← copy + share · (weight − copy), each in its place."""
+    for copy, weight in zip(copies, weights):
+        copy.data = copy.data + share * (weight.data - copy.data)
+
