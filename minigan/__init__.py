@@ -9,3 +9,4 @@ from minigan.gradcheck import check_adjoint, check_grads  # noqa: E402, F401
 from minigan.models import load  # noqa: E402, F401
 from minigan.autograd import grad  # noqa: E402, F401
 from minigan.tensor import Tensor, no_grad  # noqa: E402, F401
+from minigan import fast  # noqa: E402, F401

@@ -5,6 +5,7 @@ assigned; the names are PyTorch's ("0.weight", "blocks.0.weight"). Images are (N
 weights (in, out), kernels (KH, KW, in, out).
 """
 
+from functools import partial
 from math import prod
 from operator import index as as_integer
 
@@ -240,14 +241,13 @@ class BatchNorm(Module):
             raise ValueError(f"BatchNorm: x {x.shape} has one value per channel, whose variance is "
                              "not defined: use a larger batch, or .eval()")
 
-        def observe(mean, variance):
-            self.running_mean = moved(self.running_mean, mean)
-            self.running_var = moved(self.running_var, variance * (n / (n - 1)))
+        return batch_norm(x, self.weight, self.bias, self.eps, partial(self.observe, n))
 
-        def moved(running, batch):
-            return (1.0 - self.momentum) * running + self.momentum * batch
-
-        return batch_norm(x, self.weight, self.bias, self.eps, observe)
+    def observe(self, n, mean, variance):
+        """Move the running averages towards a batch's statistics, of n values per channel."""
+        kept = 1.0 - self.momentum
+        self.running_mean = kept * self.running_mean + self.momentum * mean
+        self.running_var = kept * self.running_var + self.momentum * (variance * (n / (n - 1)))
 
 
 class LayerNorm(Module):

@@ -168,8 +168,10 @@ def watched(optimizer, loss, first_bad, step):
     Both are 0-d arrays beside the data: nothing waits for the device here. `first_bad` is −1 as
     long as all losses and gradients were finite.
     """
-    if fast := FAST.get("watched"):
-        return fast(optimizer, loss, first_bad, step)
+    return FAST.get("watched", watched_plainly)(optimizer, loss, first_bad, step)
+
+
+def watched_plainly(optimizer, loss, first_bad, step):
     xp, norm = loss.xp, _norm([p.grad for p in optimizer.params if p.grad is not None])
     bad = ~xp.isfinite(loss.data + norm)
     return norm, xp.where(bad & (first_bad < 0), step, first_bad)

@@ -1,0 +1,51 @@
+"""The fast engine: the operations of the plain one, compiled.
+
+`on()` puts functions into `tensor.FAST`, each under the name of the operation that it replaces, and
+`off()` takes them out. Such a function has the operation's arguments and returns
+
+    value, maps, first
+
+or None where it does not serve, as for arrays of a dtype without kernels. first(g, needed) returns
+the first derivatives of all arguments in one call, as raw arrays: it may share work between them,
+and cannot be differentiated again. `maps` are for that, and may be left out (None): then the plain
+definition is differentiated, or the function of the arguments that stands in their place.
+
+Kernels (`kernels`) are written once, in a language over loop indices (`text`) that becomes C
+(`native`) and CUDA (`cuda`). What calls them is the same for both.
+"""
+
+import os
+
+from minigan.tensor import FAST
+
+
+def on():
+    """Use the fast engine from now on, in all threads."""
+    from minigan.fast import convolution, elementwise, fusion, norms, products, sampling, updates
+    FAST.update({
+        "leaky_relu": elementwise.leaky_relu, "relu": elementwise.relu, "tanh": elementwise.tanh,
+        "sigmoid": elementwise.sigmoid, "softplus": elementwise.softplus,
+        "sum_to": elementwise.sum_to, "matmul": products.matmul,
+        "conv2d": convolution.conv2d, "conv_transpose2d": convolution.conv_transpose2d,
+        "conv2d_weight": convolution.conv2d_weight,
+        "batch_norm": norms.fast_batch_norm, "batch_norm_leaky": norms.fast_batch_norm_leaky,
+        "layer_norm": norms.fast_layer_norm, "layer_norm_gradient": norms.fast_layer_norm_gradient,
+        "dense_leaky": products.fast_dense_leaky, "add_leaky": products.fast_add_leaky,
+        "upsample": sampling.upsample, "average_pool": sampling.average_pool,
+        "fused": fusion.fused, "watched": updates.watched, "average": updates.average,
+        **updates.SWEEPS})
+
+
+def off():
+    """Use the plain engine from now on, and give NumPy's matrix library its cores back."""
+    from minigan.fast import threads
+    FAST.clear()
+    threads.release()
+
+
+def is_on():
+    return bool(FAST)
+
+
+if os.environ.get("MINIGAN_FAST", "1") != "0":
+    on()

@@ -1,0 +1,74 @@
+"""Matrix products, by NumPy's or CuPy's matrix library."""
+
+import numpy as np
+
+from minigan.backend import xp_of
+from minigan.fast import threads
+from minigan.fast.elementwise import contiguous, row_sum
+from minigan.fast.elementwise import elementwise, empty
+from minigan.fast import kernels
+from minigan.fast.launch import run, serves
+from minigan import ops
+from minigan.tensor import composed
+
+
+def product(x, y):
+    """x @ y; a large product of two matrices on all cores, each with some rows of x."""
+    xp = xp_of(x)
+    if x.shape[-1] == 1:
+        return x * y  # outer products, for which matrix libraries take many times as long
+    if xp is not np or x.ndim > 2 or y.ndim > 2:
+        return xp.matmul(x, y)
+    value = np.empty((x.shape[0], y.shape[1]), x.dtype)
+    threads.split(lambda part, begin, end: np.matmul(x[begin:end], y, out=value[begin:end]),
+                  len(x), len(x) * y.size // 128)
+    return value
+
+
+def matmul(x, y, /):
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0]:
+        return None
+    return product(x.data, y.data), None, lambda g, needed: [
+        product(g, y.data.T) if needed[0] else None, product(x.data.T, g) if needed[1] else None]
+
+
+@composed
+def dense_leaky(x, w, b, /, slope=1.0):
+    """leaky_relu(x w + b, slope); the slope, not below 0, is 1 for none."""
+    y = ops.matmul(x, w) + b
+    return y if slope == 1.0 else ops.leaky_relu(y, slope)
+
+
+def fast_dense_leaky(x, w, b, /, slope=1.0):
+    if not serves(x.data):
+        return None
+    value = product(x.data, w.data)
+    run(kernels.ADD_ROW, value.shape, value, b.data, slope, value)
+
+    def first(g, needed):
+        if slope != 1.0:
+            g = elementwise(kernels.LEAK, g, value, slope)
+        return (product(g, w.data.T) if needed[0] else None,
+                product(x.data.T, g) if needed[1] else None, needed[2] and row_sum(g))
+    return value, None, first
+
+
+@composed
+def add_leaky(x, b, /, slope=1.0):
+    """leaky_relu(x + b, slope), b (C,) along the last axis; the slope, not below 0, is 1 for none.
+    """
+    y = x + b
+    return y if slope == 1.0 else ops.leaky_relu(y, slope)
+
+
+def fast_add_leaky(x, b, /, slope=1.0):
+    if not serves(x.data):
+        return None
+    array = contiguous(x.data)
+    value = run(kernels.ADD_ROW, (x.size // b.size, b.size), array, b.data, slope, empty(array))
+
+    def first(g, needed):
+        if slope != 1.0:
+            g = elementwise(kernels.LEAK, g, value, slope)
+        return g, needed[1] and row_sum(g)
+    return value, None, first

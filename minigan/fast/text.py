@@ -1,0 +1,278 @@
+"""The language of the kernels: a few lines over named loop indices, written out for two machines.
+
+    ADD_ROW = Kernel("add_row", "row channel", "x[row channel], b[channel], double slope",
+                     "y[row channel]", "y = leaky(x + b, slope);")
+
+For C this becomes nested loops, the innermost of which a compiler turns into vector instructions.
+For CUDA it becomes one thread for each combination of the indices, which it computes from its own
+number. In the text an array's name stands for its element at the indices in its brackets; `*x` is
+an array that the text indexes itself. `double` and `index` are numbers. T is the arrays' dtype.
+
+The text keeps to what C and CUDA C++ have in common. Functions like sqrt are generic in both.
+"""
+
+import re
+
+PRELUDE = """
+typedef long long index;
+INLINE T leaky(T x, double slope) { return x > 0 ? x : (T)slope * x; }
+INLINE T leak(T g, T kink, double slope) { return kink > 0 ? g : (T)slope * g; }
+INLINE T logistic(T x) {
+    const T small = exp(-fabs(x));
+    return (x >= 0 ? (T)1 : small) / ((T)1 + small);
+}
+"""
+ROWS = 64      # that are added up in T before their sum goes into a double
+CHANNELS = 32  # that C adds up side by side
+THREADS = 256  # of a CUDA block
+
+
+class Argument:
+    """One argument: an array with its indices, an array as a whole (`indices` is None), or a
+    number (`kind` is not "T")."""
+
+    def __init__(self, text, writable):
+        match = re.fullmatch(r"(?:(double|index|wide) )?(\*?)(\w+)(?:\[([\w ]*)\])?", text.strip())
+        self.kind, self.name, self.writable = match[1] or "T", match[3], writable
+        self.indices = None if match[4] is None else match[4].split()
+        self.array = bool(match[2]) or self.indices is not None
+        const = "" if writable else "const "
+        kind = "double" if self.kind == "wide" else self.kind
+        self.declaration = f"{const}{kind} *{self.name}_" if self.array else f"{kind} {self.name}"
+
+    def element(self, text):
+        """`text` with the array's name replaced by its element, or by the pointer to it."""
+        if not self.array:
+            return text
+        place = "" if self.indices is None else f"[{_position(self.indices)}]"
+        return re.sub(rf"\b{self.name}\b", f"{self.name}_{place}", text)
+
+    def fixed(self, last):
+        """A line that reads the element once, if it is an input the same for all of the last loop.
+        A compiler could not know that no output lies in its place."""
+        if self.writable or self.indices is None or last in self.indices:
+            return ""
+        return self.element(f"const T {self.name}__ = {self.name};").replace("__", "_here")
+
+
+def _position(indices):
+    """The place of an element in memory: the last index runs fastest."""
+    place = "0"
+    for name in indices:
+        place = name if place == "0" else f"({place}) * n_{name} + {name}"
+    return place
+
+
+class Kernel:
+    """`body` for each combination of the loop indices. `outer` is what only the outer loops' indices
+    are needed for: C computes it once per run of the innermost loop."""
+
+    def __init__(self, name, loops, inputs, outputs, body, outer=""):
+        self.name, self.loops = name, loops.split()
+        self.arguments = [Argument(text, False) for text in inputs.split(",")]
+        self.arguments += [Argument(text, True) for text in outputs.split(",") if text]
+        self.body, self.outer = body, outer
+
+    def _written(self, text):
+        """A text with elements in place of names."""
+        for argument in self.arguments:
+            if argument.fixed(self.loops[-1]):
+                text = re.sub(rf"\b{argument.name}\b", f"{argument.name}_here", text)
+            else:
+                text = argument.element(text)
+        return text
+
+    def _before(self):
+        """What is done before the last loop."""
+        lines = [argument.fixed(self.loops[-1]) for argument in self.arguments]
+        return "\n".join([*filter(None, lines), self._written(self.outer)])
+
+    def parameters(self):
+        return [f"index n_{name}" for name in self.loops] + [a.declaration for a in self.arguments]
+
+    def c(self):
+        """A C function of (begin, end), the part of the first loop that it does, and the rest."""
+        head = ", ".join(["index begin", "index end", *self.parameters()])
+        *around, last = self.loops
+        bounds = [("begin", "end"), *[("0", f"n_{name}") for name in self.loops[1:]]]
+        loop = lambda name, span: f"for (index {name} = {span[0]}; {name} < {span[1]}; {name}++)"
+        lines = [f"void {self.name}({head}) {{"]
+        lines += [f"{loop(name, span)} {{" for name, span in zip(around, bounds)]
+        inner = lambda body: f"SIMD {loop(last, bounds[-1])} {{ {body} }}"
+        return "\n".join([*lines, self._before(), self._c_inner(inner), "}" * len(self.loops)])
+
+    def _c_inner(self, inner):
+        return inner(self._written(self.body))
+
+    def cuda(self):
+        """A CUDA kernel: the threads share out all combinations of the indices."""
+        lines = [f'extern "C" __global__ void {self.name}({", ".join(self.parameters())}) {{',
+                 f"for (index i_ = blockIdx.x * (index)blockDim.x + threadIdx.x; "
+                 f"i_ < {' * '.join(f'n_{name}' for name in self.loops)}; "
+                 "i_ += (index)blockDim.x * gridDim.x) {", "index rest_ = i_;"]
+        for name in reversed(self.loops):
+            lines.append(f"const index {name} = rest_ % n_{name}; rest_ /= n_{name};")
+        return "\n".join([*lines, self._before(), self._cuda_inner(), "}}"])
+
+    def _cuda_inner(self):
+        return self._written(self.body)
+
+
+class Overlap(Kernel):
+    """One output that is the sum of what `body` says for each place that the loops in `around` find;
+    `scaled` is what becomes of the sum. C has the last loop innermost, so that it makes vectors."""
+
+    def __init__(self, name, loops, inputs, output, around, body, outer="", scaled="sum"):
+        super().__init__(name, loops, inputs, output, body, outer)
+        self.around, self.scaled = around, scaled
+        self.output = output.partition("[")[0]
+
+    def _finish(self, sum):
+        return self._written(f"{self.output} = {self.scaled};").replace("sum", sum)
+
+    def _c_inner(self, inner):
+        out = self._written(self.output)
+        return "\n".join([inner(f"{out} = 0;"), self._written(self.around) + " {",
+                          inner(f"{out} += {self._written(self.body)};"), "}",
+                          inner(self._finish(out)) if self.scaled != "sum" else ""])
+
+    def _cuda_inner(self):
+        return "\n".join(["T sum = 0;", self._written(self.around) + " {",
+                          f"sum += {self._written(self.body)};", "}", self._finish("sum")])
+
+
+class Sum(Kernel):
+    """Sums over all loops but one, the `kept`: of each expression in `sums`, added up in blocks of
+    type `block` and then in float64.
+
+    Kept is the last loop, "row channel" for sums over rows, or the first, "sample position channel"
+    for sums of each sample. The output is (parts, number of sums, number of kept indices), of
+    doubles: rows are cut into parts that somebody adds up; of samples there is one part. `outer` is
+    run for each row, or for each sample and position.
+    """
+
+    def __init__(self, name, loops, kept, inputs, *sums, outer="", block="T"):
+        super().__init__(name, loops, inputs, "", "", outer)
+        self.kept, self.sums, self.block = kept, sums, block
+        self.by_row = kept == self.loops[-1]
+
+    def parameters(self):
+        return [*super().parameters(), "double *result_"]
+
+    def _each(self, template):
+        """`template` for each sum: {k} its number, {sum} its expression."""
+        return "\n".join(template.replace("{k}", str(k)).replace("{sum}", self._written(text))
+                         for k, text in enumerate(self.sums))
+
+    def c(self):
+        head = ", ".join(["index part", "index begin", "index end", *self.parameters()])
+        body = self._c_by_row() if self.by_row else self._c_by_sample()
+        return f"void {self.name}({head}) {{\n{body}\n}}"
+
+    def _c_by_row(self):
+        (row, channel), K = self.loops, len(self.sums)
+        add = lambda width: f"""
+            for (index {row} = from; {row} < to; {row}++) {{
+                {self._before()}
+                SIMD for (int j = 0; j < {width}; j++) {{
+                    const index {channel} = first + j;
+                    {self._each('block{k}[j] += {sum};')}
+                }}
+            }}"""
+        place = f"result_[(part * {K} + {{k}}) * n_{channel} + first + j]"
+        return f"""
+        for (index first = 0; first < n_{channel}; first += {CHANNELS}) {{
+            const int width = n_{channel} - first < {CHANNELS} ? n_{channel} - first : {CHANNELS};
+            {self._each(f'double total{{k}}[{CHANNELS}] = {{0}};')}
+            for (index from = begin; from < end; from += {ROWS}) {{
+                const index to = from + {ROWS} < end ? from + {ROWS} : end;
+                {self._each(f'{self.block} block{{k}}[{CHANNELS}] = {{0}};')}
+                if (width == {CHANNELS}) {{ {add(CHANNELS)} }} else {{ {add("width")} }}
+                for (int j = 0; j < width; j++) {{ {self._each('total{k}[j] += block{k}[j];')} }}
+            }}
+            for (int j = 0; j < width; j++) {{ {self._each(f'{place} = total{{k}}[j];')} }}
+        }}"""
+
+    def _c_by_sample(self):
+        sample, position, channel = self.loops
+        names = ", ".join(f"block{k}" for k in range(len(self.sums)))
+        return f"""
+        for (index {sample} = begin; {sample} < end; {sample}++) {{
+            {self._each('double total{k} = 0;')}
+            for (index {position} = 0; {position} < n_{position}; {position}++) {{
+                {self._before()}
+                {self._each(f'{self.block} block{{k}} = 0;')}
+                SIMD_SUM({names})
+                for (index {channel} = 0; {channel} < n_{channel}; {channel}++) {{
+                    {self._each('block{k} += {sum};')}
+                }}
+                {self._each('total{k} += block{k};')}
+            }}
+            {self._each(f'result_[{{k}} * n_{sample} + {sample}] = total{{k}};')}
+        }}"""
+
+    def cuda(self):
+        """A block of threads for 32 neighbouring channels of each part, or for each sample: each
+        thread adds up its own, and then they add up theirs in pairs."""
+        K, kept = len(self.sums), self.kept
+        if self.by_row:
+            row = number = self.loops[0]
+            lanes, step, count = 32, "blockDim.x / 32", f"n_{row}"
+            where = f"""
+            const index {kept} = blockIdx.x * 32ll + threadIdx.x % 32;
+            const index begin = n_{row} * blockIdx.y / gridDim.y + threadIdx.x / 32;
+            const index end = n_{row} * (blockIdx.y + 1) / gridDim.y;"""
+            place, split = f"(blockIdx.y * {K} + {{k}}) * n_{kept} + {kept}", ""
+        else:
+            _, position, channel = self.loops
+            number, lanes, step = "number_", 1, "blockDim.x"
+            where = f"""
+            const index {kept} = blockIdx.x, begin = threadIdx.x;
+            const index end = n_{position} * n_{channel};"""
+            place = f"{{k}} * n_{kept} + {kept}"
+            split = f"const index {position} = number_ / n_{channel}, {channel} = number_ % n_{channel};"
+        return f"""extern "C" __global__ void {self.name}({", ".join(self.parameters())}) {{{where}
+            const index step = {step};
+            const bool inside = {kept} < n_{kept};
+            __shared__ double totals[{K}][{THREADS}];
+            {self._each('double total{k} = 0;')}
+            for (index from = begin; inside && from < end; from += step * {ROWS}) {{
+                {self._each(f'{self.block} block{{k}} = 0;')}
+                for (index {number} = from; {number} < end && {number} < from + step * {ROWS};
+                     {number} += step) {{
+                    {split}
+                    {self._before()}
+                    {self._each('block{k} += {sum};')}
+                }}
+                {self._each('total{k} += block{k};')}
+            }}
+            {self._each('totals[{k}][threadIdx.x] = total{k};')}
+            for (unsigned half = blockDim.x / 2; half >= {lanes}; half /= 2) {{
+                __syncthreads();
+                if (threadIdx.x < half) {{
+                    {self._each('totals[{k}][threadIdx.x] += totals[{k}][threadIdx.x + half];')}
+                }}
+            }}
+            if (threadIdx.x < {lanes} && inside) {{
+                {self._each(f'result_[{place}] = totals[{{k}}][threadIdx.x];')}
+            }}
+        }}"""
+
+
+def c_source(kernels, dtype):
+    """All kernels for C."""
+    head = ["#include <math.h>", "#include <tgmath.h>", f"typedef {_c_type(dtype)} T;",
+            "#define INLINE static inline",
+            '#define SIMD _Pragma("omp simd")',
+            "#define TEXT(x) #x", "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))"]
+    return "\n".join([*head, PRELUDE, *[kernel.c() for kernel in kernels]]) + "\n"
+
+
+def cuda_source(kernels, dtype):
+    """All kernels for CUDA C++."""
+    head = [f"typedef {_c_type(dtype)} T;", "#define INLINE static __device__ inline"]
+    return "\n".join([*head, PRELUDE, *[kernel.cuda() for kernel in kernels]]) + "\n"
+
+
+def _c_type(dtype):
+    return {"float32": "float", "float64": "double"}[dtype]
