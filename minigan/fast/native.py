@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -38,7 +39,8 @@ LIMIT = 120  # seconds for the compiler
 HALVES = 2   # of the kernels, compiled at the same time
 TYPES = {"index": ctypes.c_longlong, "double": ctypes.c_double}
 
-_libraries = {}  # dtype name → {kernel name: function}, or None where there is none
+_lock = threading.Lock()
+_libraries = {}  # dtype → {kernel name: function}, or None where there is none
 why_not = None   # why there are no compiled kernels, in a line for people
 
 
@@ -56,10 +58,14 @@ def compiler():
 
 def functions(dtype):
     """{kernel name: C function} for arrays of this dtype; None where nothing could be compiled."""
-    name = str(dtype)
-    if name not in _libraries:
-        _libraries[name] = _loaded(name) if name in ("float32", "float64") else None
-    return _libraries[name]
+    try:
+        return _libraries[dtype.char]
+    except KeyError:
+        with _lock:
+            if dtype.char not in _libraries:
+                name = {"f": "float32", "d": "float64"}.get(dtype.char)
+                _libraries[dtype.char] = name and _loaded(name)
+        return _libraries[dtype.char]
 
 
 def _loaded(dtype):

@@ -72,6 +72,10 @@ class Kernel:
         self.arguments = [Argument(text, False) for text in inputs.split(",")]
         self.arguments += [Argument(text, True) for text in outputs.split(",") if text]
         self.body, self.outer = body, outer
+        for argument in self.arguments:  # which loops its size is the product of
+            argument.axes = argument.indices and [self.loops.index(i) for i in argument.indices]
+        self.leader = next(i for i, argument in enumerate(self.arguments)
+                           if argument.array and argument.kind == "T")
 
     def _written(self, text):
         """A text with elements in place of names."""

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-SMALL = 1 << 15      # less work than on this many numbers is not worth waking a thread (some 10 µs)
+SMALL = 1 << 16      # less work than on this many numbers is not worth waking a thread (some 10 µs)
 MOST_WORKERS = 8
 
 _lock = threading.Lock()
