@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, data, experiment, judges, metrics, models, parallel, report
-from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
-from minigan.files import printable
-from minigan.train import load_data, recorded_options
+from minigan import backend, data, metrics, parallel
+from minigan.data.files import printable
+from minigan.metrics import judges
+from minigan.pictures import report
+from minigan.pictures.evaluation import save_evaluation
+from minigan.runs import run_folder
+from minigan.runs import models
+from minigan.runs.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.runs.options import load_data, recorded_options
 
 PROG = "minigan.evaluate"
 LEAST = 12  # samples: half of them have the five neighbours that `density_coverage` looks at
@@ -47,14 +52,14 @@ def main(arguments=None):
 
 
 def evaluate(folder, given):
-    record = experiment.read_options(folder)
+    record = run_folder.read_options(folder)
     options = recorded_options(record, folder, PROG)
     generator, streams = models.load(folder), backend.Streams(given.seed)
     training = load_data(options).x
     if data.fingerprint(training) != record.get("data"):
         raise ValueError(f"{options['data']} has changed since {folder} was started: no judge of its samples any more")
     against, real = compared_with(options, training, given.against)
-    n = min(given.n or (10_000 if models.is_image(real.shape[1:]) else 2500), len(real))
+    n = min(given.n or (10_000 if data.is_image(real.shape[1:]) else 2500), len(real))
     if n < LEAST:
         raise ValueError(f"{n} samples beside {len(real)} real ones: expected at least {LEAST}")
     real = judges.some(real, n, streams["real"])
@@ -71,7 +76,7 @@ def evaluate(folder, given):
     table = measured(measures, ideal, streams["halves"])
     save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against, "features": judge.name,
                                    "seed": given.seed, "metrics": table})
-    judge.draw(folder / "evaluation.png", samples, training, known)
+    save_evaluation(folder / "evaluation.png", judge, samples, training, known)
     report.write(folder)
     print("\n" + printable(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}, {folder / 'report.html'}"))
 
@@ -117,7 +122,7 @@ def save(path, record):
     for row in record["metrics"].values():
         row.update({name: number if number is not None and np.isfinite(number) else None
                     for name, number in row.items()})
-    experiment.write_whole(path, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+    run_folder.write_whole(path, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 if __name__ == "__main__":

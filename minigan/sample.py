@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, models, parallel, plots
-from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
-from minigan.files import printable
+from minigan import backend, parallel
+from minigan.data.files import printable
+from minigan.pictures import plots
+from minigan.runs import models
+from minigan.runs.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
 
 PROG = "minigan.sample"
 

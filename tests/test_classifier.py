@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import minigan as mg
-from minigan import backend, classifier, data, nn, published
-from minigan.classifier import Classifier, LeNet, cross_entropy, fit, load, log_softmax, moved, save
-from minigan.files import DataError
+from minigan import backend, classifier, data, nn
+from minigan.data import published
+from minigan.metrics import classifiers, lenet
+from minigan.metrics.classifiers import Classifier, load, save
+from minigan.metrics.lenet import LeNet, cross_entropy, fit, log_softmax, moved
+from minigan.data.files import DataError
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "minigan/weights/README.md").read_text(encoding="utf-8")
@@ -124,7 +127,7 @@ def test_no_logits_have_no_loss():
 def digits():
     """(the trained classifier, its test images and labels, the losses of its epochs)."""
     streams = backend.Streams(0)
-    training, test = classifier.train_and_test("digits", None, streams)
+    training, test = lenet.train_and_test("digits", None, streams)
     network = LeNet((8, 8, 1), 10, streams["init"])
     losses = list(fit(network, training.x, training.labels, 30, streams))
     found = Classifier(network, "LeNet-digits", training.classes, (8, 8, 1), 0.0, "a test")
@@ -147,8 +150,8 @@ def test_the_accuracy_is_the_share_of_right_answers(digits):
 
 def test_the_mean_loss_of_an_epoch_counts_each_image_once(monkeypatch):
     """Here 150 images are a batch of 100 and one of 50; at a rate of zero the loss of all is known."""
-    monkeypatch.setattr(classifier, "RATE", 0.0)
-    monkeypatch.setattr(classifier, "moved", lambda images, rng: images)
+    monkeypatch.setattr(lenet, "RATE", 0.0)
+    monkeypatch.setattr(lenet, "moved", lambda images, rng: images)
     x, labels, _ = data.load("digits")
     network = LeNet((8, 8, 1), 10, backend.Streams()["init"])
     [first, second] = fit(network, x[:150], labels[:150], 2, backend.Streams())
@@ -159,9 +162,9 @@ def test_the_mean_loss_of_an_epoch_counts_each_image_once(monkeypatch):
 @pytest.mark.on_each_backend
 def test_every_image_is_seen_once_an_epoch_and_the_rate_falls_evenly_to_nothing(monkeypatch):
     seen, rates = [], []
-    monkeypatch.setattr(classifier, "moved", lambda images, rng: seen.append(images[:, 0, 0, 0]) or images)
-    step = classifier.optim.Adam.step
-    monkeypatch.setattr(classifier.optim.Adam, "step", lambda self: rates.append(self.lr) or step(self))
+    monkeypatch.setattr(lenet, "moved", lambda images, rng: seen.append(images[:, 0, 0, 0]) or images)
+    step = lenet.optim.Adam.step
+    monkeypatch.setattr(lenet.optim.Adam, "step", lambda self: rates.append(self.lr) or step(self))
     x = np.zeros((250, 8, 8, 1), np.uint8)
     x[:, 0, 0, 0] = np.arange(250)
     network = LeNet((8, 8, 1), 2, backend.Streams()["init"])
@@ -187,14 +190,14 @@ def test_a_moved_image_is_the_image_or_a_neighbour_of_it_up_to_a_28th_of_its_sid
 
 
 def test_a_tenth_is_held_out_where_there_is_no_test_set():
-    training, test = classifier.train_and_test("digits", None, backend.Streams(3))
+    training, test = lenet.train_and_test("digits", None, backend.Streams(3))
     whole = data.load("digits")
     assert (len(training.x), len(test.x)) == (1618, 179)
     pairs = [sorted((hashlib.sha256(image).hexdigest(), label) for image, label in zip(x, labels)) for x, labels in (
         whole[:2], (np.concatenate([training.x, test.x]), np.concatenate([training.labels, test.labels])))]
     assert pairs[0] == pairs[1]
-    again = classifier.train_and_test("digits", None, backend.Streams(3))[1]
-    other = classifier.train_and_test("digits", None, backend.Streams(4))[1]
+    again = lenet.train_and_test("digits", None, backend.Streams(3))[1]
+    other = lenet.train_and_test("digits", None, backend.Streams(4))[1]
     assert (again.x == test.x).all() and (other.x != test.x).any()
 
 
@@ -266,7 +269,7 @@ def test_one_bad_image_among_many_blocks_is_found(digits):
 
 
 def test_networks_are_known_for_the_data_they_were_trained_on():
-    assert {name: classifier.for_data(name) for name in (*data.NAMES, "some/folder")} == {
+    assert {name: classifiers.for_data(name) for name in (*data.NAMES, "some/folder")} == {
         **dict.fromkeys((*data.NAMES, "some/folder")), "mnist": "mnist", "fashion": "fashion",
         "fashion-mini": "fashion"}
 
@@ -370,7 +373,7 @@ def test_the_shipped_networks_are_as_good_as_was_asked(name):
     found = load(name)
     assert found.name == f"LeNet-{name}" and found.sample_shape == (28, 28, 1) and len(found.classes) == 10
     assert FLOORS[name] <= found.accuracy < 1
-    assert os.path.getsize(classifier.SHIPPED[name]) < 300_000
+    assert os.path.getsize(classifiers.SHIPPED[name]) < 300_000
 
 
 @pytest.mark.parametrize("name", FLOORS)
@@ -396,10 +399,10 @@ def test_the_fashion_network_knows_the_bundled_clothes_it_was_trained_on():
 
 def test_the_page_beside_them_tells_their_accuracy_and_how_each_was_made():
     rows = dict(re.findall(r"^\| `(lenet-\w+\.npz)` \|.*\| ([\d.]+%) \|$", PAGE, re.M))
-    assert rows == {os.path.basename(path): f"{load(name).accuracy:.2%}" for name, path in classifier.SHIPPED.items()}
+    assert rows == {os.path.basename(path): f"{load(name).accuracy:.2%}" for name, path in classifiers.SHIPPED.items()}
     commands = [shlex.split(line) for line in re.findall(r"^\w+=\d (python -m minigan\.classifier .*)$", PAGE, re.M)]
     assert len(commands) == 2
-    for words, (name, path) in zip(commands, classifier.SHIPPED.items()):
+    for words, (name, path) in zip(commands, classifiers.SHIPPED.items()):
         options = classifier.parser().parse_args(words[3:])
         assert ROOT / options.out == Path(path)
         assert vars(options) | {"out": None} == vars(classifier.parser().parse_args(shlex.split(load(name).made)[3:]))
@@ -433,7 +436,7 @@ def test_it_trains_tells_each_epoch_and_writes_a_file_that_can_be_loaded(train, 
     found = load("lenet-digits.npz")
     assert f"{found.accuracy:.2%}" in lines[1] and found.name == "LeNet-digits"
     assert found.made == "python -m minigan.classifier --data digits --epochs 2 --seed 0"
-    test = classifier.train_and_test("digits", None, backend.Streams(0))[1]
+    test = lenet.train_and_test("digits", None, backend.Streams(0))[1]
     assert found.share_right(test.x, test.labels) == pytest.approx(found.accuracy, abs=0.006)
 
 

@@ -15,7 +15,10 @@ import pytest
 from PIL import Image
 
 import minigan as mg
-from minigan import backend, classifier, data, evaluate, experiment, judges, metrics, models, plots
+from minigan import backend, classifier, data, evaluate, metrics, plots
+from minigan.data import sources
+from minigan.metrics import classifiers, judges
+from minigan.runs import checkpoints, models, run_folder
 from minigan import train as training
 from minigan.trainer import GANTrainer
 
@@ -64,7 +67,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()):
         draw_nothing(patch)
         patch.setattr(data, "load", partial(data.load, n=600))
-        patch.setattr(data, "read_published", like_mnist)
+        patch.setattr(sources, "read_published", like_mnist)
         for source in ("digits", "mine.npz"):
             assert classifier.main(["--data", source, "--epochs", "1"]) == 0
         for source, name in (("fashion-mini", "clothes"), ("ring8", "points"), ("digits", "digits"),
@@ -80,7 +83,7 @@ def judge(home, tmp_path, monkeypatch, capsys, backend_name):
     shutil.copytree(home, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     monkeypatch.setattr(data, "load", partial(data.load, n=600))
-    monkeypatch.setattr(data, "read_published", like_mnist)
+    monkeypatch.setattr(sources, "read_published", like_mnist)
     choice = () if backend_name == "numpy" else ("--backend", backend_name)
 
     def call(kind, *arguments):
@@ -157,7 +160,7 @@ def test_what_the_table_shows_is_what_the_file_holds(judge):
 
 def test_the_numbers_are_those_of_the_metrics_for_the_generators_samples(judge):
     done(judge("mnist", "--n", 80, "--seed", 3))
-    network, streams = classifier.load("mnist"), backend.Streams(3)
+    network, streams = classifiers.load("mnist"), backend.Streams(3)
     real, train = (like_mnist("mnist", split)[0] for split in ("test", "train"))
     real = judges.some(real, 80, streams["real"])
     fake, substitute = mg.load(folder("mnist")).sample(80, seed=3), judges.some(train, 80, streams["training"])
@@ -353,7 +356,7 @@ def test_the_quick_measures_are_logged_with_the_steps_and_drawn(train, monkeypat
     monkeypatch.setattr(plots, "save_losses", lambda path, records, *more: shown.extend(records))
     out = done(train(*SOURCES[kind], "--steps", 5, "--evaluate-every", 2, "--log-every", 3))
     [run] = Path("runs").iterdir()
-    stats = experiment.read_stats(run)
+    stats = run_folder.read_stats(run)
     assert [(line["step"], "evaluation" in line) for line in stats] == [(2, True), (3, False), (4, True), (5, True)]
     for line in stats:
         found = line.get("evaluation", {})
@@ -371,7 +374,7 @@ def test_measuring_does_not_change_the_training(train, kind):
     for out, more in (("never", ()), ("often", ("--evaluate-every", 1))):
         done(train(*SOURCES[kind], "--steps", 4, "--out", out, *more))
         [run] = Path(out).iterdir()
-        ends.append((experiment.load_checkpoint(experiment.checkpoints(run)[0]), experiment.read_stats(run)))
+        ends.append((checkpoints.load_checkpoint(run_folder.checkpoints(run)[0]), run_folder.read_stats(run)))
     (a, stats), (b, measured) = ends
     assert a.keys() == b.keys()
     for name in a:
@@ -385,7 +388,7 @@ def test_a_resumed_run_keeps_its_measures_and_goes_on_with_them(train):
     done(train(*given, "--steps", 8, "--out", "whole"))
     done(train(*given, "--steps", 4, "--out", "parts"))
     done(train("--resume", "--out", "parts", "--steps", 8))
-    runs = [experiment.read_stats(run) for out in ("whole", "parts") for run in Path(out).iterdir()]
+    runs = [run_folder.read_stats(run) for out in ("whole", "parts") for run in Path(out).iterdir()]
     whole, parts = ([(line["step"], line.get("evaluation")) for line in run] for run in runs)
     assert whole == parts and [step for step, found in whole if found] == [2, 4, 6, 8]
 
@@ -397,7 +400,7 @@ def test_a_run_may_go_on_with_measures_or_without(train):
     done(train("--resume", "--steps", 4, "--evaluate-every", 1, "--classifier", "lenet-digits.npz"))
     done(train("--resume", "--steps", 6, "--evaluate-every", 0))
     [run] = Path("runs").iterdir()
-    assert [(line["step"], "evaluation" in line) for line in experiment.read_stats(run)] == [
+    assert [(line["step"], "evaluation" in line) for line in run_folder.read_stats(run)] == [
         (2, False), (3, True), (4, True), (6, False)]
 
 
@@ -406,7 +409,7 @@ def test_the_measures_are_those_of_the_averaged_generator_beside_the_training_da
     [run] = Path("runs").iterdir()
     x, mixture = data.load("ring8", seed=7).x, data.MIXTURES["ring8"]
     fake = mg.load(run).sample(200, seed=7)
-    found = experiment.read_stats(run)[-1]["evaluation"]
+    found = run_folder.read_stats(run)[-1]["evaluation"]
     assert found["FD-points"] == pytest.approx(metrics.frechet_distance(x, fake), rel=1e-5)
     assert found["modes"] == metrics.mode_coverage(fake, *mixture).modes
 
@@ -432,7 +435,7 @@ def test_without_a_wish_nothing_is_measured(train, monkeypatch):
     monkeypatch.setattr(judges, "quick", None)
     done(train(*SOURCES["points"], "--steps", 2))
     [run] = Path("runs").iterdir()
-    assert not any("evaluation" in line for line in experiment.read_stats(run))
+    assert not any("evaluation" in line for line in run_folder.read_stats(run))
 
 
 @pytest.mark.parametrize("kind", ["points", "digits"])

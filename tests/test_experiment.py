@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan import backend, data, experiment, networks
-from minigan.experiment import Experiment, RunError
+from minigan import backend, data, networks
+from minigan.runs import checkpoints, run_folder
+from minigan.runs.loop import Experiment
+from minigan.runs.run_folder import RunError
 from minigan.trainer import GANTrainer
 
 
@@ -77,7 +79,7 @@ def whole_run(folder):
 
 
 def saved_steps(folder):
-    return [int(path.stem) for path in experiment.checkpoints(folder)]
+    return [int(path.stem) for path in run_folder.checkpoints(folder)]
 
 
 def stats_of(folder):
@@ -88,7 +90,7 @@ def stats_of(folder):
 
 def assert_same_end(folder, other):
     """The same numbers as in the folder of an uninterrupted run: last checkpoint and statistics."""
-    a, b = (experiment.load_checkpoint(experiment.checkpoints(f)[0]) for f in (folder, other))
+    a, b = (checkpoints.load_checkpoint(run_folder.checkpoints(f)[0]) for f in (folder, other))
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name, strict=True)
@@ -99,12 +101,12 @@ def assert_same_end(folder, other):
 
 def test_run_folders_are_numbered_from_the_highest_there_is(tmp_path):
     out = tmp_path / "deep" / "runs"
-    assert experiment.new_folder(out, "a") == out / "00000-a"
-    assert experiment.new_folder(out, "a") == out / "00001-a"
+    assert run_folder.new_folder(out, "a") == out / "00000-a"
+    assert run_folder.new_folder(out, "a") == out / "00001-a"
     for other in ("00007-b", "123456-c", "9-short", "000099", "notes-00200", "old-99999-d"):
         (out / other).mkdir()
     (out / "00300-file").write_text("a file has a number too")
-    assert experiment.new_folder(str(out), "e") == out / "123457-e"
+    assert run_folder.new_folder(str(out), "e") == out / "123457-e"
     assert (out / "123457-e").is_dir()
 
 
@@ -118,7 +120,7 @@ def test_a_number_taken_by_another_run_in_between_is_not_shared(tmp_path, monkey
             (path / rival).mkdir()  # after we looked
         return iter(before)
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    assert experiment.new_folder(tmp_path, "x").name == "00002-x"
+    assert run_folder.new_folder(tmp_path, "x").name == "00002-x"
 
 
 def test_runs_started_at_once_get_a_folder_each(tmp_path):
@@ -127,7 +129,7 @@ def test_runs_started_at_once_get_a_folder_each(tmp_path):
     def start():
         for _ in range(5):
             gate.wait()
-            folders.append(experiment.new_folder(tmp_path / "runs", "x"))
+            folders.append(run_folder.new_folder(tmp_path / "runs", "x"))
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -143,17 +145,17 @@ def test_the_latest_run_is_the_highest_numbered_one_that_can_go_on(tmp_path):
     for name in (*runnable, "100012-nocheckpoint", "100013-partial"):
         (tmp_path / name / "checkpoints").mkdir()
     for name in runnable:
-        experiment.save_checkpoint(tmp_path / name / "checkpoints" / "000005.npz", {})
+        checkpoints.save_checkpoint(tmp_path / name / "checkpoints" / "000005.npz", {})
     (tmp_path / "100013-partial" / "checkpoints" / "000005.partial").write_bytes(b"half")
     (tmp_path / "100020-file").write_text("")
     for out in (tmp_path, str(tmp_path)):
-        assert experiment.latest_folder(out).name == "100000-latest"
+        assert run_folder.latest_folder(out).name == "100000-latest"
 
 
 @pytest.mark.parametrize("missing", ["", "nowhere"])
 def test_without_a_run_to_go_on_with_the_folder_is_named(tmp_path, missing):
     with pytest.raises(RunError, match=str(tmp_path / missing)):
-        experiment.latest_folder(tmp_path / missing)
+        run_folder.latest_folder(tmp_path / missing)
 
 
 # Options
@@ -161,8 +163,8 @@ def test_without_a_run_to_go_on_with_the_folder_is_named(tmp_path, missing):
 def test_options_come_back_as_they_were_written(tmp_path):
     record = {"options": {"data": "größe \"x\"\n", "lr_g": 2e-4, "clip": 0.0, "image_size": None, "seed": 2**70},
               "sample_shape": [28, 28, 1], "data": {"sha256": "0"}}
-    experiment.write_options(tmp_path, record)
-    assert experiment.read_options(tmp_path) == record
+    run_folder.write_options(tmp_path, record)
+    assert run_folder.read_options(tmp_path) == record
     assert os.listdir(tmp_path) == ["options.json"]
     assert (tmp_path / "options.json").read_bytes().endswith(b"}\n")
 
@@ -172,14 +174,14 @@ def test_options_come_back_as_they_were_written(tmp_path):
 def test_damaged_options_are_refused_by_name(tmp_path, content):
     (tmp_path / "options.json").write_bytes(content)
     with pytest.raises(RunError, match=str(tmp_path / "options.json")):
-        experiment.read_options(tmp_path)
+        run_folder.read_options(tmp_path)
 
 
 def test_a_folder_without_options_is_no_run(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
         with pytest.raises(RunError, match=f"{folder} is not a run folder"):
-            experiment.read_options(folder)
+            run_folder.read_options(folder)
 
 
 # Checkpoints: written
@@ -189,17 +191,17 @@ ARRAYS = {"trainer.w": np.arange(6, dtype=np.float32).reshape(2, 3), "trainer.st
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
-    experiment.save_checkpoint(tmp_path / "000007.npz", ARRAYS)
+    checkpoints.save_checkpoint(tmp_path / "000007.npz", ARRAYS)
     assert os.listdir(tmp_path) == ["000007.npz"]
-    arrays = experiment.load_checkpoint(tmp_path / "000007.npz")
-    assert arrays.pop("format") == experiment.FORMAT
+    arrays = checkpoints.load_checkpoint(tmp_path / "000007.npz")
+    assert arrays.pop("format") == checkpoints.FORMAT
     assert arrays.keys() == ARRAYS.keys()
     for name in ARRAYS:
         np.testing.assert_array_equal(arrays[name], ARRAYS[name], strict=True)
 
 
 def test_a_checkpoint_is_an_npz_without_pickle_that_tells_its_format(tmp_path):
-    experiment.save_checkpoint(tmp_path / "000007.npz", ARRAYS)
+    checkpoints.save_checkpoint(tmp_path / "000007.npz", ARRAYS)
     with np.load(tmp_path / "000007.npz", allow_pickle=False) as file:
         assert file["format"].dtype.kind == "i" and file["format"].shape == ()
         assert all(file[name].dtype.kind in "fiu" for name in file.files)
@@ -214,8 +216,8 @@ def test_a_file_is_flushed_before_it_gets_its_name_and_the_folder_after(tmp_path
         sync(descriptor)
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", lambda *names: (done.append("rename"), replace(*names)))
-    experiment.save_checkpoint(tmp_path / "000007.npz", ARRAYS)
-    experiment.write_options(tmp_path, {})
+    checkpoints.save_checkpoint(tmp_path / "000007.npz", ARRAYS)
+    run_folder.write_options(tmp_path, {})
     assert done == ["file", "rename", "folder"] * 2
 
 
@@ -223,7 +225,7 @@ def test_a_file_is_flushed_before_it_gets_its_name_and_the_folder_after(tmp_path
 def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one_whole(tmp_path, monkeypatch, place):
     path = tmp_path / "checkpoints" / "000007.npz"
     path.parent.mkdir()
-    experiment.save_checkpoint(path, ARRAYS)
+    checkpoints.save_checkpoint(path, ARRAYS)
     before = path.read_bytes()
 
     def full(file, *args, **kwargs):
@@ -233,28 +235,28 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one_whole(tmp_pa
     monkeypatch.setattr(place, full)
     for target in (path, path.with_name("000008.npz")):
         with pytest.raises(OSError, match="No space"):
-            experiment.save_checkpoint(target, {name: array + 1 for name, array in ARRAYS.items()})
+            checkpoints.save_checkpoint(target, {name: array + 1 for name, array in ARRAYS.items()})
     assert path.read_bytes() == before
-    assert experiment.checkpoints(tmp_path) == [path]
+    assert run_folder.checkpoints(tmp_path) == [path]
 
 
 def test_checkpoints_are_listed_newest_first_by_number(tmp_path):
-    assert experiment.checkpoints(tmp_path) == []
+    assert run_folder.checkpoints(tmp_path) == []
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for name in ("000002.npz", "1000000.npz", "000010.npz", "000099.partial", "000098.npz.partial", "latest.npz",
                  "000097.npz~", "-00001.npz", "\u00b2.npz"):
         (folder / name).write_bytes(b"")
-    assert [path.name for path in experiment.checkpoints(tmp_path)] == ["1000000.npz", "000010.npz", "000002.npz"]
+    assert [path.name for path in run_folder.checkpoints(tmp_path)] == ["1000000.npz", "000010.npz", "000002.npz"]
 
 
 def test_snapshots_are_listed_oldest_first_by_number(tmp_path):
-    assert experiment.snapshots(tmp_path) == []
+    assert run_folder.snapshots(tmp_path) == []
     folder = tmp_path / "samples"
     folder.mkdir()
     for name in ("000002.png", "1000000.png", "000010.png", "000099.png.partial", "last.png", "000011.gif"):
         (folder / name).write_bytes(b"")
-    assert [path.name for path in experiment.snapshots(tmp_path)] == ["000002.png", "000010.png", "1000000.png"]
+    assert [path.name for path in run_folder.snapshots(tmp_path)] == ["000002.png", "000010.png", "1000000.png"]
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
@@ -280,26 +282,26 @@ def test_the_newest_sound_checkpoint_is_taken_and_the_others_are_told(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for step in (1, 2, 3, 4):
-        experiment.save_checkpoint(folder / f"{step:06d}.npz", {"step": np.int64(step)})
-    assert experiment.newest_checkpoint(tmp_path, dict)[0]["step"] == 4
-    assert experiment.newest_checkpoint(tmp_path, dict)[1] == []
+        checkpoints.save_checkpoint(folder / f"{step:06d}.npz", {"step": np.int64(step)})
+    assert checkpoints.newest_checkpoint(tmp_path, dict)[0]["step"] == 4
+    assert checkpoints.newest_checkpoint(tmp_path, dict)[1] == []
     (folder / "000004.npz").write_bytes(b"")
     (folder / "000003.npz").write_bytes((folder / "000003.npz").read_bytes()[:-30])
     (folder / "000005.partial").write_bytes((folder / "000002.npz").read_bytes())
-    arrays, complaints = experiment.newest_checkpoint(tmp_path, dict)
+    arrays, complaints = checkpoints.newest_checkpoint(tmp_path, dict)
     assert arrays["step"] == 2
     assert [name in line for name, line in zip(("000004.npz", "000003.npz"), complaints, strict=True)] == [True, True]
 
 
 def test_without_a_sound_checkpoint_each_is_named(tmp_path):
     with pytest.raises(RunError, match=str(tmp_path)):
-        experiment.newest_checkpoint(tmp_path, dict)
+        checkpoints.newest_checkpoint(tmp_path, dict)
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for step in (1, 2):
         (folder / f"{step:06d}.npz").write_bytes(b"x")
     with pytest.raises(RunError, match="(?s)000002.npz.*000001.npz"):
-        experiment.newest_checkpoint(tmp_path, dict)
+        checkpoints.newest_checkpoint(tmp_path, dict)
 
 
 # A bit of the first entry's comment length is worth the 64 bytes of the second: an entry can be read over unnoticed.
@@ -309,7 +311,7 @@ FEW = {"trainer.w": ARRAYS["trainer.w"], "streams.stream": ARRAYS["streams.noise
 def assert_whole_or_refused(path):
     """False if the file is refused; what is read of it otherwise is what was written."""
     try:
-        arrays = experiment.load_checkpoint(path)
+        arrays = checkpoints.load_checkpoint(path)
     except RunError as error:
         assert str(path) in str(error)
         return False
@@ -322,7 +324,7 @@ def assert_whole_or_refused(path):
 
 def test_a_checkpoint_cut_anywhere_is_refused(tmp_path):
     path = tmp_path / "000007.npz"
-    experiment.save_checkpoint(path, FEW)
+    checkpoints.save_checkpoint(path, FEW)
     content = path.read_bytes()
     for length in range(0, len(content), 3):
         path.write_bytes(content[:length])
@@ -335,7 +337,7 @@ def flip(content, position, bit):
 
 def test_a_checkpoint_with_any_bit_flipped_is_refused_or_means_the_same(tmp_path):
     path = tmp_path / "000007.npz"
-    experiment.save_checkpoint(path, FEW)
+    checkpoints.save_checkpoint(path, FEW)
     content = path.read_bytes()
     directory = content.index(b"PK\x01\x02")  # nothing in a zip file guards its table of contents
     places = [(i, bit) for i in range(len(content)) for bit in ((0, 3, 6) if i >= directory else [i % 7])]
@@ -348,14 +350,14 @@ def test_a_checkpoint_with_any_bit_flipped_is_refused_or_means_the_same(tmp_path
 
 def test_an_entry_that_the_directory_reads_over_is_missed(tmp_path):
     path = tmp_path / "000007.npz"
-    experiment.save_checkpoint(path, FEW)
+    checkpoints.save_checkpoint(path, FEW)
     content = path.read_bytes()
     comment_length = content.index(b"PK\x01\x02") + 32
     path.write_bytes(flip(content, comment_length, 6))
     with np.load(path) as file:
         assert file.files == ["trainer.w", "batches.order", "format"]  # to zipfile all is well
     with pytest.raises(RunError, match="lists 3 arrays and counts 4"):
-        experiment.load_checkpoint(path)
+        checkpoints.load_checkpoint(path)
 
 
 def raw_npz(path, members):
@@ -378,18 +380,18 @@ def npy(array):
     ({"format.npy": npy(np.array("1"))}, "not a checkpoint of minigan"),
     ({"format": b"1"}, "checkpoint"),                                       # no array at all
     ({"format.npy": npy(np.int64(1)), "w": b"text"}, "checkpoint"),
-    ({"format.npy": npy(np.int64(experiment.FORMAT + 1))}, f"format {experiment.FORMAT + 1}.*{experiment.FORMAT}"),
+    ({"format.npy": npy(np.int64(checkpoints.FORMAT + 1))}, f"format {checkpoints.FORMAT + 1}.*{checkpoints.FORMAT}"),
     ({"format.npy": npy(np.int64(0))}, "format 0"),
     ({"format.npy": b"\x93NUMPY\x01\x00"}, "damaged"),
-    ({"format.npy": npy(np.int64(experiment.FORMAT)), "w.npy": npy(np.array("text"))}, "w holds more than .*U4"),
-    ({"format.npy": npy(np.int64(experiment.FORMAT)), "w.npy": npy(np.array(1j))}, "w holds more than .*complex"),
-    ({"format.npy": npy(np.int64(experiment.FORMAT)), "w.npy": npy(np.array([1, np.nan]))}, "w holds more than"),
+    ({"format.npy": npy(np.int64(checkpoints.FORMAT)), "w.npy": npy(np.array("text"))}, "w holds more than .*U4"),
+    ({"format.npy": npy(np.int64(checkpoints.FORMAT)), "w.npy": npy(np.array(1j))}, "w holds more than .*complex"),
+    ({"format.npy": npy(np.int64(checkpoints.FORMAT)), "w.npy": npy(np.array([1, np.nan]))}, "w holds more than"),
 ])
 def test_a_foreign_file_is_refused(tmp_path, members, reason):
     path = tmp_path / "000007.npz"
     raw_npz(path, members)
     with pytest.raises(RunError, match=reason) as error:
-        experiment.load_checkpoint(path)
+        checkpoints.load_checkpoint(path)
     assert str(path) in str(error.value)
 
 
@@ -398,22 +400,22 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path):
     for content in (b"", b"text", npy(np.zeros(3)), b"PK\x03\x04", b"\x00" * 100):
         path.write_bytes(content)
         with pytest.raises(RunError, match="damaged or no checkpoint"):
-            experiment.load_checkpoint(path)
+            checkpoints.load_checkpoint(path)
     path.unlink()
     path.mkdir()
     for missing in (path, tmp_path / "000008.npz"):
         with pytest.raises(RunError, match=str(missing)):
-            experiment.load_checkpoint(missing)
+            checkpoints.load_checkpoint(missing)
 
 
 def test_an_array_that_claims_more_than_the_file_holds_is_refused_before_memory_is_taken(tmp_path):
     path = tmp_path / "000007.npz"
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,), }"
     header += b" " * (117 - len(header)) + b"\n"
-    raw_npz(path, {"format.npy": npy(np.int64(experiment.FORMAT)),
+    raw_npz(path, {"format.npy": npy(np.int64(checkpoints.FORMAT)),
                    "w.npy": b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"few"})
     with pytest.raises(RunError, match="damaged"):
-        experiment.load_checkpoint(path)
+        checkpoints.load_checkpoint(path)
 
 
 class Trap:
@@ -428,13 +430,13 @@ class Trap:
 def test_a_pickled_payload_is_refused_and_does_not_execute(tmp_path):
     sprung, path = tmp_path / "sprung", tmp_path / "000007.npz"
     trap = np.array([Trap(sprung)], dtype=object)
-    for content in (dict(format=np.int64(experiment.FORMAT), w=trap), dict(format=trap)):
+    for content in (dict(format=np.int64(checkpoints.FORMAT), w=trap), dict(format=trap)):
         np.savez(path, **content)
         with pytest.raises(RunError, match="damaged or no checkpoint"):
-            experiment.load_checkpoint(path)
+            checkpoints.load_checkpoint(path)
     path.write_bytes(pickle.dumps(Trap(sprung)))
     with pytest.raises(RunError):
-        experiment.load_checkpoint(path)
+        checkpoints.load_checkpoint(path)
     assert not sprung.exists()
     pickle.loads(path.read_bytes()).close()  # the trap itself is good
     assert sprung.exists()
@@ -477,8 +479,8 @@ def test_n_plus_m_steps_are_n_steps_a_stop_and_m_more(tmp_path, n):
     assert again.trainer.steps == n
     run(again)
     np.testing.assert_array_equal(again.trainer.weights, whole.trainer.weights)
-    again = experiment.load_checkpoint(experiment.checkpoints(tmp_path / "run")[0])
-    before = experiment.load_checkpoint(experiment.checkpoints(whole.folder)[0])
+    again = checkpoints.load_checkpoint(run_folder.checkpoints(tmp_path / "run")[0])
+    before = checkpoints.load_checkpoint(run_folder.checkpoints(whole.folder)[0])
     assert again.keys() == before.keys() and all((again[name] == before[name]).all() for name in again)
 
 
@@ -521,7 +523,7 @@ def test_a_torn_last_line_of_the_statistics_is_dropped(tmp_path):
     for torn in (b'{"step": 8, "dri', b'{"step": 8, "drift": 1.0', b"\x00\x00\x00", b'{"step"', b"8", b"[" * 100_000,
                  b'{"step": 8, "dr\xfft": 1.0'):
         stats.write_bytes(b"".join(line + b"\n" for line in stats.read_bytes().splitlines()[:4]) + torn)
-        assert [record["step"] for record in experiment.read_stats(work.folder)][-1] in (6, 8)
+        assert [record["step"] for record in run_folder.read_stats(work.folder)][-1] in (6, 8)
     again = experiment_in(tmp_path / "run")
     again.restore()
     run(again)
@@ -529,7 +531,7 @@ def test_a_torn_last_line_of_the_statistics_is_dropped(tmp_path):
 
 
 def test_a_run_that_has_logged_nothing_has_no_statistics(tmp_path):
-    assert experiment.read_stats(tmp_path) == []
+    assert run_folder.read_stats(tmp_path) == []
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-40], lambda content: b"", lambda content:
@@ -537,7 +539,7 @@ def test_a_run_that_has_logged_nothing_has_no_statistics(tmp_path):
 def test_after_a_damaged_checkpoint_the_one_before_it_is_used_and_said(tmp_path, damage, capsys):
     work = experiment_in(tmp_path / "run")
     run(work, steps=9)
-    newest = experiment.checkpoints(work.folder)[0]
+    newest = run_folder.checkpoints(work.folder)[0]
     newest.write_bytes(damage(newest.read_bytes()))
     again = experiment_in(tmp_path / "run")
     again.restore()
@@ -557,11 +559,11 @@ def test_after_a_damaged_checkpoint_the_one_before_it_is_used_and_said(tmp_path,
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, change):
     work = experiment_in(tmp_path / "run")
     run(work, steps=3, keep=1)
-    [path] = experiment.checkpoints(work.folder)
-    arrays = experiment.load_checkpoint(path)
+    [path] = run_folder.checkpoints(work.folder)
+    arrays = checkpoints.load_checkpoint(path)
     change(arrays)
     del arrays["format"]
-    experiment.save_checkpoint(path, arrays)
+    checkpoints.save_checkpoint(path, arrays)
     with pytest.raises(RunError, match="does not fit"):
         experiment_in(tmp_path / "run").restore()
 
@@ -570,10 +572,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, change):
 def test_after_a_checkpoint_that_lacks_something_the_one_before_it_is_used_and_said(tmp_path, capsys, lost):
     work = experiment_in(tmp_path / "run")
     run(work, steps=9)
-    newest = experiment.checkpoints(work.folder)[0]
-    arrays = experiment.load_checkpoint(newest)
+    newest = run_folder.checkpoints(work.folder)[0]
+    arrays = checkpoints.load_checkpoint(newest)
     del arrays["format"], arrays[lost]
-    experiment.save_checkpoint(newest, arrays)
+    checkpoints.save_checkpoint(newest, arrays)
     again = experiment_in(tmp_path / "run")
     again.restore()
     assert again.trainer.steps == 6
@@ -585,10 +587,10 @@ def test_after_a_checkpoint_that_lacks_something_the_one_before_it_is_used_and_s
 def test_names_from_a_checkpoint_are_made_printable(tmp_path):
     work = experiment_in(tmp_path / "run")
     run(work, steps=3, keep=1)
-    [path] = experiment.checkpoints(work.folder)
-    arrays = experiment.load_checkpoint(path)
+    [path] = run_folder.checkpoints(work.folder)
+    arrays = checkpoints.load_checkpoint(path)
     del arrays["format"]
-    experiment.save_checkpoint(path, arrays | {"streams.\x1b[2J\n": np.arange(3.0)})
+    checkpoints.save_checkpoint(path, arrays | {"streams.\x1b[2J\n": np.arange(3.0)})
     with pytest.raises(RunError, match="does not fit") as error:
         experiment_in(tmp_path / "run").restore()
     assert str(error.value).isprintable()

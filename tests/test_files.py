@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from minigan import data, files
+from minigan import data
+from minigan.data import files
 from minigan.data import DataError
 
 # Hypothesis warns of a folder shared between its examples; here each example overwrites what the last one left.

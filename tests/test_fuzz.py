@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import minigan as mg
-from minigan import classifier, data, evaluate, experiment, plots, sample, train
+from minigan import classifier, data, evaluate, plots, sample, train
+from minigan.metrics import classifiers
+from minigan.runs import run_folder
 
 COMMANDS = {module.__name__.split(".")[-1]: module for module in (train, sample, evaluate, classifier)}
 QUICK = {"train": 60, "sample": 40, "evaluate": 15, "classifier": 15}
@@ -148,10 +150,10 @@ def check(command, words, place, ends):
             if command != "sample":  # which may have drawn its picture before --npz failed
                 assert tree(where) == before
         for path in Path(where).rglob("checkpoints"):
-            if experiment.checkpoints(path.parent):
+            if run_folder.checkpoints(path.parent):
                 mg.load(path.parent)
-        if any(experiment.checkpoints(path) for path in Path("runs").glob("*-*")):
-            mg.load(experiment.latest_folder("runs"))
+        if any(run_folder.checkpoints(path) for path in Path("runs").glob("*-*")):
+            mg.load(run_folder.latest_folder("runs"))
 
 
 def fuzz(command, place, examples):
@@ -182,7 +184,7 @@ def test_strange_names_are_good_names(command, words, place, tmp_path, monkeypat
     status, err = call(COMMANDS[command].main, words)
     assert (status, err) == (0, "")
     if command == "classifier":
-        classifier.load(STRANGE + ".classifier")
+        classifiers.load(STRANGE + ".classifier")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

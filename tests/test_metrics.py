@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigan import backend, data, metrics
-from minigan.metrics import (Moments, class_divergence, class_shares, density_coverage, frechet_distance,
+from minigan import backend, data
+from minigan.metrics import (Moments, pairs, class_divergence, class_shares, density_coverage, frechet_distance,
                              frechet_distance_of_moments, half_sampling, inception_score, kernel_distance,
                              mode_coverage, mode_score, moments, nearest, precision_recall, realism)
 
@@ -79,13 +79,13 @@ def test_arrays_of_any_backend_are_taken(metric, pair, monkeypatch):
 @pytest.mark.parametrize("block", [1, 45 * 7, 60 * 45])
 def test_blocks_do_not_change_the_result(metric, block, pair, monkeypatch):
     whole = metric(*pair)
-    monkeypatch.setattr(metrics, "BLOCK", block)
+    monkeypatch.setattr(pairs, "BLOCK", block)
     np.testing.assert_allclose(metric(*pair), whole, rtol=1e-12)
 
 
 def test_no_block_is_larger_than_it_should_be(monkeypatch, rng):
-    monkeypatch.setattr(metrics, "BLOCK", 100)
-    shapes = [products.shape for _, products in metrics._products(rng.random((33, 2)), rng.random((20, 2)))]
+    monkeypatch.setattr(pairs, "BLOCK", 100)
+    shapes = [products.shape for _, products in pairs.products(rng.random((33, 2)), rng.random((20, 2)))]
     assert shapes == [(5, 20)] * 6 + [(3, 20)]
 
 
@@ -467,7 +467,7 @@ def test_precision_and_recall_change_places_with_real_and_fake(pair):
 @pytest.mark.parametrize("block", [1, 1 << 14, 1 << 22])
 def test_copies_of_the_real_samples_score_best(k, block, monkeypatch):
     """They lie exactly where balls end, which rounding in blocks of any size must not decide."""
-    monkeypatch.setattr(metrics, "BLOCK", block)
+    monkeypatch.setattr(pairs, "BLOCK", block)
     rng = np.random.default_rng(k)
     real = 100 + rng.standard_normal((700, 64))
     assert precision_recall(real, real[::-1], k) == (1.0, 1.0)
@@ -554,7 +554,7 @@ def test_an_outlier_makes_nothing_real_looking(rng):
 
 @pytest.mark.parametrize("block", [1, 1 << 22])
 def test_what_is_real_looking_lies_on_the_manifold_of_the_core(pair, block, monkeypatch):
-    monkeypatch.setattr(metrics, "BLOCK", block)
+    monkeypatch.setattr(pairs, "BLOCK", block)
     real, fake = pair
     inside = slow_realism(real, fake, 3)
     assert 0 < sum(value >= 1 for value in inside) < len(fake)
@@ -580,7 +580,7 @@ def test_the_nearest_is_at_the_least_distance(drawn):
 
 @pytest.mark.parametrize("block", [1, 1000, 1 << 22])
 def test_copies_are_found_at_a_distance_of_zero(block, monkeypatch):
-    monkeypatch.setattr(metrics, "BLOCK", block)
+    monkeypatch.setattr(pairs, "BLOCK", block)
     rng = np.random.default_rng(0)
     real = 1e4 + rng.standard_normal((300, 64))
     order = rng.permutation(300)[:50]

@@ -8,7 +8,8 @@ import pytest
 
 import test_fuzz
 from benchmarks import images, mixtures
-from minigan import classifier, data, evaluate, judges, sample, train
+from minigan import classifier, data, evaluate, sample, train
+from minigan.metrics import judges
 from minigan.trainer import RECIPES
 
 ROOT = Path(__file__).parent.parent

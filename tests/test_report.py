@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import experiment, plots, report
+from minigan import plots
+from minigan.pictures import curves, film, markup, report
+from minigan.runs import run_folder
 
 HOSTILE = """</script><script>alert('1')</script><img src="http://x.invalid/" onerror=a>&amp;"]]>"""
 VOID = {"meta", "img", "input", "br", "link", "hr"}
@@ -96,7 +98,7 @@ def make_run(folder, snapshots=(0, 20, 40), records=None, complete=True, **optio
     """A run's folder, written by hand."""
     (folder / "samples").mkdir(parents=True)
     known = {"objective": "gan", "data": "digits", "steps": 40, "seed": 0, "image_size": None, "lr_g": 2e-4}
-    experiment.write_options(folder, {"options": known | options, "sample_shape": [4, 4, 1],
+    run_folder.write_options(folder, {"options": known | options, "sample_shape": [4, 4, 1],
                                       "data": {"sha256": "abc"}, "versions": {"numpy": "2.0"}})
     for step in snapshots:
         plots.save_grid(folder / "samples" / f"{step:06d}.png", images(seed=step))
@@ -168,7 +170,7 @@ def test_no_string_of_a_run_becomes_markup(tmp_path):
 
 
 def test_data_for_the_script_cannot_end_its_element():
-    text = report._json([HOSTILE, "<!--", {"a<b": None}])
+    text = markup.for_script([HOSTILE, "<!--", {"a<b": None}])
     assert text.count("<") == 2 and Page(text).data() == [[HOSTILE, "<!--", {"a<b": None}]]
 
 
@@ -209,7 +211,7 @@ def test_all_pictures_of_the_folder_are_there_with_a_description_and_a_mark(run)
     (100, 5, [0, 25, 50, 74, 99])])
 def test_frames_are_chosen_evenly_and_the_last_is_always_among_them(tmp_path, there, most, expected):
     folder = make_run(tmp_path / "a", snapshots=range(there))
-    assert [step for step, _ in report._film(folder, most)] == expected
+    assert [step for step, _ in film._film(folder, most)] == expected
     assert (f"{len(expected)} of {there} snapshots" in report.page(folder, most)) == (1 < len(expected) < there)
 
 
@@ -223,12 +225,12 @@ def test_a_page_has_a_bounded_size_and_pictures_that_were_reduced_keep_their_mar
     folder = make_run(tmp_path / "a", snapshots=())
     for step in range(12):
         plots.save_grid(folder / "samples" / f"{step:06d}.png", images(64, 96, C, seed=step))  # noise, hard to compress
-    monkeypatch.setattr(report, "FILM_BYTES", 1_000_000)
+    monkeypatch.setattr(film, "FILM_BYTES", 1_000_000)
     text = report.page(folder)
-    film = Page(text).film()
-    assert 2 <= len(film) < 12 and (film[0]["step"], film[-1]["step"]) == (0, 11)
+    frames = Page(text).film()
+    assert 2 <= len(frames) < 12 and (frames[0]["step"], frames[-1]["step"]) == (0, 11)
     assert len(text) < 1.5e6
-    kind, content = content_of(film[0]["uri"])
+    kind, content = content_of(frames[0]["uri"])
     with Image.open(io.BytesIO(content)) as picture:
         assert (kind, picture.format, max(picture.size)) == ("jpeg", "JPEG", 640)
         assert picture.info["comment"] == plots.MARK.encode()
@@ -289,16 +291,16 @@ def test_the_drawn_path_goes_through_the_numbers(run):
 
 
 def test_the_ticks_stand_where_their_numbers_are():
-    assert report._ticks(0, 300) == [(0, "0"), (100, "100"), (200, "200"), (300, "300")]
-    assert [text for _, text in report._ticks(-0.3, 0.2)] == ["−0.3", "−0.2", "−0.1", "0.0", "0.1", "0.2"]
-    assert [text for _, text in report._ticks(0.00123, 0.00127)] == ["0.00123", "0.00124", "0.00125", "0.00126",
+    assert curves._ticks(0, 300) == [(0, "0"), (100, "100"), (200, "200"), (300, "300")]
+    assert [text for _, text in curves._ticks(-0.3, 0.2)] == ["−0.3", "−0.2", "−0.1", "0.0", "0.1", "0.2"]
+    assert [text for _, text in curves._ticks(0.00123, 0.00127)] == ["0.00123", "0.00124", "0.00125", "0.00126",
                                                                      "0.00127"]
-    assert [text for _, text in report._ticks(0, 2, least=1)] == ["0", "1", "2"]
-    assert [text for _, text in report._ticks(0, 10_000)][-1] == "10,000"
-    assert [text for _, text in report._ticks(1e9, 1e9 + 3e3)] == ["1e+09", "1.000001e+09", "1.000002e+09",
+    assert [text for _, text in curves._ticks(0, 2, least=1)] == ["0", "1", "2"]
+    assert [text for _, text in curves._ticks(0, 10_000)][-1] == "10,000"
+    assert [text for _, text in curves._ticks(1e9, 1e9 + 3e3)] == ["1e+09", "1.000001e+09", "1.000002e+09",
                                                                    "1.000003e+09"]
     for low, high in ((0, 1e-99), (-1e99, 1e99), (1e9, 1e9 + 3e3), (0, 7), (-1, 17)):
-        ticks = [tick for tick, _ in report._ticks(low, high)]
+        ticks = [tick for tick, _ in curves._ticks(low, high)]
         assert 2 <= len(ticks) <= 6 and low <= ticks[0] and ticks[-1] <= high
         np.testing.assert_allclose(np.diff(ticks), ticks[1] - ticks[0], rtol=1e-6)
 
@@ -324,7 +326,7 @@ def test_a_long_run_is_thinned_but_its_peaks_its_beginning_and_its_end_stay(tmp_
     text = report.page(make_run(tmp_path / "a", records=records, snapshots=()))
     losses = Page(text).charts()[0]
     d, g = (dict(curve_of(losses, i)) for i in (0, 1))
-    assert d.keys() == g.keys() and 200 < len(d) <= report.POINTS + 2 and list(d) == sorted(d)
+    assert d.keys() == g.keys() and 200 < len(d) <= curves.POINTS + 2 and list(d) == sorted(d)
     assert min(d) == 10 and max(d) == 200_000 and d[77_780] == 99.0 and g[123_460] == -99.0
     assert all(records[step // 10 - 1]["d_loss"] == value for step, value in d.items())
     assert len(text) < 250_000
@@ -409,8 +411,8 @@ def test_all_options_versions_and_the_data_are_listed(run):
 
 @pytest.mark.parametrize("odd", [None, [], "x", 7])
 def test_a_record_without_versions_or_data_is_enough(run, odd):
-    record = experiment.read_options(run) | {"versions": odd, "data": odd}
-    experiment.write_options(run, record)
+    record = run_folder.read_options(run) | {"versions": odd, "data": odd}
+    run_folder.write_options(run, record)
     assert page_of(run).texts("caption")[1:] == ["Options"]
     Page(report.comparison([run, run]))
 

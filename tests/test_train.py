@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import backend, data, experiment, load, models, plots, report
-from minigan.experiment import Experiment
+from minigan import backend, data, load, plots
+from minigan.pictures import report
+from minigan.runs import checkpoints, models, run_folder
+from minigan.runs.loop import Experiment
 from minigan.train import main
 from minigan.trainer import RECIPES
 
@@ -68,7 +70,7 @@ def save_images(path, n=20, size=(8, 8), channels=1, seed=0):
 
 
 def last_checkpoint(folder):
-    return experiment.load_checkpoint(experiment.checkpoints(folder)[0])
+    return checkpoints.load_checkpoint(run_folder.checkpoints(folder)[0])
 
 
 def stats_of(folder):
@@ -132,7 +134,7 @@ def test_every_file_of_a_run_folder_is_there_and_sound(train, tmp_path, source, 
         assert film.n_frames == 3
     assert (folder / "report.html").read_text(encoding="utf-8") == report.page(folder)
     assert out.splitlines()[-1].endswith(f"look at {Path('runs') / folder.name / 'report.html'}")
-    assert [path.name for path in experiment.checkpoints(folder)] == ["000005.npz", "000004.npz"]
+    assert [path.name for path in run_folder.checkpoints(folder)] == ["000005.npz", "000004.npz"]
     assert all(np.isfinite(array).all() for array in last_checkpoint(folder).values())
 
 
@@ -163,9 +165,9 @@ def test_a_run_on_a_folder_of_pictures(train, tmp_path):
         Image.fromarray(pixels).save(tmp_path / "my pets" / f"{i}.png")
     done(train("--data", "my pets", "--image-size", 16, "--batch-size", 4, "--width", 2, "--steps", 2))
     folder = tmp_path / "runs" / "00000-my-pets-gan-s0"
-    assert experiment.read_options(folder)["sample_shape"] == [16, 16, 3]
+    assert run_folder.read_options(folder)["sample_shape"] == [16, 16, 3]
     done(train("--resume", "--steps", 3))
-    assert experiment.checkpoints(folder)[0].stem == "000003"
+    assert run_folder.checkpoints(folder)[0].stem == "000003"
 
 
 def test_a_run_on_an_npz(train, tmp_path):
@@ -174,7 +176,7 @@ def test_a_run_on_an_npz(train, tmp_path):
                "../a b/ü"))
     [folder] = (tmp_path / "else" / "where").iterdir()
     assert re.fullmatch(r"00000-[A-Za-z0-9._-]+", folder.name)
-    assert experiment.read_options(folder)["sample_shape"] == [16, 12, 3]
+    assert run_folder.read_options(folder)["sample_shape"] == [16, 12, 3]
 
 
 def test_runs_are_numbered(train, tmp_path):
@@ -257,7 +259,7 @@ def test_an_interrupted_run_with_packs_and_falling_rates_goes_on_exactly(train, 
         patch.setattr(plots, "save_game", full_disk)
         failed(train(*given, "--out", "parts"), "the disk is full")
     [whole], [parts] = Path("whole").iterdir(), Path("parts").iterdir()
-    assert experiment.checkpoints(parts)[0].stem == "000002"
+    assert run_folder.checkpoints(parts)[0].stem == "000002"
     done(train("--resume", parts))
     assert_same_run(parts, whole)
     assert last_checkpoint(parts)["trainer.g_optimizer.lr"] == pytest.approx(0.1 * 2e-4)
@@ -301,13 +303,13 @@ def test_looking_at_a_run_does_not_change_it(train, tmp_path):
     [often], [rarely] = Path("often").iterdir(), Path("rarely").iterdir()
     assert_same_weights(often, rarely)
     assert stats_of(often)[-1] == stats_of(rarely)[-1]
-    assert len(experiment.checkpoints(often)) == 8
+    assert len(run_folder.checkpoints(often)) == 8
 
 
 def test_only_how_long_and_how_often_may_change(train):
     done(train(*IMAGES, "--steps", 2))
     done(train("--resume", "--steps", 4, *OFTEN, "--keep", 5, "--data", "digits", "--batch-size", 8, "--seed", 0))
-    assert [path.stem for path in experiment.checkpoints("runs/00000-digits-gan-s0")] == [
+    assert [path.stem for path in run_folder.checkpoints("runs/00000-digits-gan-s0")] == [
         "000004", "000002", "000000"]
 
 
@@ -326,8 +328,8 @@ def test_the_latest_run_that_can_go_on_is_chosen(train):
         done(train(*IMAGES, "--steps", steps))
     Path("runs/00002-halfmade").mkdir()
     done(train("--resume", "latest", "--steps", 3))
-    assert experiment.checkpoints("runs/00001-digits-gan-s0")[0].stem == "000003"
-    assert experiment.checkpoints("runs/00000-digits-gan-s0")[0].stem == "000001"
+    assert run_folder.checkpoints("runs/00001-digits-gan-s0")[0].stem == "000003"
+    assert run_folder.checkpoints("runs/00000-digits-gan-s0")[0].stem == "000001"
 
 
 def test_changed_data_are_refused(train):
@@ -354,7 +356,7 @@ def test_a_run_that_is_complete_says_so(train):
 def test_a_damaged_checkpoint_is_passed_over_and_said(train):
     done(train(*IMAGES, "--steps", 4, *OFTEN, "--out", "whole"))
     done(train(*IMAGES, "--steps", 4, *OFTEN))
-    newest = experiment.checkpoints("runs/00000-digits-gan-s0")[0]
+    newest = run_folder.checkpoints("runs/00000-digits-gan-s0")[0]
     newest.write_bytes(newest.read_bytes()[:1000])
     out = done(train("--resume"))
     assert "000004.npz" in out and "using the one before it" in out and "going on after step 2" in out
@@ -498,7 +500,7 @@ def test_a_run_that_diverges_names_the_network_and_the_step_and_keeps_the_last_g
     line = failed(train(*source, "--lr-d", "1e30", "--steps", 8, *OFTEN), "discriminator", "000000.npz")
     assert 1 <= int(re.search(r"step (\d)", line)[1]) <= 3
     [folder] = Path("runs").iterdir()
-    assert [path.stem for path in experiment.checkpoints(folder)] == ["000000"]
+    assert [path.stem for path in run_folder.checkpoints(folder)] == ["000000"]
     assert all(np.isfinite(array).all() for array in last_checkpoint(folder).values())
     assert not (folder / "stats.jsonl").exists() or all(
         np.isfinite(value) for record in stats_of(folder) for value in record.values())
@@ -513,7 +515,7 @@ def test_a_run_that_diverges_tells_the_layers_and_the_last_finite_statistics(tra
     path.write_text(path.read_text().replace('"lr_d": 0.0002', '"lr_d": 1e+30'))
     state = last_checkpoint(folder) | {"trainer.d_optimizer.lr": np.float64(1e30)}
     del state["format"]
-    experiment.save_checkpoint(experiment.checkpoints(folder)[0], state)
+    checkpoints.save_checkpoint(run_folder.checkpoints(folder)[0], state)
     line = failed(train("--resume", "--steps", 9), "discriminator", "(Conv2d)", "(Dense)", "000004.npz")
     assert int(re.search(r"not finite since step (\d)", line)[1]) in (5, 6)
     assert "the last finite statistics are those of step 4: " + ", ".join(
@@ -524,7 +526,7 @@ def test_a_run_that_diverges_tells_the_layers_and_the_last_finite_statistics(tra
 def test_a_generator_that_is_thrown_off_in_the_last_step_is_not_saved(train):
     failed(train(*IMAGES, "--lr-g", "1e39", "--steps", 1), "generator", "step 1", "000000.npz")
     [folder] = Path("runs").iterdir()
-    assert [path.stem for path in experiment.checkpoints(folder)] == ["000000"]
+    assert [path.stem for path in run_folder.checkpoints(folder)] == ["000000"]
 
 
 @pytest.mark.on_each_backend
@@ -533,7 +535,7 @@ def test_a_dry_run_that_diverges_fails_in_one_line(train):
     assert os.listdir() == []
 
 
-@pytest.mark.parametrize("place", ["numpy.savez", "minigan.plots.save_samples", "minigan.report.write", "os.fsync"])
+@pytest.mark.parametrize("place", ["numpy.savez", "minigan.pictures.plots.save_samples", "minigan.pictures.report.write", "os.fsync"])
 def test_a_full_disk_ends_the_run_in_one_line_and_the_last_good_checkpoint_is_named(train, monkeypatch, place):
     done(train(*IMAGES, "--steps", 2, *OFTEN))
 
@@ -544,7 +546,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_last_good_checkpoint_is_na
         status, out, err = train("--resume", "--steps", 8)
     assert status in (1, 2) and err.count("\n") == 1 and "No space left" in err
     folder = "runs/00000-digits-gan-s0"
-    assert experiment.checkpoints(folder)[0].stem == "000002"
+    assert run_folder.checkpoints(folder)[0].stem == "000002"
     done(train("--resume", "--steps", 4))
     done(train(*IMAGES, "--steps", 4, *OFTEN, "--out", "whole"))
     assert_same_run(folder, "whole/00000-digits-gan-s0")
@@ -584,7 +586,7 @@ def test_ended_by_a_signal_it_saves_and_says_how_to_go_on(tmp_path, number, stat
     assert name in last and "python -m minigan.train --resume runs/00000-digits-gan-s0" in last
     folder = tmp_path / "runs" / "00000-digits-gan-s0"
     step = int(re.search(r"step (\d+)", last)[1])
-    assert experiment.checkpoints(folder)[0].stem == f"{step:06d}" and step >= 5
+    assert run_folder.checkpoints(folder)[0].stem == f"{step:06d}" and step >= 5
     assert not (folder / "progress.gif").exists()
 
     finish(tmp_path, "--resume", "runs/00000-digits-gan-s0", "--steps", step + 20)

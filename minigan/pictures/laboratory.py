@@ -6,7 +6,7 @@ Each draws on matplotlib's axes, which `figure` makes. For tutorials all this is
 
 import numpy as np
 
-from minigan import graph
+from minigan.pictures import graph
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe & Ito's: apart for colour-blind eyes too
 GREY = "#999999"

@@ -2,17 +2,14 @@
 
 import numpy as np
 
-from minigan import backend, experiment, networks
-from minigan.latent import slerp
+from minigan import backend, data, networks, parallel
+from minigan.metrics.latent import slerp
+from minigan.runs.checkpoints import newest_checkpoint
+from minigan.runs.run_folder import read_options
 from minigan.tensor import Tensor, constant, no_grad
 from minigan.trainer import RECIPES, GANTrainer
 
 WAY = 8  # samples on one way from noise to noise
-
-
-def is_image(sample_shape):
-    """Whether samples are images (H, W, C), and not points (features,)."""
-    return len(sample_shape) == 3
 
 
 def defaults(objective, sample_shape):
@@ -26,7 +23,7 @@ def defaults(objective, sample_shape):
     recipe = RECIPES[objective]
     common = dict(objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic, clip=recipe.clip,
                   ema=0.999, pack=1, lr_decay=1.0)
-    if is_image(sample_shape):
+    if data.is_image(sample_shape):
         return common | dict(steps=2500, batch_size=64, width=64, latent=100, gp_weight=recipe.gp_weight)
     return common | dict(steps=10_000, batch_size=256, width=128, latent=2, gp_weight=recipe.gp_weight / 100)
 
@@ -34,7 +31,7 @@ def defaults(objective, sample_shape):
 def pair(options, sample_shape, rng=None):
     """Generator and discriminator for samples of this shape."""
     common = dict(latent=options["latent"], width=options["width"], pack=options["pack"], rng=rng)
-    if is_image(sample_shape):
+    if data.is_image(sample_shape):
         return networks.dcgan_pair(sample_shape, penalised=options["gp_weight"] > 0, **common)
     return networks.mlp_pair(sample_shape[0], **common)
 
@@ -46,6 +43,15 @@ def trainer(options, sample_shape, streams):
     settings = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
     return GANTrainer(*pair(options, sample_shape, streams["init"]), streams=streams,
                       **{name: options[name] for name in settings})
+
+
+def build(options, x):
+    """(trainer, batches, streams), all at their beginning."""
+    if backend.current().xp is np:
+        parallel.use_all_cores()
+    backend.seed(options["seed"])
+    batches = data.Batches(x, options["batch_size"], backend.streams["data"])
+    return trainer(options, x.shape[1:], backend.streams), batches, backend.streams
 
 
 class TrainedGenerator:
@@ -86,7 +92,7 @@ def load(run):
     Its newest checkpoint that is sound and fits is read. ValueError, naming the files, if the folder is not a run or
     has none.
     """
-    record = experiment.read_options(run)
+    record = read_options(run)
     options, prefix = record["options"], "trainer.averaged."
 
     def trained(arrays):
@@ -94,4 +100,4 @@ def load(run):
         generator.load_state_dict({name.removeprefix(prefix): array for name, array in arrays.items()
                                    if name.startswith(prefix)})
         return TrainedGenerator(generator.eval(), options["latent"], options, int(arrays["trainer.steps"]))
-    return experiment.newest_checkpoint(run, trained)[0]
+    return newest_checkpoint(run, trained)[0]

@@ -1,14 +1,15 @@
-"""Who judges the samples of a run: the measures of `metrics` that suit its kind of data, and what they compare with.
+"""Who judges the samples of a run: the metrics that suit its kind of data, and what they compare with.
 
 A judge holds the real samples, prepared once, and lists its measures for given samples. `evaluate` computes them all,
-with error bars, and draws; training with `--evaluate-every` computes the quick ones.
+with error bars; training with `--evaluate-every` computes the quick ones.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from minigan import classifier, data, metrics, models, plots
+from minigan import data, metrics
+from minigan.metrics import classifiers
 
 
 class Measure(NamedTuple):
@@ -46,14 +47,6 @@ class ImageJudge:
                     quick=True),
             *_among_neighbours(*both)]
 
-    def draw(self, path, images, training, training_features):
-        """Real and fake ones, their classes, and what in the training data is nearest to the most real-looking."""
-        features, probabilities = self.network.judge(images)
-        best = np.argsort(-metrics.realism(self.features, features), kind="stable")[:24]
-        nearest = metrics.nearest(training_features, features[best]).index
-        plots.save_judged_images(path, data.to_unit(self.real[:64]), images, self.network.classes, self.shares,
-                                 metrics.class_shares(probabilities), images[best], data.to_unit(training[nearest]))
-
 
 class PointJudge:
     """Points (N, d), compared with real ones as they are, and with the mixture they are from, where that is known."""
@@ -73,10 +66,6 @@ class PointJudge:
                 Measure({"FD-points": "↓"}, metrics.frechet_distance, (self.real, points), quick=True),
                 *_among_neighbours(self.real, points)]
 
-    def draw(self, path, points, training, training_features):
-        """Where the real and the fake ones are."""
-        plots.save_densities(path, self.real, points)
-
 
 def _among_neighbours(real, fake):
     return [Measure({"precision": "↑", "recall": "↑"}, metrics.precision_recall, (real, fake)),
@@ -94,15 +83,15 @@ def judge_for(source, real, network=None):
     """The judge for the data set `source`, from real samples as they are in it. `network`, for images, is the name or
     the file of a classifier, by default the shipped one for the data. ValueError, saying what to do, if none is known,
     and if one is given for points."""
-    if not models.is_image(real.shape[1:]):
+    if not data.is_image(real.shape[1:]):
         if network is not None:
             raise ValueError(f"--classifier {network}: expected images, {source} has samples {real.shape[1:]}")
         return PointJudge(real, data.MIXTURES.get(source))
-    network = network or classifier.for_data(source)
+    network = network or classifiers.for_data(source)
     if network is None:
         raise ValueError(f"no feature network is known for {source}: python -m minigan.classifier trains one on "
                          "labelled images, and --classifier names its file")
-    return ImageJudge(real, classifier.load(network))
+    return ImageJudge(real, classifiers.load(network))
 
 
 def quick(judge, samples):

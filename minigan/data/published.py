@@ -15,7 +15,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from minigan.files import DataError, tell
+from minigan.data.files import DataError, tell
 
 TIMEOUT = 30  # seconds without a byte, after which a mirror is given up
 SYSTEM = "/usr/share/datasets"  # where Debian's dataset-fashion-mnist puts its files

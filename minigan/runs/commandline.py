@@ -8,7 +8,7 @@ import difflib
 import sys
 
 from minigan.backend import BackendError
-from minigan.files import printable
+from minigan.data.files import printable
 
 
 class Parser(argparse.ArgumentParser):

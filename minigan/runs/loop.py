@@ -1,20 +1,10 @@
-"""The run folder: options, log, statistics, snapshots, checkpoints, exact resume.
-
-    runs/00000-fashion-mini-gan-s0/
-        options.json       the resolved options, the data's shape and hash, versions
-        log.txt            what was said, in plain lines
-        stats.jsonl        one JSON object per logged step
-        checkpoints/       000500.npz …: everything a step depends on
-        samples/           000500.png …: pictures, drawn by the caller's `on_snapshot`
+"""A trainer at work in a run folder: train, log, save; resume exactly.
 
 This file knows no GAN theory. It needs of a trainer `step(batches) -> {name: 0-d array}`, `batches_per_step`, `steps`,
 `state_dict`, `load_state_dict`, `check_finite` and `headline`, the names of the statistics worth a place on the screen.
 """
 
-import contextlib
 import json
-import os
-import re
 import signal
 import sys
 import time
@@ -22,148 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, files
+from minigan import backend
+from minigan.data.files import printable
+from minigan.runs.checkpoints import newest_checkpoint, save_checkpoint
+from minigan.runs.run_folder import checkpoints, read_stats, snapshots, to_disk, write_whole
 
-FORMAT = 1  # of checkpoints; to be raised when an old one can no longer be read
-
-
-class RunError(files.DataError):
-    """A run folder or a checkpoint cannot be used; the message names the file and says why."""
-
-
-# Folders
-
-def new_folder(out, name):
-    """Make and return out/NNNNN-name, numbered after the highest that is there.
-
-    Runs started at once get a number each: the bare folder out/NNNNN can be made by one of them only, and is renamed.
-    """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    while True:
-        numbers = [int(match[0]) for path in out.iterdir() if (match := re.match(r"[0-9]{5,}(?![^-])", path.name))]
-        claim = out / f"{max(numbers, default=-1) + 1:05d}"
-        try:
-            claim.mkdir()
-        except FileExistsError:
-            continue
-        if not any(out.glob(f"{claim.name}-*")):  # nobody had claimed and renamed it since we looked
-            return claim.rename(out / f"{claim.name}-{name}")
-        claim.rmdir()
-
-
-def latest_folder(out):
-    """The run in `out` with the highest number that has a checkpoint to resume from."""
-    runs = [path for path in Path(out).glob("*-*") if re.match("[0-9]{5,}-", path.name) and checkpoints(path)]
-    if not runs:
-        raise RunError(f"no run with a checkpoint in {out}")
-    return max(runs, key=lambda path: int(path.name.split("-")[0]))
-
-
-def write_options(folder, record):
-    write_whole(Path(folder) / "options.json", json.dumps(record, indent=2).encode() + b"\n")
-
-
-def read_options(folder):
-    """What `write_options` wrote."""
-    path = Path(folder) / "options.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        shape = record["sample_shape"]
-        if not isinstance(record["options"], dict) or not isinstance(shape, list) or len(shape) not in (1, 3) or any(
-                type(n) is not int or n < 1 for n in shape):
-            raise ValueError
-        return record
-    except OSError as error:
-        raise RunError(f"{folder} is not a run folder: cannot read {path} ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise RunError(f"{path} does not hold a run's options") from None
-
-
-# Checkpoints
-
-def checkpoints(folder):
-    """The checkpoint files of a run, newest first."""
-    return sorted(_numbered(Path(folder, "checkpoints"), "npz"), key=lambda path: int(path.stem), reverse=True)
-
-
-def snapshots(folder):
-    """The pictures in samples/ of a run, oldest first."""
-    return sorted(_numbered(Path(folder, "samples"), "png"), key=lambda path: int(path.stem))
-
-
-def _numbered(folder, suffix):
-    return [path for path in folder.glob(f"*.{suffix}") if re.fullmatch("[0-9]{6,}", path.stem)]
-
-
-def save_checkpoint(path, arrays):
-    """Write {name: NumPy array} to an .npz file that is, whatever happens, either whole or not there."""
-    with _whole(path) as file:
-        np.savez(file, **arrays, format=np.int64(FORMAT))
-
-
-def load_checkpoint(path):
-    """The {name: array} of a checkpoint, finite numbers. RunError if it is damaged, foreign, or of another format."""
-    try:
-        arrays = files.read_arrays(path)
-    except files.DataError as error:
-        raise RunError(f"{path} is damaged or no checkpoint ({error})") from None
-    if "format" not in arrays or arrays["format"].shape != () or arrays["format"].dtype.kind not in "iu":
-        raise RunError(f"{path} is not a checkpoint of minigan")
-    if arrays["format"] != FORMAT:
-        raise RunError(f"{path} has checkpoint format {arrays['format']}, this version reads {FORMAT}")
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise RunError(f"{path} is no checkpoint: its {name} holds more than finite numbers ({array.dtype})")
-    return arrays
-
-
-def newest_checkpoint(folder, use):
-    """(use(arrays), complaints): of the newest checkpoint that is sound and fits, and a line about each newer one that
-    is not or does not. `use` raises ValueError, KeyError or TypeError for arrays that do not fit."""
-    complaints = []
-    for path in checkpoints(folder):
-        try:
-            return use(load_checkpoint(path)), complaints
-        except RunError as error:
-            complaints.append(str(error))
-        except (ValueError, KeyError, TypeError) as error:
-            complaints.append(f"{path} does not fit the run's options ({error})")
-    raise RunError("; ".join([f"{folder} has no checkpoint that can be used", *complaints]))
-
-
-def write_whole(path, content):
-    """Write these bytes to a file that, whatever happens, holds either what it held or all of them."""
-    with _whole(path) as file:
-        file.write(content)
-
-
-@contextlib.contextmanager
-def _whole(path):
-    """A file to write to under another name, which becomes `path` when all of it is on the disk."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            _to_disk(file)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)  # a full disk is not to be filled with halves
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # its new entry
-    finally:
-        os.close(folder)
-
-
-def _to_disk(file):
-    file.flush()
-    os.fsync(file.fileno())
-
-
-# The run
 
 class StopRequest:
     """While active, Ctrl-C and SIGTERM are noted in `.signal` instead of interrupting a step half way; a second one of
@@ -212,7 +65,7 @@ class Experiment:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ArithmeticError(f"{name} is not finite after step {self.trainer.steps}")
         with open(self.folder / "stats.jsonl", "ab") as file:
-            _to_disk(file)  # first, for whoever goes on from the checkpoint counts on what was logged before it
+            to_disk(file)  # first, for whoever goes on from the checkpoint counts on what was logged before it
         save_checkpoint(self.folder / "checkpoints" / f"{self.trainer.steps:06d}.npz", arrays)
         self._saved = self.trainer.steps
         for old in [path for path in checkpoints(self.folder) if int(path.stem) < self._saved][keep - 1:]:
@@ -284,30 +137,13 @@ class Experiment:
 
     def say(self, line, passing=False):
         """A line to log.txt and the screen; on a terminal the next line takes the place of a passing one."""
-        line = files.printable(line)
+        line = printable(line)
         with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
             file.write(line + "\n")
         if sys.stdout.isatty():
             print(f"\r\x1b[K{line}", end="" if passing else "\n", flush=True)
         else:
             print(line, flush=True)
-
-
-def read_stats(folder):
-    """The records of stats.jsonl, oldest first; a line that is torn or damaged is left out."""
-    try:
-        lines = Path(folder, "stats.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    records = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return records
 
 
 class _Speed:
