@@ -1,4 +1,5 @@
-"""python -m minigan.evaluate: how good are the samples of a run? A table with error bars, a file, a picture."""
+"""python -m minigan.evaluate: how good are the samples of a run? A table with error bars, a file, a
+picture."""
 
 import json
 import sys
@@ -67,7 +68,8 @@ def evaluate(folder, given):
     samples, known = generator.sample(n, given.seed), judge.features_of(training)
     measures, ideal = judge.measures(samples), []
     if against == "test":
-        # What a perfect generator would get. Of the very data that is compared with it would be too good.
+        # What a perfect generator would get. Of the very data that is compared with it would be too
+        # good.
         ideal = judge.measures(data.to_unit(judges.some(training, n, streams["training"])))
         measures.append(judges.training_distance(known, judge.features, judge.features_of(samples)))
 
@@ -93,8 +95,9 @@ def compared_with(options, training, against):
 
 
 def measured(measures, ideal, stream):
-    """{name: {"value", "standard_error", "training_data"}} of the measures, printed as they come; the last is what
-    `ideal`, the same measures of training data in the samples' place, has, or None."""
+    """{name: {"value", "standard_error", "training_data"}} of the measures, printed as they come;
+    the last is what `ideal`, the same measures of training data in the samples' place, has, or
+    None."""
     width = max(len(name) for measure in measures for name in measure.names)
     print(f"{'':{width}}   {'samples':>9}   error" + (f"    {'training data':>13}" if ideal else ""))
     table = {}

@@ -44,7 +44,8 @@ def versions():
 
 
 class Evaluation:
-    """The quick measures of the averaged generator, at the same noise and beside the same training data every time.
+    """The quick measures of the averaged generator, at the same noise and beside the same training
+    data every time.
     ValueError for data that cannot be judged."""
 
     def __init__(self, trainer, x, options):
@@ -81,7 +82,8 @@ def _count(network):
 
 
 def start(given):
-    """(run folder, options, x) of a new run, its folder made as the last thing that can go wrong."""
+    """(run folder, options, x) of a new run, its folder made as the last thing that can go wrong.
+    """
     options = DEFAULTS | of_the_run(given)
     use_backend(options["backend"], given)
     x = load_data(options).x

@@ -1,4 +1,5 @@
-"""What a GAN learns from: 2-D mixtures, bundled pictures, published sets, your own folder or `.npz`; and batches of it.
+"""What a GAN learns from: 2-D mixtures, bundled pictures, published sets, your own folder or
+`.npz`; and batches of it.
 
     sources     `load`: data sets by name or path
     mixtures    normal distributions in the plane

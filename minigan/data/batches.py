@@ -1,7 +1,7 @@
 """Batches of a data set, shuffled anew each epoch.
 
-Pictures stay uint8 until their batch is due: `to_unit` then takes 0 … 255 to [−1, 1], the range of a generator that
-ends in tanh.
+Pictures stay uint8 until their batch is due: `to_unit` then takes 0 … 255 to [−1, 1], the range of
+a generator that ends in tanh.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ ON_DEVICE = 1 << 30  # bytes
 
 
 def to_unit(x):
-    """Pixels uint8 0 … 255 as float32 in [−1, 1]: x / 127.5 − 1. Float32 (in range since `load`) is returned as it is.
+    """Pixels uint8 0 … 255 as float32 in [−1, 1]: x / 127.5 − 1. Float32 (in range since `load`) is
+    returned as it is.
 
     Works on NumPy and CuPy arrays alike. `DataError` for any other dtype.
     """
@@ -25,11 +26,14 @@ def to_unit(x):
 
 
 class Batches:
-    """Endless batches of `x`: each epoch is a fresh permutation, its incomplete last batch is dropped.
+    """Endless batches of `x`: each epoch is a fresh permutation, its incomplete last batch is
+    dropped.
 
-    x: (N, …) uint8 or float32. Up to ON_DEVICE bytes of it are kept on a GPU, to which then only indices are copied.
-    rng: the NumPy generator that draws the permutations, one at the start of each epoch. Its state is its owner's
-        to keep: restored together with `load_state_dict`, it makes the batches go on exactly where they were.
+    x: (N, …) uint8 or float32. Up to ON_DEVICE bytes of it are kept on a GPU, to which then only
+        indices are copied.
+    rng: the NumPy generator that draws the permutations, one at the start of each epoch. Its state
+        is its owner's to keep: restored together with `load_state_dict`, it makes the batches go on
+        exactly where they were.
 
     `DataError` if a batch is empty or larger than the data.
     """
@@ -54,11 +58,13 @@ class Batches:
         return to_unit(self.x[backend.xp_of(self.x).asarray(self.next_indices())])
 
     def state_dict(self):
-        """The epoch's order (empty before the first batch) and how much of it has been dealt, as NumPy arrays."""
+        """The epoch's order (empty before the first batch) and how much of it has been dealt, as
+        NumPy arrays."""
         return {"order": self._order, "position": np.array(self._position)}
 
     def load_state_dict(self, state):
-        """Go on from `state`; `DataError`, and no change, if it is no state of batches of this size and data."""
+        """Go on from `state`; `DataError`, and no change, if it is no state of batches of this size
+        and data."""
         order, position = np.asarray(state["order"]), np.asarray(state["position"])
         n, begun = len(self.x), order.size > 0
         if begun and not (order.dtype == np.int64 and np.array_equal(np.sort(order), np.arange(n))):

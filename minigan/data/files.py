@@ -1,7 +1,8 @@
 """Your own files, a folder of pictures or an `.npz`: read, never trusted.
 
-Nothing here unpickles, or takes memory on a file's word before checking it. What cannot be used is refused with a
-`DataError`, or skipped and counted; names found in files are made printable before they go anywhere.
+Nothing here unpickles, or takes memory on a file's word before checking it. What cannot be used is
+refused with a `DataError`, or skipped and counted; names found in files are made printable before
+they go anywhere.
 """
 
 import math
@@ -18,14 +19,16 @@ MAX_CLASSES = 10_000
 
 
 class DataError(ValueError):
-    """The data asked for is missing or cannot be used: one line saying what is wrong and what to do about it."""
+    """The data asked for is missing or cannot be used: one line saying what is wrong and what to do
+    about it."""
 
     def __init__(self, message):
         super().__init__(printable(message))
 
 
 def printable(text):
-    """`text` on one line: line ends, terminal codes and bytes that are no characters, as their escapes."""
+    """`text` on one line: line ends, terminal codes and bytes that are no characters, as their
+    escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -39,12 +42,13 @@ def tell(message):
 def read_folder(folder, size):
     """All PNG and JPEG pictures below `folder`, in the order of their paths.
 
-    Each is turned upright (EXIF), laid on white where it is transparent, cropped to its central square and resized
-    to `size` pixels; of an animation, the first frame. What is no such picture is skipped, and one line on stderr
-    says how many were. Links to folders are not followed.
+    Each is turned upright (EXIF), laid on white where it is transparent, cropped to its central
+    square and resized to `size` pixels; of an animation, the first frame. What is no such picture
+    is skipped, and one line on stderr says how many were. Links to folders are not followed.
 
-    Returns pictures (N, size, size, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64 and class names
-    where every picture lies in a subfolder (the class is the first folder on the way to it), else None and ().
+    Returns pictures (N, size, size, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64 and
+    class names where every picture lies in a subfolder (the class is the first folder on the way to
+    it), else None and ().
     `DataError` if no picture can be read, or they are too many for memory.
     """
     skipped, names = [], []
@@ -96,7 +100,8 @@ def _read_picture(path, size):
 
 
 def _classes_of(names):
-    """(labels, class names) from the first folder of each path, or (None, ()) if a picture lies in none."""
+    """(labels, class names) from the first folder of each path, or (None, ()) if a picture lies in
+    none."""
     folders = [name.split(os.sep)[0] for name in names if os.sep in name]
     if len(folders) < len(names):
         return None, ()
@@ -110,12 +115,15 @@ def _classes_of(names):
 def read_npz(path):
     """The arrays of an `.npz`: `images` or `points`, and if they are there `labels` and `classes`.
 
-    images: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8, or floats that all lie in [0, 1] or all in [−1, 1]
+    images: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8, or floats that all lie in [0, 1] or all
+        in [−1, 1]
     points: (N, 2), finite floats
     labels: (N,) integers ≥ 0; classes: (K,) strings, the numbers themselves unless given
 
-    Returns pictures (N, H, W, C), uint8 or float32 in [−1, 1], or points float32; labels int64 or None; class names.
-    `DataError`, naming the file, if anything else is in it: shapes and dtypes are checked before memory is taken.
+    Returns pictures (N, H, W, C), uint8 or float32 in [−1, 1], or points float32; labels int64 or
+    None; class names.
+    `DataError`, naming the file, if anything else is in it: shapes and dtypes are checked before
+    memory is taken.
     """
     def read(archive):
         x = _npz_points(archive) if "points.npy" in archive.namelist() else _npz_images(archive)
@@ -124,7 +132,8 @@ def read_npz(path):
 
 
 def read_arrays(path):
-    """{name: array} of everything in an `.npz`. `DataError`, naming the file, if it is damaged or lies about sizes."""
+    """{name: array} of everything in an `.npz`. `DataError`, naming the file, if it is damaged or
+    lies about sizes."""
     def read(archive):
         names = [member.removesuffix(".npy") for member in archive.namelist()]
         if len(names) != _counted(archive):
@@ -147,8 +156,8 @@ def _read_archive(path, read):
 
 
 def _counted(archive):
-    """How many members the archive's last record counts. A flipped bit in one entry of the directory can make zipfile
-    read over the next, which nothing else guards."""
+    """How many members the archive's last record counts. A flipped bit in one entry of the
+    directory can make zipfile read over the next, which nothing else guards."""
     archive.fp.seek(-22 - len(archive.comment), os.SEEK_END)
     return int.from_bytes(archive.fp.read(12)[10:], "little")
 
@@ -200,7 +209,8 @@ def _npz_labels(archive, n):
 
 
 def _npy_header(archive, name):
-    """(shape, dtype) of array `name` as its header declares them, once they are known to be true and affordable."""
+    """(shape, dtype) of array `name` as its header declares them, once they are known to be true
+    and affordable."""
     member = name + ".npy"
     if member not in archive.namelist():
         raise DataError(f"has no array '{name}', only {', '.join(archive.namelist()[:10]) or 'nothing'}")

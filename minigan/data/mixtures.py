@@ -6,15 +6,18 @@ import numpy as np
 
 
 class Mixture(NamedTuple):
-    """Normal distributions of equal weight in the plane: where they stand, and how wide each one is.
+    """Normal distributions of equal weight in the plane: where they stand, and how wide each one
+    is.
 
-    A mixture's modes are known, so a generator that has lost some of them (mode collapse) can be told by counting.
+    A mixture's modes are known, so a generator that has lost some of them (mode collapse) can be
+    told by counting.
     """
     modes: np.ndarray  # (K, 2)
     sigma: float
 
     def sample(self, n, rng):
-        """`n` points (n, 2) float32 drawn with the generator `rng`, and the mode (n,) int64 that each one is from."""
+        """`n` points (n, 2) float32 drawn with the generator `rng`, and the mode (n,) int64 that
+        each one is from."""
         labels = rng.integers(len(self.modes), size=n)
         noise = self.sigma * rng.standard_normal((n, 2))
         return (self.modes[labels] + noise).astype(np.float32), labels

@@ -1,7 +1,8 @@
 """MNIST, Fashion-MNIST and CIFAR-10: found on this machine or downloaded, and proven before use.
 
-A file's checksum is the only thing believed about it. It is of the uncompressed bytes, so that a copy may be gzipped
-or not, by whatever program; no more than the published number of them is ever unpacked.
+A file's checksum is the only thing believed about it. It is of the uncompressed bytes, so that a
+copy may be gzipped or not, by whatever program; no more than the published number of them is ever
+unpacked.
 """
 
 import gzip
@@ -45,7 +46,8 @@ def _idx_files(*digests):
 
 
 def _decode_idx(split, images, labels):
-    """LeCun's format: a header of 16 bytes before pictures, 8 before labels; then a byte for each value."""
+    """LeCun's format: a header of 16 bytes before pictures, 8 before labels; then a byte for each
+    value."""
     images = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28, 1)
     return images.copy(), np.frombuffer(labels, np.uint8, offset=8)  # a copy, for what stands on bytes is read-only
 
@@ -93,12 +95,13 @@ PUBLISHED = {
 
 
 def read_published(name, split):
-    """Pictures (N, H, W, C) uint8, labels (N,) int64 and class names of `PUBLISHED[name]`; `split` train or test.
+    """Pictures (N, H, W, C) uint8, labels (N,) int64 and class names of `PUBLISHED[name]`; `split`
+    train or test.
 
-    Each file is looked for in $MINIGAN_DATA, the user's cache ($XDG_CACHE_HOME/minigan or ~/.cache/minigan) and
-    /usr/share/datasets, there and in a subfolder named after the set, gzipped or not; else downloaded into the
-    cache, mirror after mirror. A wrong copy is passed over, and named. `DataError`, saying what to do offline, if
-    there is no right one.
+    Each file is looked for in $MINIGAN_DATA, the user's cache ($XDG_CACHE_HOME/minigan or
+    ~/.cache/minigan) and /usr/share/datasets, there and in a subfolder named after the set, gzipped
+    or not; else downloaded into the cache, mirror after mirror. A wrong copy is passed over, and
+    named. `DataError`, saying what to do offline, if there is no right one.
     """
     published = PUBLISHED[name]
     contents = [_content(published, file) for file in published.files[split]]
@@ -116,7 +119,8 @@ def _content(published, file):
         try:
             content = _downloaded(place, home, file) if "://" in place else _proven(place, file)
         except (OSError, EOFError, zlib.error, ValueError) as error:
-            # Not the end: MNIST's and Fashion-MNIST's files have the same names, and mirrors come and go.
+            # Not the end: MNIST's and Fashion-MNIST's files have the same names, and mirrors come
+            # and go.
             failures.append(f"{place}: {error}")
             continue
         if failures:
@@ -146,7 +150,8 @@ def _proven(path, file):
 
 
 def _downloaded(url, folder, file):
-    """The bytes of `file` from `url`, kept in `folder` under their published name once they are proven."""
+    """The bytes of `file` from `url`, kept in `folder` under their published name once they are
+    proven."""
     import http.client  # here, for the two are a third of the time it takes to import all of minigan
     import urllib.request
     os.makedirs(folder, exist_ok=True)
@@ -166,7 +171,8 @@ def _downloaded(url, folder, file):
 
 
 def _receive(response, stream, name, limit):
-    """Copy `response` to `stream`, with its progress on stderr: one line, refreshed if that is a terminal."""
+    """Copy `response` to `stream`, with its progress on stderr: one line, refreshed if that is a
+    terminal."""
     total, done, terminal = int(response.headers.get("Content-Length", 0)), 0, sys.stderr.isatty()
     if not terminal:
         tell(f"downloading {response.url}")

@@ -20,8 +20,10 @@ NAMES = (*MIXTURES, *BUNDLED, *PUBLISHED)
 class Dataset(NamedTuple):
     """What `load` returns; it unpacks as `x, labels, classes = load(...)`.
 
-    x: pictures (N, H, W, C), uint8 or float32 in [−1, 1], C = 1 (grey) or 3 (RGB); or points (N, 2), float32
-    labels: (N,) int64, `classes[labels[i]]` names the class of `x[i]`; None where the source has no classes
+    x: pictures (N, H, W, C), uint8 or float32 in [−1, 1], C = 1 (grey) or 3 (RGB); or points (N,
+        2), float32
+    labels: (N,) int64, `classes[labels[i]]` names the class of `x[i]`; None where the source has no
+        classes
     classes: the names, a tuple of printable one-line strings; () where there are no labels
     """
     x: np.ndarray
@@ -32,10 +34,11 @@ class Dataset(NamedTuple):
 def load(source, image_size=None, split="train", seed=0, n=100_000):
     """The `Dataset` that `source` names.
 
-    source: one of `NAMES`, or the path of a folder of pictures (see `files.read_folder`) or of an `.npz` (see
-        `files.read_npz`). A name wins over a path; write `./digits` for a folder of that name.
-    image_size: side in pixels to which the pictures of a folder are cropped and resized, 64 unless given. Other
-        sources are never resized, and refused if they are of another size.
+    source: one of `NAMES`, or the path of a folder of pictures (see `files.read_folder`) or of an
+        `.npz` (see `files.read_npz`). A name wins over a path; write `./digits` for a folder of
+        that name.
+    image_size: side in pixels to which the pictures of a folder are cropped and resized, 64 unless
+        given. Other sources are never resized, and refused if they are of another size.
     split: "train" or "test"; the published sets (`mnist`, `fashion`, `cifar10`) have the latter.
     seed, n: a mixture's `n` points are drawn anew from `seed`; other sources don't look at them.
 
@@ -68,14 +71,16 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
 def _draw(mixture, n, seed):
     if n < 1 or seed < 0:
         raise DataError(f"a mixture: expected n ≥ 1 points and a seed ≥ 0, got n {n} and seed {seed}")
-    # A stream of its own, derived as `backend.Streams` does: training with the same seed draws other numbers.
+    # A stream of its own, derived as `backend.Streams` does: training with the same seed draws
+    # other numbers.
     stream = np.random.SeedSequence(seed, spawn_key=tuple(b"mixture"))
     points, labels = mixture.sample(n, np.random.Generator(np.random.Philox(stream)))
     return Dataset(points, labels, tuple(str(k) for k in range(len(mixture.modes))))
 
 
 def fingerprint(x):
-    """What must be the same when a run goes on or is judged: shape, dtype and content of its data."""
+    """What must be the same when a run goes on or is judged: shape, dtype and content of its data.
+    """
     return {"shape": list(x.shape), "dtype": str(x.dtype),
             "sha256": hashlib.sha256(np.ascontiguousarray(x)).hexdigest()}
 

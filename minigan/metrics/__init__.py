@@ -1,10 +1,12 @@
-"""How good are the samples? Measures on features, on class probabilities, and on points of a known mixture.
+"""How good are the samples? Measures on features, on class probabilities, and on points of a known
+mixture.
 
-No measure sees everything, and each docstring says what its own one misses: report several. Features (N, d) are what
-one fixed network makes of N samples; a figure depends on that network and on N, so it is quoted with both. Arrays of
-any backend are taken to the host and to float64: this is evaluation, and rounding should not decide it. Every function
-raises ValueError, with its name, what came and what was expected, for data that it cannot judge: NaN or infinite, of
-another shape, too few.
+No measure sees everything, and each docstring says what its own one misses: report several.
+Features (N, d) are what one fixed network makes of N samples; a figure depends on that network and
+on N, so it is quoted with both. Arrays of any backend are taken to the host and to float64: this is
+evaluation, and rounding should not decide it. Every function raises ValueError, with its name, what
+came and what was expected, for data that it cannot judge: NaN or infinite, of another shape, too
+few.
 
     distances     two sets of features as a whole: Fréchet and kernel distance
     scores        class probabilities: Inception Score, mode score, class divergence

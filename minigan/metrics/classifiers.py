@@ -1,7 +1,8 @@
 """Trained feature networks: those that ship with the package, and files of others.
 
-Their features and class probabilities are what the metrics compare; the networks of MNIST and Fashion-MNIST come with
-the package. A figure depends on the network it was computed with, so it is quoted with the network's name.
+Their features and class probabilities are what the metrics compare; the networks of MNIST and
+Fashion-MNIST come with the package. A figure depends on the network it was computed with, so it is
+quoted with the network's name.
 """
 
 import os
@@ -26,8 +27,8 @@ class Classifier:
     accuracy: its share of right answers on the test set, which it was not trained on
     made: the command that made it
 
-    Images are (N, H, W, C), float32 in [−1, 1] or uint8 pixels, of any backend; what is computed of them, where the
-    network is, comes back to the host. ValueError if they are anything else.
+    Images are (N, H, W, C), float32 in [−1, 1] or uint8 pixels, of any backend; what is computed of
+    them, where the network is, comes back to the host. ValueError if they are anything else.
     """
 
     def __init__(self, network, name, classes, sample_shape, accuracy, made):
@@ -59,7 +60,8 @@ class Classifier:
         return features, probabilities
 
     def _in_range(self, images):
-        """The images as float32 in [−1, 1]; refused outside of it, where the network would answer too, but wrongly."""
+        """The images as float32 in [−1, 1]; refused outside of it, where the network would answer
+        too, but wrongly."""
         images = data.to_unit(images)
         low, high = float(images.min()), float(images.max())
         if not -1.001 <= low <= high <= 1.001:  # a resized image may be off by a rounding error; NaN is caught too
@@ -81,14 +83,16 @@ DESCRIPTION = {"name": ("U", 0), "classes": ("U", 1), "sample_shape": ("i", 1), 
 
 
 def save(path, classifier):
-    """Write everything to an .npz: the weights by their names, and what DESCRIPTION lists. Equal ones, equal bytes."""
+    """Write everything to an .npz: the weights by their names, and what DESCRIPTION lists. Equal
+    ones, equal bytes."""
     with open(path, "wb") as file:
         np.savez(file, **{key: np.array(getattr(classifier, key)) for key in DESCRIPTION},
                  **classifier.network.state_dict())
 
 
 def load(name_or_path):
-    """The `Classifier` that ships under this name ("mnist", "fashion"), or that `save` wrote to this path.
+    """The `Classifier` that ships under this name ("mnist", "fashion"), or that `save` wrote to
+    this path.
 
     `DataError`, naming the file, if there is none or it is damaged or foreign.
     """

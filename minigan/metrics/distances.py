@@ -14,7 +14,8 @@ class Moments(NamedTuple):
 
 
 def moments(features):
-    """Features (N, d), N ≥ 2 → `Moments`: to be kept of a data set that is compared with again and again."""
+    """Features (N, d), N ≥ 2 → `Moments`: to be kept of a data set that is compared with again and
+    again."""
     [x] = inputs.features("moments", 2, features=features)
     mean = x.mean(axis=0)
     x -= mean
@@ -22,16 +23,19 @@ def moments(features):
 
 
 def frechet_distance(real, fake):
-    """d² = ‖m − m′‖² + Tr(C + C′ − 2(CC′)^½), the squared Fréchet distance of N(m, C) and N(m′, C′); 0 is best.
+    """d² = ‖m − m′‖² + Tr(C + C′ − 2(CC′)^½), the squared Fréchet distance of N(m, C) and N(m′,
+    C′); 0 is best.
 
-    real (N, d), fake (M, d), at least two each; m, C and m′, C′ are their means and covariances. The root is the
-    matrix's, not the elements'. The unit is that of the features, squared. With Inception features this is the FID, and
-    with no others.
+    real (N, d), fake (M, d), at least two each; m, C and m′, C′ are their means and covariances.
+    The root is the matrix's, not the elements'. The unit is that of the features, squared. With
+    Inception features this is the FID, and with no others.
 
-    It misses what means and covariances do not show: clouds of the same moments and of different shapes are the same to
-    it. It is biased upward, by about 1/N times what depends on the features: compare figures of equal N only. It cannot
-    tell poor samples from too uniform ones, and a generator that repeats the training data is perfect.
-    Source: Dowson & Landau 1982, doi 10.1016/0047-259X(82)90077-X; Heusel et al. 2017, arXiv:1706.08500, eq. 6.
+    It misses what means and covariances do not show: clouds of the same moments and of different
+    shapes are the same to it. It is biased upward, by about 1/N times what depends on the features:
+    compare figures of equal N only. It cannot tell poor samples from too uniform ones, and a
+    generator that repeats the training data is perfect.
+    Source: Dowson & Landau 1982, doi 10.1016/0047-259X(82)90077-X; Heusel et al. 2017,
+    arXiv:1706.08500, eq. 6.
     """
     real, fake = inputs.features("frechet_distance", 2, real=real, fake=fake)
     return frechet_distance_of_moments(moments(real), moments(fake))
@@ -40,8 +44,9 @@ def frechet_distance(real, fake):
 def frechet_distance_of_moments(real, fake):
     """`frechet_distance` from two `Moments`, or pairs (mean (d,), covariance (d, d)).
 
-    With C = FFᵀ and C′ = GGᵀ, the eigenvalues of CC′ = FFᵀGGᵀ are the squared singular values of FᵀG (and zeros), so
-    that Tr (CC′)^½ is the sum of these: real though CC′ is not symmetric, and right for singular covariances too.
+    With C = FFᵀ and C′ = GGᵀ, the eigenvalues of CC′ = FFᵀGGᵀ are the squared singular values of
+    FᵀG (and zeros), so that Tr (CC′)^½ is the sum of these: real though CC′ is not symmetric, and
+    right for singular covariances too.
     """
     (m_real, F), (m_fake, G) = (_mean_and_factor(*given) for given in (real, fake))
     if m_real.shape != m_fake.shape:
@@ -62,21 +67,23 @@ def _mean_and_factor(mean, covariance):
     w, V = np.linalg.eigh(covariance)
     if w[0] < -1e-4 * w[-1]:
         raise ValueError(f"{name}: expected a covariance, got a matrix with the eigenvalue {w[0]:.3g}")
-    # A zero is computed as some 1e-16 of the greatest eigenvalue, whose root is 1e-8 of its root: of the many zeros
-    # that fewer samples than dimensions leave, that would be a visible sum.
+    # A zero is computed as some 1e-16 of the greatest eigenvalue, whose root is 1e-8 of its root:
+    # of the many zeros that fewer samples than dimensions leave, that would be a visible sum.
     w[w < len(w) * np.finfo(np.float64).eps * w[-1]] = 0.0
     return mean, V * np.sqrt(w)
 
 
 def kernel_distance(real, fake):
-    """The unbiased estimate of MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y), k(x, y) = (x·y/d + 1)³; 0 is best, and
-    chance takes it below 0.
+    """The unbiased estimate of MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y), k(x, y) = (x·y/d +
+    1)³; 0 is best, and chance takes it below 0.
 
-    real (N, d), fake (M, d), at least two each; x, x′ are real, y, y′ fake. Each mean is that of all pairs but those of
-    a sample with itself. With Inception features this is the KID; its published figures are means over subsets.
+    real (N, d), fake (M, d), at least two each; x, x′ are real, y, y′ fake. Each mean is that of
+    all pairs but those of a sample with itself. With Inception features this is the KID; its
+    published figures are means over subsets.
 
-    It sees the moments up to the third and no others. Being unbiased it can be compared across N, unlike the Fréchet
-    distance, but with few samples it is noisy: see `half_sampling`. Repeated training data is perfect here too.
+    It sees the moments up to the third and no others. Being unbiased it can be compared across N,
+    unlike the Fréchet distance, but with few samples it is noisy: see `half_sampling`. Repeated
+    training data is perfect here too.
     Source: Bińkowski et al. 2018, arXiv:1801.01401, §4; Gretton et al. 2012, JMLR 13, Lemma 6.
     """
     x, y = inputs.features("kernel_distance", 2, real=real, fake=fake)

@@ -1,4 +1,5 @@
-"""What the metrics take: arrays of any backend, to the host and to float64, refused unless they can be judged."""
+"""What the metrics take: arrays of any backend, to the host and to float64, refused unless they can
+be judged."""
 
 import numpy as np
 

@@ -1,7 +1,8 @@
-"""Who judges the samples of a run: the metrics that suit its kind of data, and what they compare with.
+"""Who judges the samples of a run: the metrics that suit its kind of data, and what they compare
+with.
 
-A judge holds the real samples, prepared once, and lists its measures for given samples. `evaluate` computes them all,
-with error bars; training with `--evaluate-every` computes the quick ones.
+A judge holds the real samples, prepared once, and lists its measures for given samples. `evaluate`
+computes them all, with error bars; training with `--evaluate-every` computes the quick ones.
 """
 
 from typing import NamedTuple
@@ -24,8 +25,9 @@ class Measure(NamedTuple):
 
 
 class ImageJudge:
-    """Images (N, H, W, C), compared with real ones by the features and class probabilities of `network`: anything with
-    `name`, which becomes part of the measures' names, `classes`, and `judge(images) -> (features, probabilities)`."""
+    """Images (N, H, W, C), compared with real ones by the features and class probabilities of
+    `network`: anything with `name`, which becomes part of the measures' names, `classes`, and
+    `judge(images) -> (features, probabilities)`."""
 
     def __init__(self, real, network):
         self.real, self.network, self.name = real, network, network.name
@@ -49,7 +51,8 @@ class ImageJudge:
 
 
 class PointJudge:
-    """Points (N, d), compared with real ones as they are, and with the mixture they are from, where that is known."""
+    """Points (N, d), compared with real ones as they are, and with the mixture they are from, where
+    that is known."""
 
     name = "points"
 
@@ -73,16 +76,17 @@ def _among_neighbours(real, fake):
 
 
 def training_distance(training, real, fake):
-    """The `Measure` of how much nearer samples are to the training data than new real data are, all given as features:
-    median distance to the nearest, divided by that of `real`. 1 is like new data, 0 is copied."""
+    """The `Measure` of how much nearer samples are to the training data than new real data are, all
+    given as features: median distance to the nearest, divided by that of `real`. 1 is like new
+    data, 0 is copied."""
     distances = [metrics.nearest(training, x).distance for x in (fake, real)]
     return Measure({"training_distance": ""}, lambda f, r: float(np.median(f) / np.median(r)), tuple(distances))
 
 
 def judge_for(source, real, network=None):
-    """The judge for the data set `source`, from real samples as they are in it. `network`, for images, is the name or
-    the file of a classifier, by default the shipped one for the data. ValueError, saying what to do, if none is known,
-    and if one is given for points."""
+    """The judge for the data set `source`, from real samples as they are in it. `network`, for
+    images, is the name or the file of a classifier, by default the shipped one for the data.
+    ValueError, saying what to do, if none is known, and if one is given for points."""
     if not data.is_image(real.shape[1:]):
         if network is not None:
             raise ValueError(f"--classifier {network}: expected images, {source} has samples {real.shape[1:]}")

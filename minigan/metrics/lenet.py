@@ -1,4 +1,5 @@
-"""The small network that samples are judged with, a LeNet in minigan's own layers, and how it is trained."""
+"""The small network that samples are judged with, a LeNet in minigan's own layers, and how it is
+trained."""
 
 import numpy as np
 
@@ -11,11 +12,13 @@ SHIFTS = 28  # into how many shifts the shorter side is divided: 1 pixel of MNIS
 
 
 class LeNet(nn.Module):
-    """Images (N, H, W, C) → logits (N, K): two convolutions that halve the image, three dense layers.
+    """Images (N, H, W, C) → logits (N, K): two convolutions that halve the image, three dense
+    layers.
 
-    The plan of LeCun et al. 1998, doi 10.1109/5.726791, §II.B, with ReLU for the sigmoids and strides for the pooling:
-    as good here, in half the time. `body` ends in the features (N, 84), `head` makes the logits of them. ValueError
-    for images it was not meant for: sides from 8 to 128 pixels, grey or RGB, at least two classes.
+    The plan of LeCun et al. 1998, doi 10.1109/5.726791, §II.B, with ReLU for the sigmoids and
+    strides for the pooling: as good here, in half the time. `body` ends in the features (N, 84),
+    `head` makes the logits of them. ValueError for images it was not meant for: sides from 8 to 128
+    pixels, grey or RGB, at least two classes.
     """
 
     def __init__(self, sample_shape, classes, rng):
@@ -39,8 +42,9 @@ class LeNet(nn.Module):
 def log_softmax(logits):
     """ln p, p = softmax(z): zᵢ − ln Σⱼ exp zⱼ along the rows of the logits (N, K).
 
-    The greatest logit is subtracted first: the powers are then at most 1, their sum at least 1, and nothing overflows.
-    It cancels from the result, so that nothing is lost by taking it for a constant when differentiating.
+    The greatest logit is subtracted first: the powers are then at most 1, their sum at least 1, and
+    nothing overflows. It cancels from the result, so that nothing is lost by taking it for a
+    constant when differentiating.
     """
     shifted = logits - logits.data.max(axis=1, keepdims=True)
     return shifted - ops.log(ops.sum(ops.exp(shifted), axis=1, keepdims=True))
@@ -49,7 +53,8 @@ def log_softmax(logits):
 def cross_entropy(logits, labels):
     """−(1/N) Σₙ ln p(labelₙ), a scalar: how surprised the classifier is by the truth.
 
-    logits (N, K), a tensor; labels (N,), integers from 0 to K − 1 on the host. ValueError if they are anything else.
+    logits (N, K), a tensor; labels (N,), integers from 0 to K − 1 on the host. ValueError if they
+    are anything else.
     """
     N, K = logits.shape
     if labels.shape != (N,) or labels.dtype.kind not in "iu" or N == 0:
@@ -63,10 +68,11 @@ def cross_entropy(logits, labels):
 
 
 def fit(network, x, labels, epochs, streams):
-    """Train on images (N, H, W, C), uint8 or in [−1, 1], and labels (N,); yields the mean loss of each epoch.
+    """Train on images (N, H, W, C), uint8 or in [−1, 1], and labels (N,); yields the mean loss of
+    each epoch.
 
-    Adam, its rate falling evenly to 0; every image is moved a little each time it is seen. The order of the images
-    comes from the stream "data", their moves from "shift".
+    Adam, its rate falling evenly to 0; every image is moved a little each time it is seen. The
+    order of the images comes from the stream "data", their moves from "shift".
     """
     optimizer = optim.Adam(network.parameters(), RATE, betas=(0.9, 0.999))
     seen = 0
@@ -85,8 +91,8 @@ def fit(network, x, labels, epochs, streams):
 
 
 def moved(images, rng):
-    """Each image (N, H, W, C) moved by up to min(H, W) // SHIFTS pixels along each side, its border repeated: where a
-    thing stands does not tell what it is."""
+    """Each image (N, H, W, C) moved by up to min(H, W) // SHIFTS pixels along each side, its border
+    repeated: where a thing stands does not tell what it is."""
     N, H, W, _ = images.shape
     most = min(H, W) // SHIFTS
     padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
@@ -96,7 +102,8 @@ def moved(images, rng):
 
 
 def train_and_test(source, image_size, streams):
-    """Two labelled `Dataset`s: the published splits, or a tenth that the stream "split" holds out for the test.
+    """Two labelled `Dataset`s: the published splits, or a tenth that the stream "split" holds out
+    for the test.
 
     `DataError` if the source has no labels or too few images.
     """

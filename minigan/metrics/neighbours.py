@@ -13,13 +13,16 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(real, fake, k=3):
-    """Improved precision and recall: the shares of samples that lie on the other set's manifold; 0 … 1.
+    """Improved precision and recall: the shares of samples that lie on the other set's manifold; 0
+    … 1.
 
-    A set's manifold is taken to be the union of the closed balls around its samples that reach to each one's k-th
-    nearest neighbour in the set, itself not counted. real (N, d), fake (M, d), more than `k` each.
+    A set's manifold is taken to be the union of the closed balls around its samples that reach to
+    each one's k-th nearest neighbour in the set, itself not counted. real (N, d), fake (M, d), more
+    than `k` each.
 
-    These are no classifier's precision and recall. One outlier has a large ball, which makes everything near it right;
-    two samples of one distribution score less than 1; and both shares depend on k, N and M: compare equal ones only.
+    These are no classifier's precision and recall. One outlier has a large ball, which makes
+    everything near it right; two samples of one distribution score less than 1; and both shares
+    depend on k, N and M: compare equal ones only.
     Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2; there k = 3 and N = M = 50,000.
     """
     real, fake = _neighbourly("precision_recall", k, real, fake)
@@ -37,16 +40,18 @@ class DensityCoverage(NamedTuple):
 
 
 def density_coverage(real, fake, k=5):
-    """Density, (1/kM) Σᵢⱼ [yⱼ in Bᵢ], and coverage, (1/N) Σᵢ [some yⱼ in Bᵢ]; Bᵢ the closed ball around the real
-    sample xᵢ that reaches to its k-th nearest neighbour among the other real ones.
+    """Density, (1/kM) Σᵢⱼ [yⱼ in Bᵢ], and coverage, (1/N) Σᵢ [some yⱼ in Bᵢ]; Bᵢ the closed ball
+    around the real sample xᵢ that reaches to its k-th nearest neighbour among the other real ones.
 
-    real (N, d), fake (M, d), more than `k` each. Only real samples have balls, so a fake outlier does no harm. Of fakes
-    from the real distribution, in any number of dimensions, the density is 1 on average (it is no share, and above 1
-    where fakes crowd at real samples) and the coverage 1 − Π (N − i)/(M + N − i), i = 1 … k, about 1 − 2⁻ᵏ for N = M.
+    real (N, d), fake (M, d), more than `k` each. Only real samples have balls, so a fake outlier
+    does no harm. Of fakes from the real distribution, in any number of dimensions, the density is 1
+    on average (it is no share, and above 1 where fakes crowd at real samples) and the coverage 1 −
+    Π (N − i)/(M + N − i), i = 1 … k, about 1 − 2⁻ᵏ for N = M.
 
-    A ball counts as covered however few its fakes, so shares of modes are missed; and so is copied data.
-    Source: Naeem et al. 2020, arXiv:2002.09797, §3; there k = 5. The authors' code has open balls, which makes a
-    difference only where fakes are copies of real samples.
+    A ball counts as covered however few its fakes, so shares of modes are missed; and so is copied
+    data.
+    Source: Naeem et al. 2020, arXiv:2002.09797, §3; there k = 5. The authors' code has open balls,
+    which makes a difference only where fakes are copies of real samples.
     """
     real, fake = _neighbourly("density_coverage", k, real, fake)
     reach = _squared_reach(real, k)
@@ -59,11 +64,13 @@ def density_coverage(real, fake, k=5):
 
 
 def realism(real, fake, k=3):
-    """max over real xᵢ of reachᵢ / ‖y − xᵢ‖ for each fake y → (M,): from 1 on it lies on the manifold of
-    `precision_recall`, and the larger the deeper; infinite where it is a copy of one of them.
+    """max over real xᵢ of reachᵢ / ‖y − xᵢ‖ for each fake y → (M,): from 1 on it lies on the
+    manifold of `precision_recall`, and the larger the deeper; infinite where it is a copy of one of
+    them.
 
-    real (N, d), fake (M, d), more than `k` each; reachᵢ is the distance from xᵢ to its k-th nearest other real sample.
-    The half of the real samples with the larger reach is left out, for an outlier's makes everything look real.
+    real (N, d), fake (M, d), more than `k` each; reachᵢ is the distance from xᵢ to its k-th nearest
+    other real sample. The half of the real samples with the larger reach is left out, for an
+    outlier's makes everything look real.
     Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, §5, eq. 3.
     """
     real, fake = _neighbourly("realism", k, real, fake)
@@ -84,10 +91,12 @@ class Nearest(NamedTuple):
 
 
 def nearest(real, fake):
-    """For each row of fake (M, d) the row of real (N, d) at the least distance, and that distance → `Nearest`.
+    """For each row of fake (M, d) the row of real (N, d) at the least distance, and that distance →
+    `Nearest`.
 
-    With the training data for `real`: samples of a generator that has memorised are nearer to it than fresh data are.
-    Nearest in which features? Pixels see a shift of one as a change of everything, a classifier's features hardly do.
+    With the training data for `real`: samples of a generator that has memorised are nearer to it
+    than fresh data are. Nearest in which features? Pixels see a shift of one as a change of
+    everything, a classifier's features hardly do.
     """
     real, fake = inputs.features("nearest", 1, real=real, fake=fake)
     centre = real.mean(axis=0)
@@ -110,8 +119,9 @@ def _neighbourly(name, k, real, fake):
 
 
 def _squared_reach(x, k):
-    """The squared distance (N,) from each row of x to the k-th nearest other one; a little more, so that which of two
-    equal distances rounding has made the longer does not decide whether a copied sample lies in a ball."""
+    """The squared distance (N,) from each row of x to the k-th nearest other one; a little more, so
+    that which of two equal distances rounding has made the longer does not decide whether a copied
+    sample lies in a ball."""
     reach = np.empty(len(x))
     for rows, squared in pairs.squared_distances(x, x):
         np.fill_diagonal(squared[:, rows], np.inf)  # itself, which duplicates elsewhere are not

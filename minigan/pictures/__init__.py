@@ -1,4 +1,5 @@
-"""Pictures of samples, of training and of whole runs. matplotlib and Pillow are imported when one is drawn.
+"""Pictures of samples, of training and of whole runs. matplotlib and Pillow are imported when one
+is drawn.
 
     plots        pictures as files: grids of images, clouds of points, curves, an animation
     laboratory   what a learner draws: points, scores, arrows, a bent grid, a graph

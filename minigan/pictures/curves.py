@@ -22,8 +22,8 @@ class Line(NamedTuple):
 
 
 def charts(runs):
-    """Of one run a chart for the losses, the scores, the gradients, and each evaluation; of several a chart for each
-    quantity, with a line for each run."""
+    """Of one run a chart for the losses, the scores, the gradients, and each evaluation; of several
+    a chart for each quantity, with a line for each run."""
     evaluated = sorted({name for run in runs for line in run.lines for name in _evaluation(line)})
     if len(runs) == 1:
         [run] = runs
@@ -42,13 +42,15 @@ def charts(runs):
 
 
 def _line(label, lines, name, together):
-    """The values of `name`, at the same steps as those of the other names that are drawn `together`."""
+    """The values of `name`, at the same steps as those of the other names that are drawn
+    `together`."""
     lines = _thin([line for line in lines if name in line or name in _evaluation(line)], together)
     return Line(label, [line["step"] for line in lines], [_value(line, name) for line in lines])
 
 
 def _thin(lines, names):
-    """Enough lines for a curve: of each stretch those with the least and the greatest value of each name."""
+    """Enough lines for a curve: of each stretch those with the least and the greatest value of each
+    name."""
     if len(lines) <= POINTS:
         return lines
     kept = {0, len(lines) - 1}
@@ -68,7 +70,8 @@ def _value(line, name):
 
 
 def _chart(title, lines):
-    """Lines in one frame, as SVG. Places are in per cent: the curves stretch with the page, the text does not."""
+    """Lines in one frame, as SVG. Places are in per cent: the curves stretch with the page, the
+    text does not."""
     drawn = [(line, pen) for line, pen in zip(lines, cycle(PENS)) if any(value is not None for value in line.values)]
     if not drawn:
         return ""
@@ -124,7 +127,8 @@ def _widened(values):
 
 
 def _ticks(low, high, most=5, least=0.0):
-    """[(number, text)] of the round numbers from low to high: 1, 2 or 5 times a power of ten apart."""
+    """[(number, text)] of the round numbers from low to high: 1, 2 or 5 times a power of ten apart.
+    """
     room = (high - low) / most
     power = 10.0 ** floor(log10(room))
     step = max(least, next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.999 * room))

@@ -7,10 +7,11 @@ from minigan.pictures import plots
 
 
 def save_evaluation(path, judge, samples, training, training_features):
-    """Of points (N, 2), where the real and the generated ones are. Of images both kinds, their classes, and what in the
-    training data is nearest to the most real-looking generated ones.
+    """Of points (N, 2), where the real and the generated ones are. Of images both kinds, their
+    classes, and what in the training data is nearest to the most real-looking generated ones.
 
-    judge: of `metrics.judges`, with the real samples; training: the training data, and their features for the judge.
+    judge: of `metrics.judges`, with the real samples; training: the training data, and their
+        features for the judge.
     """
     if not data.is_image(samples.shape[1:]):
         plots.save_densities(path, judge.real, samples)

@@ -35,7 +35,8 @@ def samples(run, frames):
 
 
 def _film(folder, most):
-    """[(step, data: URI)] of the snapshots, at most `most`, evenly chosen, and not more bytes than FILM_BYTES."""
+    """[(step, data: URI)] of the snapshots, at most `most`, evenly chosen, and not more bytes than
+    FILM_BYTES."""
     chosen = ((int(path.stem), _uri(path, FRAME)) for path in _evenly(snapshots(folder), most))
     film = [(step, uri) for step, uri in chosen if uri]
     while len(film) > 1 and (share := FILM_BYTES / sum(len(uri) * 3 / 4 for _, uri in film)) < 1:
@@ -50,7 +51,8 @@ def _evenly(items, n):
 
 
 def _uri(path, most):
-    """A PNG file as a data: URI, reduced if it is larger than `most` (bytes, side); None without a whole PNG."""
+    """A PNG file as a data: URI, reduced if it is larger than `most` (bytes, side); None without a
+    whole PNG."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

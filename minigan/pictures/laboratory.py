@@ -1,5 +1,5 @@
-"""The laboratory: what a learner draws to see a GAN at work. Points over points, a discriminator's scores over the
-plane, arrows, the generator as a bent grid, the graph of a tensor.
+"""The laboratory: what a learner draws to see a GAN at work. Points over points, a discriminator's
+scores over the plane, arrows, the generator as a bent grid, the graph of a tensor.
 
 Each draws on matplotlib's axes, which `figure` makes. For tutorials all this is in `plots` too.
 """
@@ -13,9 +13,10 @@ GREY = "#999999"
 
 
 def figure(width, height, rows=1, columns=1, **options):
-    """A matplotlib figure of 100 width × 100 height pixels and its axes: one, or an array where there are several
-    `rows` or `columns`; `options` go to `Figure.subplots`. Text and lines are a quarter larger than usual, so that they
-    can be read at half width. Save it with `figure.savefig(path)`."""
+    """A matplotlib figure of 100 width × 100 height pixels and its axes: one, or an array where
+    there are several `rows` or `columns`; `options` go to `Figure.subplots`. Text and lines are a
+    quarter larger than usual, so that they can be read at half width. Save it with
+    `figure.savefig(path)`."""
     # matplotlib's own objects, not pyplot: no global state, no window system.
     from matplotlib.figure import Figure
     drawn = Figure(figsize=(width / 1.25, height / 1.25), dpi=125, layout="constrained")
@@ -28,8 +29,8 @@ def reach(points):
 
 
 def draw_points(axes, points, real=None, generated=True):
-    """Points (N, 2) as a cloud, over real ones (M, 2). The frame is that of the real ones, so that pictures compare,
-    unless something has set one already."""
+    """Points (N, 2) as a cloud, over real ones (M, 2). The frame is that of the real ones, so that
+    pictures compare, unless something has set one already."""
     if axes.get_autoscale_on():
         _frame(axes, reach(points if real is None else real))
     if real is not None:
@@ -39,10 +40,11 @@ def draw_points(axes, points, real=None, generated=True):
 
 
 def draw_scores(axes, score, reach, undecided=0.0, most=None):
-    """What a discriminator makes of the plane: `score`, a function of points (N, 2), float32, → (N,) or (N, 1), on
-    [−reach, reach]², in NumPy arrays. White, with a line, where it is `undecided` (0 for logits, ½ for least squares);
-    blue below, where it sees generated samples, orange above, where it sees real ones, in full colour from undecided ±
-    `most` on (by default the greatest difference). Returns what `figure.colorbar` takes."""
+    """What a discriminator makes of the plane: `score`, a function of points (N, 2), float32, →
+    (N,) or (N, 1), on [−reach, reach]², in NumPy arrays. White, with a line, where it is
+    `undecided` (0 for logits, ½ for least squares); blue below, where it sees generated samples,
+    orange above, where it sees real ones, in full colour from undecided ± `most` on (by default the
+    greatest difference). Returns what `figure.colorbar` takes."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import FuncNorm, LinearSegmentedColormap
     line = np.linspace(-reach, reach, 81, dtype=np.float32)
@@ -74,9 +76,9 @@ def draw_arrows(axes, points, vectors):
 
 
 def draw_warped_grid(axes, transform, reach=2.0):
-    """The image of a grid on [−reach, reach]², 17 lines each way, under `transform`, a function of points (N, 2),
-    float32, → (N, 2) in NumPy arrays: where lines lie close, a generator puts many samples. Blue lines begin as
-    vertical ones, orange ones as horizontal ones."""
+    """The image of a grid on [−reach, reach]², 17 lines each way, under `transform`, a function of
+    points (N, 2), float32, → (N, 2) in NumPy arrays: where lines lie close, a generator puts many
+    samples. Blue lines begin as vertical ones, orange ones as horizontal ones."""
     fine, coarse = (np.linspace(-reach, reach, n, dtype=np.float32) for n in (161, 17))
     along, across = np.meshgrid(fine, coarse, indexing="ij")  # (161, 17), a line in each column
     for z, colour in (((across, along), COLOURS[0]), ((along, across), COLOURS[1])):
@@ -86,10 +88,11 @@ def draw_warped_grid(axes, transform, reach=2.0):
 
 
 def draw_graph(axes, output, names=None):
-    """The graph that `output`, a tensor, was computed by: rectangles for tensors, blue where a gradient flows to them,
-    grey for constants, with their shape or their value; rounded ones for operations, with that of their result.
-    `names`: {tensor or its id: its name}; a result that has a name gets a box. Arrows show the direction of the
-    computation, downwards or to the right, whatever gives room for larger letters."""
+    """The graph that `output`, a tensor, was computed by: rectangles for tensors, blue where a
+    gradient flows to them, grey for constants, with their shape or their value; rounded ones for
+    operations, with that of their result. `names`: {tensor or its id: its name}; a result that has
+    a name gets a box. Arrows show the direction of the computation, downwards or to the right,
+    whatever gives room for larger letters."""
     boxes, arrows = graph.layout(output, names)
     layers = 1 + max(box.layer for box in boxes)
     places = [box.place for box in boxes] + [place for arrow in arrows for place in arrow.between]
@@ -119,7 +122,8 @@ def draw_graph(axes, output, names=None):
 
 
 def _room_for(labels):
-    """(width, height) of a box that each of the labels fits in, in multiples of the size of the letters."""
+    """(width, height) of a box that each of the labels fits in, in multiples of the size of the
+    letters."""
     lines = [label.split("\n") for label in labels]
     return max(0.62 * max(len(line) for label in lines for line in label) + 1.0, 2.5), 1.25 * max(map(len, lines)) + 0.7
 
@@ -134,8 +138,8 @@ def _draw_box(axes, box, centre, w, h, aspect, letters):
 
 
 def _draw_arrow(axes, boxes, arrow, arrows, at, size):
-    """From the side of one box, through the layers between, to the side of another; those that end at the same box end
-    beside each other. `size`: that of a box along the layers and across."""
+    """From the side of one box, through the layers between, to the side of another; those that end
+    at the same box end beside each other. `size`: that of a box along the layers and across."""
     begin, end = boxes[arrow.begin], boxes[arrow.end]
     beside = sorted((other for other in arrows if other.end == arrow.end), key=lambda other: (
         other.between[-1] if other.between else boxes[other.begin].place))

@@ -1,8 +1,9 @@
 """The page a run is looked at on: one file that needs nothing beside it.
 
-Training writes RUN/report.html at each snapshot; several runs are set side by side on one page. Pictures are data:
-URIs, curves are SVG. The page loads nothing and runs no script but report.js: its Content-Security-Policy forbids both.
-Whatever is from elsewhere, names and paths too, comes into it through `escape` or `for_script`.
+Training writes RUN/report.html at each snapshot; several runs are set side by side on one page.
+Pictures are data: URIs, curves are SVG. The page loads nothing and runs no script but report.js:
+its Content-Security-Policy forbids both. Whatever is from elsewhere, names and paths too, comes
+into it through `escape` or `for_script`.
 """
 
 import base64
@@ -21,7 +22,8 @@ STYLE, SCRIPT = (Path(__file__).with_name(name).read_text(encoding="utf-8") for 
 
 
 def write(folder, frames=FRAMES):
-    """report.html in the folder of a run, with at most so many of its snapshots. It is whole at every moment."""
+    """report.html in the folder of a run, with at most so many of its snapshots. It is whole at
+    every moment."""
     save(Path(folder) / "report.html", page(folder, frames))
 
 
@@ -50,7 +52,8 @@ def _read(folder, name=None):
 
 
 def page(folder, frames=FRAMES):
-    """The text of the page of one run: what there is so far. RunError if the folder is not a run's."""
+    """The text of the page of one run: what there is so far. RunError if the folder is not a run's.
+    """
     run = _read(folder)
     goal = run.options.get("steps")
     lead = f"{run.options.get('objective')} on {run.options.get('data')}: step {run.step} of {goal}."
@@ -65,7 +68,8 @@ def page(folder, frames=FRAMES):
 
 
 def comparison(folders):
-    """The text of one page with several runs side by side: each curve of all of them in one frame."""
+    """The text of one page with several runs side by side: each curve of all of them in one frame.
+    """
     names = [folder.resolve().name for folder in folders]
     runs = [_read(folder, name if names.count(name) == 1 else str(folder)) for folder, name in zip(folders, names)]
     charts = curves.charts(runs)

@@ -22,8 +22,9 @@ class Pictures:
         plots.save_samples(self.folder / "reals.png", self.reals, generated=False)
 
     def snapshot(self, step):
-        """samples/NNNNNN.png: the averaged generator at the same noise every time. Of images also interpolation.png,
-        the ways from the first samples to the next ones. report.html as far as it goes."""
+        """samples/NNNNNN.png: the averaged generator at the same noise every time. Of images also
+        interpolation.png, the ways from the first samples to the next ones. report.html as far as
+        it goes."""
         path = self.folder / "samples" / f"{step:06d}.png"
         samples = backend.to_numpy(self.trainer.sample(self.noise))
         if self.image:

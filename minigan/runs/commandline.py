@@ -1,6 +1,7 @@
 """What the command lines share: errors for people, and exit statuses.
 
-0 done · 1 the run failed · 2 the user's mistake, one line on stderr · 130 and 143 ended by Ctrl-C and by SIGTERM.
+0 done · 1 the run failed · 2 the user's mistake, one line on stderr · 130 and 143 ended by Ctrl-C
+and by SIGTERM.
 """
 
 import argparse

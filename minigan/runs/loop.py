@@ -1,7 +1,8 @@
 """A trainer at work in a run folder: train, log, save; resume exactly.
 
-This file knows no GAN theory. It needs of a trainer `step(batches) -> {name: 0-d array}`, `batches_per_step`, `steps`,
-`state_dict`, `load_state_dict`, `check_finite` and `headline`, the names of the statistics worth a place on the screen.
+This file knows no GAN theory. It needs of a trainer `step(batches) -> {name: 0-d array}`,
+`batches_per_step`, `steps`, `state_dict`, `load_state_dict`, `check_finite` and `headline`, the
+names of the statistics worth a place on the screen.
 """
 
 import json
@@ -19,8 +20,8 @@ from minigan.runs.run_folder import checkpoints, read_stats, snapshots, to_disk,
 
 
 class StopRequest:
-    """While active, Ctrl-C and SIGTERM are noted in `.signal` instead of interrupting a step half way; a second one of
-    the same kind does what it always did."""
+    """While active, Ctrl-C and SIGTERM are noted in `.signal` instead of interrupting a step half
+    way; a second one of the same kind does what it always did."""
 
     def __enter__(self):
         self.signal = None
@@ -39,8 +40,9 @@ class StopRequest:
 class Experiment:
     """A trainer at work in a run folder.
 
-    `batches.next()` gives real batches; `streams` are all random streams the trainer and the batches draw from.
-    `on_snapshot(step)` draws; `on_finish()` draws what needs the whole run; `on_evaluate()` measures, {name: number}.
+    `batches.next()` gives real batches; `streams` are all random streams the trainer and the
+    batches draw from. `on_snapshot(step)` draws; `on_finish()` draws what needs the whole run;
+    `on_evaluate()` measures, {name: number}.
     """
 
     def __init__(self, folder, trainer, batches, streams, on_snapshot, on_finish, on_evaluate=None):
@@ -56,8 +58,9 @@ class Experiment:
         return {"trainer": self.trainer, "batches": self.batches, "streams": self.streams}
 
     def save(self, keep):
-        """Write a checkpoint of this very step, then remove all but `keep`: this one and those before it.
-        ArithmeticError for a state with a number that is not finite: the last good checkpoint stays."""
+        """Write a checkpoint of this very step, then remove all but `keep`: this one and those
+        before it. ArithmeticError for a state with a number that is not finite: the last good
+        checkpoint stays."""
         self.trainer.check_finite()
         arrays = {f"{part}.{name}": array for part, owner in self._parts().items()
                   for name, array in owner.state_dict().items()}
@@ -72,8 +75,8 @@ class Experiment:
             old.unlink()
 
     def restore(self):
-        """Go back to the newest checkpoint that is sound and fits, and forget what was logged and drawn after it, and
-        what a crash left half written."""
+        """Go back to the newest checkpoint that is sound and fits, and forget what was logged and
+        drawn after it, and what a crash left half written."""
         _, complaints = newest_checkpoint(self.folder, self._load)
         for complaint in complaints:
             self.say(f"{complaint}: using the one before it")
@@ -94,7 +97,8 @@ class Experiment:
     # Training
 
     def run(self, steps, log_every, snapshot_every, checkpoint_every, keep, evaluate_every=0):
-        """Train until `steps` have been done. Returns None, or the number of the signal that ended it early."""
+        """Train until `steps` have been done. Returns None, or the number of the signal that ended
+        it early."""
         with StopRequest() as stop, np.errstate(all="ignore"):  # what is not finite is found by the trainer's flags
             if self.trainer.steps == 0:
                 self.on_snapshot(0)
@@ -136,7 +140,8 @@ class Experiment:
                  passing=step < steps)
 
     def say(self, line, passing=False):
-        """A line to log.txt and the screen; on a terminal the next line takes the place of a passing one."""
+        """A line to log.txt and the screen; on a terminal the next line takes the place of a
+        passing one."""
         line = printable(line)
         with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
             file.write(line + "\n")

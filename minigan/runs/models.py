@@ -13,10 +13,12 @@ WAY = 8  # samples on one way from noise to noise
 
 
 def defaults(objective, sample_shape):
-    """All options of the trainer: what follows from the objective is its paper's, what from the kind of data ours.
+    """All options of the trainer: what follows from the objective is its paper's, what from the
+    kind of data ours.
 
-    On points a penalty weighs 0.1 instead of 10, as in the experiments on such mixtures of arXiv:1704.00028's authors:
-    10 holds the critic's slope so close to 1 that it does not see modes as narrow as these.
+    On points a penalty weighs 0.1 instead of 10, as in the experiments on such mixtures of
+    arXiv:1704.00028's authors: 10 holds the critic's slope so close to 1 that it does not see modes
+    as narrow as these.
     """
     if objective not in RECIPES:
         raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
@@ -61,11 +63,13 @@ class TrainedGenerator:
         self.network, self.latent, self.options, self.steps = network, latent, options, steps
 
     def __call__(self, noise):
-        """Noise (N, latent), a tensor or an array → a tensor of samples: images (N, H, W, C) in (−1, 1), or points."""
+        """Noise (N, latent), a tensor or an array → a tensor of samples: images (N, H, W, C) in
+        (−1, 1), or points."""
         return self.network(noise if isinstance(noise, Tensor) else Tensor(noise))
 
     def sample(self, n, seed=0, block=256):
-        """n samples as a NumPy array, from the noise that `seed` draws, computed `block` at a time."""
+        """n samples as a NumPy array, from the noise that `seed` draws, computed `block` at a time.
+        """
         return self.samples(noise(n, self.latent, seed), block)
 
     def samples(self, noise, block=256):
@@ -89,8 +93,8 @@ def ways(n, latent, seed):
 def load(run):
     """The trained generator of a run folder: `mg.load("runs/00000-…").sample(64)`.
 
-    Its newest checkpoint that is sound and fits is read. ValueError, naming the files, if the folder is not a run or
-    has none.
+    Its newest checkpoint that is sound and fits is read. ValueError, naming the files, if the
+    folder is not a run or has none.
     """
     record = read_options(run)
     options, prefix = record["options"], "trainer.averaged."
