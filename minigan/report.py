@@ -10,10 +10,11 @@ PROG = "minigan.report"
 
 
 def parser():
-    p = Parser(prog=PROG, description="Write RUN/report.html again, the page a run is looked at on; of several runs, "
-               "one page with all side by side.")
+    p = Parser(prog=PROG, description="Write RUN/report.html again, the page a run is looked at "
+               "on; of several runs, one page with all side by side.")
     p.add_argument("runs", metavar="RUN", nargs="+", help="a run folder")
-    p.add_argument("--out", metavar="FILE", help="(default: RUN/report.html; of several runs comparison.html)")
+    p.add_argument("--out", metavar="FILE",
+                   help="(default: RUN/report.html; of several runs comparison.html)")
     return p
 
 

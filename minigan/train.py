@@ -20,7 +20,8 @@ from minigan.runs import models
 from minigan.runs.commandline import USER_ERRORS, fail
 from minigan.runs.loop import Experiment
 from minigan.runs.models import build
-from minigan.runs.options import DEFAULTS, load_data, of_the_run, parser, recorded_options, resume_options
+from minigan.runs.options import (
+    DEFAULTS, load_data, of_the_run, parser, recorded_options, resume_options)
 
 PROG = "minigan.train"
 
@@ -40,7 +41,8 @@ def versions():
     current = backend.current()
     if current.xp is np:
         return found | parallel.use_all_cores()
-    return found | {current.name: current.xp.__version__, "tf32": os.environ.get("CUPY_TF32") == "1"}
+    return found | {current.name: current.xp.__version__,
+                    "tf32": os.environ.get("CUPY_TF32") == "1"}
 
 
 class Evaluation:
@@ -58,7 +60,8 @@ class Evaluation:
     def __call__(self):
         samples = backend.to_numpy(self.trainer.sample(self.noise))
         if not np.isfinite(samples).all():
-            raise ArithmeticError(f"the generator's samples are not finite after step {self.trainer.steps}")
+            raise ArithmeticError("the generator's samples are not finite after step "
+                                  f"{self.trainer.steps}")
         return judges.quick(self.judge, samples)
 
 
@@ -74,7 +77,8 @@ def dry_run(options, x):
     with np.errstate(all="ignore"):
         stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
     trainer.check_finite()
-    print("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}" for name, value in stats.items()))
+    print("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}"
+                                   for name, value in stats.items()))
 
 
 def _count(network):
@@ -82,8 +86,7 @@ def _count(network):
 
 
 def start(given):
-    """(run folder, options, x) of a new run, its folder made as the last thing that can go wrong.
-    """
+    """(run folder, options, x) of a new run. Its folder is the last thing that can go wrong."""
     options = DEFAULTS | of_the_run(given)
     use_backend(options["backend"], given)
     x = load_data(options).x
@@ -93,8 +96,10 @@ def start(given):
     trainer, _, _ = build(options, x)  # refuses what does not fit before there is a folder
     if options["evaluate_every"]:
         Evaluation(trainer, x, options)
-    name = given.get("name", f"{Path(options['data']).stem}-{options['objective']}-s{options['seed']}")
-    folder = run_folder.new_folder(given.get("out", "runs"), re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60])
+    name = given.get("name",
+                     f"{Path(options['data']).stem}-{options['objective']}-s{options['seed']}")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60]
+    folder = run_folder.new_folder(given.get("out", "runs"), name)
     run_folder.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]),
                                       "data": data.fingerprint(x), "versions": versions()})
     return folder, options, x
@@ -109,7 +114,8 @@ def resume(given):
     use_backend(options["backend"], given)
     x = load_data(options).x
     if data.fingerprint(x) != record.get("data"):
-        raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on with its own data")
+        raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on "
+                         "with its own data")
     return folder, options, x
 
 
@@ -131,11 +137,13 @@ def run(given):
         trainer, batches, streams = build(options, x)
         pictures = Pictures(folder, trainer, x, options)
         evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
-        work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish, evaluation)
+        work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
+                          evaluation)
         if resuming:
             work.restore()
             if trainer.steps >= options["steps"]:
-                raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with --steps")
+                raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with "
+                                 "--steps")
             run_folder.write_options(folder, run_folder.read_options(folder) | {"options": options})
     except USER_ERRORS as error:
         return fail(PROG, error, 2)
@@ -143,28 +151,34 @@ def run(given):
         return fail(PROG, error, 1)
 
     try:
-        work.say(f"{folder}: {options['objective']} on {options['data']}, {len(x)} samples {x.shape[1:]}, generator "
-                 f"{_count(trainer.generator)} parameters, discriminator {_count(trainer.discriminator)}"
+        work.say(f"{folder}: {options['objective']} on {options['data']}, {len(x)} samples "
+                 f"{x.shape[1:]}, generator {_count(trainer.generator)} parameters, discriminator "
+                 f"{_count(trainer.discriminator)}"
                  + (f", going on after step {trainer.steps}" if resuming else ""))
         pictures.reals_once()
         stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],
-                              options["checkpoint_every"], options["keep"], options["evaluate_every"])
+                              options["checkpoint_every"], options["keep"],
+                              options["evaluate_every"])
         if stopped_by is not None:
-            work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to go on: "
-                     f"python -m minigan.train --resume {shlex.quote(str(folder))}")
+            work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to "
+                     f"go on: python -m minigan.train --resume {shlex.quote(str(folder))}")
             return 128 + stopped_by
-        work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at {folder / 'report.html'}")
+        work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at "
+                 f"{folder / 'report.html'}")
         return 0
     except (ArithmeticError, OSError, MemoryError) as error:
-        return fail(PROG, f"{str(error) or 'not enough memory'}: stopped; {what_is_left(folder)}", 1)
+        return fail(PROG, f"{str(error) or 'not enough memory'}: stopped; {what_is_left(folder)}",
+                    1)
 
 
 def what_is_left(folder):
     """Of a run that has failed: its last statistics, which are finite, and its last checkpoint."""
     left = f"the last good checkpoint is {next(iter(run_folder.checkpoints(folder)), 'none')}"
     if stats := run_folder.read_stats(folder):
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in stats[-1].items() if isinstance(value, float))
-        left = f"the last finite statistics are those of step {stats[-1]['step']}: {numbers}; {left}"
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in stats[-1].items()
+                            if isinstance(value, float))
+        step = stats[-1]["step"]
+        left = f"the last finite statistics are those of step {step}: {numbers}; {left}"
     return left
 
 

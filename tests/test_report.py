@@ -15,6 +15,7 @@ from PIL import Image
 
 from minigan import plots
 from minigan.pictures import curves, film, markup, report
+from minigan.report import main
 from minigan.runs import run_folder
 
 HOSTILE = """</script><script>alert('1')</script><img src="http://x.invalid/" onerror=a>&amp;"]]>"""
@@ -478,7 +479,7 @@ def command(tmp_path, monkeypatch, capsys):
 
     def call(*arguments):
         try:
-            status = report.main([*map(str, arguments)])
+            status = main([*map(str, arguments)])
         except SystemExit as end:
             status = end.code
         return status, *capsys.readouterr()

@@ -40,10 +40,12 @@ class Batches:
 
     def __init__(self, x, batch_size, rng):
         if not 1 <= batch_size <= len(x):
-            raise DataError(f"batch size {batch_size}: expected 1 … {len(x)}, for there are {len(x)} samples")
+            raise DataError(f"batch size {batch_size}: expected 1 … {len(x)}, for there are "
+                            f"{len(x)} samples")
         self.x = backend.current().xp.asarray(x) if x.nbytes <= ON_DEVICE else x
         self.batch_size, self.rng = batch_size, rng
-        self._order = np.empty(0, np.int64)  # drawn when first needed, so that building draws nothing from `rng`
+        # Drawn when first needed, so that building draws nothing from `rng`.
+        self._order = np.empty(0, np.int64)
         self._position = 0
 
     def next_indices(self):
@@ -68,10 +70,11 @@ class Batches:
         order, position = np.asarray(state["order"]), np.asarray(state["position"])
         n, begun = len(self.x), order.size > 0
         if begun and not (order.dtype == np.int64 and np.array_equal(np.sort(order), np.arange(n))):
-            raise DataError(f"Batches: the saved order, {order.dtype} {order.shape}, is no permutation of the {n} "
-                            "samples: it was saved with other data")
+            raise DataError(f"Batches: the saved order, {order.dtype} {order.shape}, is no "
+                            f"permutation of the {n} samples: it was saved with other data")
         if position.shape != () or position.dtype.kind not in "iu" or int(position) not in range(
                 0, order.size + 1, self.batch_size):
-            raise DataError(f"Batches: the saved position {position} is not a multiple of the batch size "
-                            f"{self.batch_size} within the {order.size} samples of the epoch")
+            raise DataError(f"Batches: the saved position {position} is not a multiple of the "
+                            f"batch size {self.batch_size} within the {order.size} samples of "
+                            "the epoch")
         self._order, self._position = order, int(position)

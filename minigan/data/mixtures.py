@@ -6,8 +6,7 @@ import numpy as np
 
 
 class Mixture(NamedTuple):
-    """Normal distributions of equal weight in the plane: where they stand, and how wide each one
-    is.
+    """Normal distributions of equal weight in the plane: where they stand, and how wide each is.
 
     A mixture's modes are known, so a generator that has lost some of them (mode collapse) can be
     told by counting.
@@ -24,7 +23,8 @@ class Mixture(NamedTuple):
 
 
 def _ring(count):
-    angles = 2 * np.pi * np.arange(count) / count  # arange, for a linspace would end where it began: one mode fewer
+    # Not linspace, which would end where it began: one mode fewer.
+    angles = 2 * np.pi * np.arange(count) / count
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
@@ -33,4 +33,5 @@ def _lattice(ticks):
 
 
 # The two mixtures of PacGAN: Lin et al. 2018, arXiv:1712.04086.
-MIXTURES = {"ring8": Mixture(_ring(8), sigma=0.01), "grid25": Mixture(_lattice((-4, -2, 0, 2, 4)), sigma=0.05)}
+MIXTURES = {"ring8": Mixture(_ring(8), sigma=0.01),
+            "grid25": Mixture(_lattice((-4, -2, 0, 2, 4)), sigma=0.05)}

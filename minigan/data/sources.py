@@ -20,8 +20,8 @@ NAMES = (*MIXTURES, *BUNDLED, *PUBLISHED)
 class Dataset(NamedTuple):
     """What `load` returns; it unpacks as `x, labels, classes = load(...)`.
 
-    x: pictures (N, H, W, C), uint8 or float32 in [−1, 1], C = 1 (grey) or 3 (RGB); or points (N,
-        2), float32
+    x: pictures (N, H, W, C), uint8 or float32 in [−1, 1], C = 1 (grey) or 3 (RGB);
+        or points (N, 2), float32
     labels: (N,) int64, `classes[labels[i]]` names the class of `x[i]`; None where the source has no
         classes
     classes: the names, a tuple of printable one-line strings; () where there are no labels
@@ -63,14 +63,15 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
                         + (f": did you mean {' or '.join(near)}?" if near else "")
                         + f" (data sets: {', '.join(NAMES)})")
     if image_size is not None and dataset.x.shape[1:-1] != (image_size, image_size):
-        raise DataError(f"{source}: image size {image_size} was asked for, its samples are {dataset.x.shape[1:]}: "
-                        "only a folder of pictures is resized")
+        raise DataError(f"{source}: image size {image_size} was asked for, its samples are "
+                        f"{dataset.x.shape[1:]}: only a folder of pictures is resized")
     return dataset
 
 
 def _draw(mixture, n, seed):
     if n < 1 or seed < 0:
-        raise DataError(f"a mixture: expected n ≥ 1 points and a seed ≥ 0, got n {n} and seed {seed}")
+        raise DataError(f"a mixture: expected n ≥ 1 points and a seed ≥ 0, got n {n} and seed "
+                        f"{seed}")
     # A stream of its own, derived as `backend.Streams` does: training with the same seed draws
     # other numbers.
     stream = np.random.SeedSequence(seed, spawn_key=tuple(b"mixture"))

@@ -16,7 +16,8 @@ from minigan.tensor import Tensor, constant, no_grad
 
 _WEIGHTS = os.path.join(os.path.dirname(__file__), "weights")
 SHIPPED = {name: os.path.join(_WEIGHTS, f"lenet-{name}.npz") for name in ("mnist", "fashion")}
-JUDGES = {"mnist": "mnist", "fashion": "fashion", "fashion-mini": "fashion"}  # data set → shipped network
+# Data set → shipped network.
+JUDGES = {"mnist": "mnist", "fashion": "fashion", "fashion-mini": "fashion"}
 
 
 class Classifier:
@@ -32,8 +33,8 @@ class Classifier:
     """
 
     def __init__(self, network, name, classes, sample_shape, accuracy, made):
-        self.network, self.name, self.classes, self.sample_shape = network, name, classes, sample_shape
-        self.accuracy, self.made = accuracy, made
+        self.network, self.name, self.classes = network, name, classes
+        self.sample_shape, self.accuracy, self.made = sample_shape, accuracy, made
 
     def features(self, images):
         """(N, 84) float32: what the network's last layer looks at, none below 0."""
@@ -54,7 +55,8 @@ class Classifier:
         with no_grad(), backend.use_backend(backend.backend_of(self.network.head.weight.data).name):
             for begin in range(0, len(images), block):
                 features = self.network.body(Tensor(self._in_range(images[begin:begin + block])))
-                logits = self.network.head(features).data.astype(np.float64)  # for rows that sum to one
+                # For rows that sum to one.
+                logits = self.network.head(features).data.astype(np.float64)
                 found.append((features.numpy(), ops.exp(log_softmax(constant(logits))).numpy()))
         features, probabilities = map(np.concatenate, zip(*found))
         return features, probabilities
@@ -64,9 +66,10 @@ class Classifier:
         too, but wrongly."""
         images = data.to_unit(images)
         low, high = float(images.min()), float(images.max())
-        if not -1.001 <= low <= high <= 1.001:  # a resized image may be off by a rounding error; NaN is caught too
-            raise ValueError(f"{self.name}: expected float32 images in [-1, 1] or uint8 pixels, got float32 from "
-                             f"{low:.4g} to {high:.4g}")
+        # A resized image may be off by a rounding error; NaN is caught too.
+        if not -1.001 <= low <= high <= 1.001:
+            raise ValueError(f"{self.name}: expected float32 images in [-1, 1] or uint8 pixels, "
+                             f"got float32 from {low:.4g} to {high:.4g}")
         return images
 
     def share_right(self, images, labels):
@@ -79,7 +82,8 @@ def for_data(source):
     return JUDGES.get(source)
 
 
-DESCRIPTION = {"name": ("U", 0), "classes": ("U", 1), "sample_shape": ("i", 1), "accuracy": ("f", 0), "made": ("U", 0)}
+DESCRIPTION = {"name": ("U", 0), "classes": ("U", 1), "sample_shape": ("i", 1),
+               "accuracy": ("f", 0), "made": ("U", 0)}
 
 
 def save(path, classifier):
@@ -98,8 +102,8 @@ def load(name_or_path):
     """
     path = SHIPPED.get(name_or_path, name_or_path)
     if not os.path.isfile(path):
-        raise DataError(f"there is no classifier '{path}': expected {' or '.join(SHIPPED)}, or the path of a file that "
-                        f"python -m minigan.classifier wrote")
+        raise DataError(f"there is no classifier '{path}': expected {' or '.join(SHIPPED)}, or the "
+                        f"path of a file that python -m minigan.classifier wrote")
     try:
         return _from_arrays(files.read_arrays(path))
     except ValueError as error:

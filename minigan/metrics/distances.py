@@ -50,23 +50,27 @@ def frechet_distance_of_moments(real, fake):
     """
     (m_real, F), (m_fake, G) = (_mean_and_factor(*given) for given in (real, fake))
     if m_real.shape != m_fake.shape:
-        raise ValueError(f"frechet_distance: real has {len(m_real)} features, fake has {len(m_fake)}: expected equally "
-                         "many")
-    squared = np.sum((m_real - m_fake) ** 2) + np.sum(F ** 2) + np.sum(G ** 2) - 2 * np.linalg.norm(F.T @ G, "nuc")
-    return max(0.0, float(squared))  # of equal moments only a rounding error is left, of either sign
+        raise ValueError(f"frechet_distance: real has {len(m_real)} features, fake has "
+                         f"{len(m_fake)}: expected equally many")
+    squared = np.sum((m_real - m_fake) ** 2) + np.sum(F ** 2) + np.sum(G ** 2)
+    squared -= 2 * np.linalg.norm(F.T @ G, "nuc")
+    # Of equal moments only a rounding error is left, of either sign.
+    return max(0.0, float(squared))
 
 
 def _mean_and_factor(mean, covariance):
     """m and an F with FFᵀ = C, from the symmetric C = V diag(w) Vᵀ: F = V diag(√w)."""
     name = "frechet_distance"
-    mean, covariance = inputs.array(name, "mean", mean), inputs.array(name, "covariance", covariance)
+    mean = inputs.array(name, "mean", mean)
+    covariance = inputs.array(name, "covariance", covariance)
     if mean.ndim != 1 or covariance.shape != 2 * mean.shape or not np.allclose(
             covariance, covariance.T, atol=1e-6 * np.abs(covariance).max(initial=0.0)):
-        raise ValueError(f"{name}: expected a mean (d,) and a symmetric covariance (d, d), got {mean.shape} and "
-                         f"{covariance.shape}")
+        raise ValueError(f"{name}: expected a mean (d,) and a symmetric covariance (d, d), got "
+                         f"{mean.shape} and {covariance.shape}")
     w, V = np.linalg.eigh(covariance)
     if w[0] < -1e-4 * w[-1]:
-        raise ValueError(f"{name}: expected a covariance, got a matrix with the eigenvalue {w[0]:.3g}")
+        raise ValueError(f"{name}: expected a covariance, got a matrix with the eigenvalue "
+                         f"{w[0]:.3g}")
     # A zero is computed as some 1e-16 of the greatest eigenvalue, whose root is 1e-8 of its root:
     # of the many zeros that fewer samples than dimensions leave, that would be a visible sum.
     w[w < len(w) * np.finfo(np.float64).eps * w[-1]] = 0.0
@@ -74,8 +78,8 @@ def _mean_and_factor(mean, covariance):
 
 
 def kernel_distance(real, fake):
-    """The unbiased estimate of MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y), k(x, y) = (x·y/d +
-    1)³; 0 is best, and chance takes it below 0.
+    """The unbiased estimate of MMD² = E k(x, x′) + E k(y, y′) − 2 E k(x, y); 0 is best, and chance
+    takes it below 0. The kernel is k(x, y) = (x·y/d + 1)³.
 
     real (N, d), fake (M, d), at least two each; x, x′ are real, y, y′ fake. Each mean is that of
     all pairs but those of a sample with itself. With Inception features this is the KID; its
@@ -87,7 +91,8 @@ def kernel_distance(real, fake):
     Source: Bińkowski et al. 2018, arXiv:1801.01401, §4; Gretton et al. 2012, JMLR 13, Lemma 6.
     """
     x, y = inputs.features("kernel_distance", 2, real=real, fake=fake)
-    return _mean_kernel_of_others(x) + _mean_kernel_of_others(y) - 2 * _sum_of_kernel(x, y) / (len(x) * len(y))
+    within = _mean_kernel_of_others(x) + _mean_kernel_of_others(y)
+    return within - 2 * _sum_of_kernel(x, y) / (len(x) * len(y))
 
 
 def _mean_kernel_of_others(x):

@@ -34,10 +34,13 @@ def half_sampling(metric, *samples, rng, halves=20):
     """
     samples = [inputs.host(x) for x in samples]
     if halves < 2 or min(len(x) for x in samples) < 2:
-        raise ValueError(f"half_sampling: expected 2 or more halves of 2 or more rows, got {halves} halves of samples "
-                         f"{', '.join(str(x.shape) for x in samples)}")
+        raise ValueError(f"half_sampling: expected 2 or more halves of 2 or more rows, got "
+                         f"{halves} halves of samples {', '.join(str(x.shape) for x in samples)}")
     value = metric(*samples)
-    found = [metric(*(x[rng.permutation(len(x))[:len(x) // 2]] for x in samples)) for _ in range(halves)]
-    with np.errstate(invalid="ignore"):  # where a metric has no finite value there is no error either: NaN
+    found = [metric(*(x[rng.permutation(len(x))[:len(x) // 2]] for x in samples))
+             for _ in range(halves)]
+    # Where a metric has no finite value there is no error either: NaN.
+    with np.errstate(invalid="ignore"):
         errors = np.std(found, axis=0, ddof=1)
-    return Estimate(value, type(value)(*errors.tolist()) if isinstance(value, tuple) else float(errors))
+    return Estimate(value, type(value)(*errors.tolist()) if isinstance(value, tuple)
+                    else float(errors))

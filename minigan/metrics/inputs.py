@@ -25,8 +25,8 @@ def features(name, least, **arrays):
     found = {what: array(name, what, x) for what, x in arrays.items()}
     for what, x in found.items():
         if x.ndim != 2 or len(x) < least or x.shape[1] < 1:
-            raise ValueError(f"{name}: {what} is {x.shape}, expected one sample a row, (N, d) with N ≥ {least} "
-                             "and d ≥ 1")
+            raise ValueError(f"{name}: {what} is {x.shape}, expected one sample a row, (N, d) with "
+                             f"N ≥ {least} and d ≥ 1")
     if len({x.shape[1] for x in found.values()}) > 1:
         shapes = " and ".join(f"{what} {x.shape}" for what, x in found.items())
         raise ValueError(f"{name}: expected rows of the same width, got {shapes}")
@@ -38,6 +38,7 @@ def probabilities(name, least, **array):
     [what], [p] = array, features(name, least, **array)
     sums = p.sum(axis=1)
     if p.min() < 0 or np.abs(sums - 1).max() > 1e-4:
-        raise ValueError(f"{name}: expected rows of {what} that are not negative and sum to 1, got a least entry "
-                         f"{p.min():.4g} and sums from {sums.min():.4g} to {sums.max():.4g} (logits need a softmax)")
+        raise ValueError(f"{name}: expected rows of {what} that are not negative and sum to 1, got "
+                         f"a least entry {p.min():.4g} and sums from {sums.min():.4g} to "
+                         f"{sums.max():.4g} (logits need a softmax)")
     return p

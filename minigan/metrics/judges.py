@@ -14,7 +14,7 @@ from minigan.metrics import classifiers
 
 
 class Measure(NamedTuple):
-    names: dict            # {name: "↓" the smaller the better, "↑" the larger}, of each number of metric(*arrays)
+    names: dict            # {name: "↓" or "↑"}, of each number of metric(*arrays), what is better
     metric: object
     arrays: tuple
     quick: bool = False
@@ -43,10 +43,12 @@ class ImageJudge:
         return [
             Measure({f"FD-{self.name}": "↓"}, metrics.frechet_distance, both, quick=True),
             Measure({f"KD-{self.name}": "↓"}, metrics.kernel_distance, both),
-            Measure({f"IS-{self.name}": "↑"}, lambda p: metrics.inception_score(p, splits=1).mean, (probabilities,)),
-            Measure({f"MS-{self.name}": "↑"}, lambda p: metrics.mode_score(p, self.shares), (probabilities,)),
-            Measure({"class_divergence": "↓"}, lambda p: metrics.class_divergence(p, self.shares), (probabilities,),
-                    quick=True),
+            Measure({f"IS-{self.name}": "↑"}, lambda p: metrics.inception_score(p, splits=1).mean,
+                    (probabilities,)),
+            Measure({f"MS-{self.name}": "↑"}, lambda p: metrics.mode_score(p, self.shares),
+                    (probabilities,)),
+            Measure({"class_divergence": "↓"}, lambda p: metrics.class_divergence(p, self.shares),
+                    (probabilities,), quick=True),
             *_among_neighbours(*both)]
 
 
@@ -66,7 +68,8 @@ class PointJudge:
         known = Measure({"modes": "↑", "high_quality": "↑", "reverse_kl": "↓"},
                         lambda p: metrics.mode_coverage(p, *self.mixture), (points,), quick=True)
         return [*([known] if self.mixture else []),
-                Measure({"FD-points": "↓"}, metrics.frechet_distance, (self.real, points), quick=True),
+                Measure({"FD-points": "↓"}, metrics.frechet_distance, (self.real, points),
+                        quick=True),
                 *_among_neighbours(self.real, points)]
 
 
@@ -80,7 +83,8 @@ def training_distance(training, real, fake):
     given as features: median distance to the nearest, divided by that of `real`. 1 is like new
     data, 0 is copied."""
     distances = [metrics.nearest(training, x).distance for x in (fake, real)]
-    return Measure({"training_distance": ""}, lambda f, r: float(np.median(f) / np.median(r)), tuple(distances))
+    return Measure({"training_distance": ""}, lambda f, r: float(np.median(f) / np.median(r)),
+                   tuple(distances))
 
 
 def judge_for(source, real, network=None):
@@ -89,12 +93,13 @@ def judge_for(source, real, network=None):
     ValueError, saying what to do, if none is known, and if one is given for points."""
     if not data.is_image(real.shape[1:]):
         if network is not None:
-            raise ValueError(f"--classifier {network}: expected images, {source} has samples {real.shape[1:]}")
+            raise ValueError(f"--classifier {network}: expected images, {source} has samples "
+                             f"{real.shape[1:]}")
         return PointJudge(real, data.MIXTURES.get(source))
     network = network or classifiers.for_data(source)
     if network is None:
-        raise ValueError(f"no feature network is known for {source}: python -m minigan.classifier trains one on "
-                         "labelled images, and --classifier names its file")
+        raise ValueError(f"no feature network is known for {source}: python -m minigan.classifier "
+                         "trains one on labelled images, and --classifier names its file")
     return ImageJudge(real, classifiers.load(network))
 
 

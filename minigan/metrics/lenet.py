@@ -8,7 +8,7 @@ from minigan.data import DataError
 from minigan.tensor import Tensor
 
 EPOCHS, BATCH, RATE = 15, 100, 2e-3
-SHIFTS = 28  # into how many shifts the shorter side is divided: 1 pixel of MNIST's, none of the 8 of `digits`
+SHIFTS = 28  # to the shorter side: an image of MNIST moves by 1 pixel, one of `digits` by none
 
 
 class LeNet(nn.Module):
@@ -25,14 +25,17 @@ class LeNet(nn.Module):
         super().__init__()
         if len(sample_shape) != 3 or not all(8 <= side <= 128 for side in sample_shape[:2]) or (
                 sample_shape[2] not in (1, 3)) or classes < 2:
-            raise ValueError("LeNet: expected images (H, W, C) with sides from 8 to 128 pixels, C = 1 or 3, and at "
-                             f"least 2 classes, got samples {tuple(sample_shape)} and {classes} classes")
+            raise ValueError("LeNet: expected images (H, W, C) with sides from 8 to 128 pixels, "
+                             f"C = 1 or 3, and at least 2 classes, got samples "
+                             f"{tuple(sample_shape)} and {classes} classes")
         H, W, C = sample_shape
-        flat = -(-H // 4) * -(-W // 4) * 16  # each convolution leaves half of the pixels, rounded up
+        # Each convolution leaves half of the pixels, rounded up.
+        flat = -(-H // 4) * -(-W // 4) * 16
         self.body = nn.Sequential(
             nn.Conv2d(C, 16, 5, stride=2, padding=2, rng=rng), nn.ReLU(),
             nn.Conv2d(16, 16, 5, stride=2, padding=2, rng=rng), nn.ReLU(),
-            nn.Flatten(), nn.Dense(flat, 64, rng=rng), nn.ReLU(), nn.Dense(64, 84, rng=rng), nn.ReLU())
+            nn.Flatten(),
+            nn.Dense(flat, 64, rng=rng), nn.ReLU(), nn.Dense(64, 84, rng=rng), nn.ReLU())
         self.head = nn.Dense(84, classes, rng=rng)
 
     def forward(self, x):
@@ -58,11 +61,11 @@ def cross_entropy(logits, labels):
     """
     N, K = logits.shape
     if labels.shape != (N,) or labels.dtype.kind not in "iu" or N == 0:
-        raise ValueError(f"cross_entropy: expected an integer label for each row of the logits {logits.shape}, got "
-                         f"{labels.dtype} {labels.shape}")
+        raise ValueError("cross_entropy: expected an integer label for each row of the logits "
+                         f"{logits.shape}, got {labels.dtype} {labels.shape}")
     if not 0 <= labels.min() <= labels.max() < K:
-        raise ValueError(f"cross_entropy: expected labels from 0 to {K - 1} for the logits {logits.shape}, got labels "
-                         f"from {labels.min()} to {labels.max()}")
+        raise ValueError(f"cross_entropy: expected labels from 0 to {K - 1} for the logits "
+                         f"{logits.shape}, got labels from {labels.min()} to {labels.max()}")
     truth = backend.asarray(np.eye(K, dtype=logits.dtype)[labels])
     return -ops.sum(log_softmax(logits) * truth) * (1.0 / N)
 
@@ -80,7 +83,8 @@ def fit(network, x, labels, epochs, streams):
         order, total = streams["data"].permutation(len(x)), 0.0
         for begin in range(0, len(x), BATCH):
             rows = order[begin:begin + BATCH]
-            loss = cross_entropy(network(Tensor(data.to_unit(moved(x[rows], streams["shift"])))), labels[rows])
+            loss = cross_entropy(network(Tensor(data.to_unit(moved(x[rows], streams["shift"])))),
+                                 labels[rows])
             optimizer.lr = RATE * (1.0 - seen / (epochs * len(x)))
             optimizer.zero_grad()
             loss.backward()
@@ -109,9 +113,11 @@ def train_and_test(source, image_size, streams):
     """
     whole = data.load(source, image_size)
     if whole.labels is None or whole.x.ndim != 4 or len(whole.x) < 10:
-        raise DataError(f"{source}: expected at least 10 images with labels (a folder's sub-folders are classes), got "
-                        f"samples {whole.x.shape}, {'without' if whole.labels is None else 'with'} labels")
+        raise DataError(f"{source}: expected at least 10 images with labels (a folder's "
+                        f"sub-folders are classes), got samples {whole.x.shape}, "
+                        f"{'without' if whole.labels is None else 'with'} labels")
     if source in data.PUBLISHED:
         return whole, data.load(source, image_size, split="test")
     order, held = streams["split"].permutation(len(whole.x)), len(whole.x) // 10
-    return [whole._replace(x=whole.x[rows], labels=whole.labels[rows]) for rows in (order[held:], order[:held])]
+    return [whole._replace(x=whole.x[rows], labels=whole.labels[rows])
+            for rows in (order[held:], order[:held])]

@@ -13,8 +13,7 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(real, fake, k=3):
-    """Improved precision and recall: the shares of samples that lie on the other set's manifold; 0
-    … 1.
+    """Improved precision and recall: the shares of samples that lie on the other set's manifold.
 
     A set's manifold is taken to be the union of the closed balls around its samples that reach to
     each one's k-th nearest neighbour in the set, itself not counted. real (N, d), fake (M, d), more
@@ -45,8 +44,8 @@ def density_coverage(real, fake, k=5):
 
     real (N, d), fake (M, d), more than `k` each. Only real samples have balls, so a fake outlier
     does no harm. Of fakes from the real distribution, in any number of dimensions, the density is 1
-    on average (it is no share, and above 1 where fakes crowd at real samples) and the coverage 1 −
-    Π (N − i)/(M + N − i), i = 1 … k, about 1 − 2⁻ᵏ for N = M.
+    on average (it is no share, and above 1 where fakes crowd at real samples) and the coverage
+    1 − Π (N − i)/(M + N − i), i = 1 … k, about 1 − 2⁻ᵏ for N = M.
 
     A ball counts as covered however few its fakes, so shares of modes are missed; and so is copied
     data.
@@ -55,12 +54,12 @@ def density_coverage(real, fake, k=5):
     """
     real, fake = _neighbourly("density_coverage", k, real, fake)
     reach = _squared_reach(real, k)
-    pairs, covered = 0, np.zeros(len(real), bool)
+    inside, covered = 0, np.zeros(len(real), bool)
     for rows, squared in pairs.squared_distances(real, fake):
         within = squared <= reach[rows, None]
-        pairs += np.count_nonzero(within)
+        inside += np.count_nonzero(within)
         covered[rows] = np.any(within, axis=1)
-    return DensityCoverage(float(pairs / (k * len(fake))), float(covered.mean()))
+    return DensityCoverage(float(inside / (k * len(fake))), float(covered.mean()))
 
 
 def realism(real, fake, k=3):
@@ -75,11 +74,13 @@ def realism(real, fake, k=3):
     """
     real, fake = _neighbourly("realism", k, real, fake)
     reach = _squared_reach(real, k)
-    core = reach <= np.median(reach) + 1e-11 * np.sum(real * real, axis=1).max()  # all of equal reach, or none
+    # Of samples with an equal reach all or none.
+    core = reach <= np.median(reach) + 1e-11 * np.sum(real * real, axis=1).max()
     real, reach = real[core], reach[core]
     best = np.zeros(len(fake))
     for rows, squared in pairs.squared_distances(real, fake):
-        np.maximum(squared, 1e-100, out=squared)  # rounding can take the distance of a copy to 0 and below
+        # Rounding can take the distance of a copy to 0 and below.
+        np.maximum(squared, 1e-100, out=squared)
         np.maximum(best, np.max(reach[rows, None] / squared, axis=0), out=best)
     best[nearest(real, fake).distance == 0] = np.inf
     return np.sqrt(best)
@@ -91,8 +92,8 @@ class Nearest(NamedTuple):
 
 
 def nearest(real, fake):
-    """For each row of fake (M, d) the row of real (N, d) at the least distance, and that distance →
-    `Nearest`.
+    """The `Nearest` of each row of fake (M, d): the row of real (N, d) at the least distance, and
+    that distance.
 
     With the training data for `real`: samples of a generator that has memorised are nearer to it
     than fresh data are. Nearest in which features? Pixels see a shift of one as a change of
@@ -104,7 +105,8 @@ def nearest(real, fake):
     distance, index = np.empty(len(fake)), np.empty(len(fake), np.int64)
     for rows, squared in pairs.squared_distances(fake, real):
         index[rows] = squared.argmin(axis=1)
-        distance[rows] = np.linalg.norm(fake[rows] - real[index[rows]], axis=1)  # exact: a copy is at 0
+        # Exact: a copy is at 0.
+        distance[rows] = np.linalg.norm(fake[rows] - real[index[rows]], axis=1)
     return Nearest(distance, index)
 
 
@@ -112,9 +114,10 @@ def _neighbourly(name, k, real, fake):
     real, fake = inputs.features(name, 2, real=real, fake=fake)
     most = min(len(real), len(fake)) - 1
     if k not in range(1, most + 1):
-        raise ValueError(f"{name}: k is {k}, expected an integer from 1 to {most}, for each of the {len(real)} real "
-                         f"and {len(fake)} fake samples needs k others")
-    centre = real.mean(axis=0)  # distances do not change, and small ones are computed more exactly near the origin
+        raise ValueError(f"{name}: k is {k}, expected an integer from 1 to {most}, for each of the "
+                         f"{len(real)} real and {len(fake)} fake samples needs k others")
+    # Distances do not change, and small ones are computed more exactly near the origin.
+    centre = real.mean(axis=0)
     return real - centre, fake - centre
 
 

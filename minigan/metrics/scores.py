@@ -9,7 +9,7 @@ from minigan.metrics import inputs
 
 class InceptionScore(NamedTuple):
     mean: float
-    std: float  # of the splits' scores, ddof 0 as published; the mean's standard error is smaller by √splits
+    std: float  # of the splits' scores, ddof 0; the mean's standard error is smaller by √splits
 
 
 def inception_score(probabilities, splits=10):
@@ -27,8 +27,8 @@ def inception_score(probabilities, splits=10):
     """
     p = inputs.probabilities("inception_score", 2, probabilities=probabilities)
     if splits not in range(1, len(p) // 2 + 1):
-        raise ValueError(f"inception_score: splits is {splits}, expected an integer from 1 to {len(p) // 2}, for each "
-                         f"needs two of the {len(p)} samples")
+        raise ValueError(f"inception_score: splits is {splits}, expected an integer from 1 to "
+                         f"{len(p) // 2}, for each needs two of the {len(p)} samples")
     scores = [np.exp(_information(part)) for part in np.array_split(p, splits)]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
 
@@ -47,7 +47,8 @@ def mode_score(probabilities, data_shares):
     Source: Che et al. 2017, arXiv:1612.02136, §4.
     """
     p = inputs.probabilities("mode_score", 2, probabilities=probabilities)
-    return float(np.exp(_information(p) - kl(p.mean(axis=0), _data_shares("mode_score", data_shares, p.shape[1]))))
+    expected = _data_shares("mode_score", data_shares, p.shape[1])
+    return float(np.exp(_information(p) - kl(p.mean(axis=0), expected)))
 
 
 def class_divergence(probabilities, data_shares):

@@ -35,7 +35,8 @@ def charts(runs):
                                 for name in names])
                  for title, names in shown.items()]
     else:
-        names = "wasserstein d_loss g_loss real_score fake_score d_grad_norm g_grad_norm".split() + evaluated
+        names = ["wasserstein", "d_loss", "g_loss", "real_score", "fake_score", "d_grad_norm",
+                 "g_grad_norm", *evaluated]
         drawn = [_chart(words(name), [_line(run.name, run.lines, name, [name]) for run in runs])
                  for name in names]
     return f'<div class="charts">{"".join(drawn)}</div>' if any(drawn) else ""
@@ -56,7 +57,8 @@ def _thin(lines, names):
     kept = {0, len(lines) - 1}
     for stretch in np.array_split(np.arange(len(lines)), POINTS // (2 * len(names))):
         for name in names:
-            found = [(value, int(i)) for i in stretch if (value := _value(lines[i], name)) is not None]
+            found = [(value, int(i)) for i in stretch
+                     if (value := _value(lines[i], name)) is not None]
             kept |= {min(found)[1], max(found)[1]} if found else set()
     return [lines[i] for i in sorted(kept)]
 
@@ -72,26 +74,32 @@ def _value(line, name):
 def _chart(title, lines):
     """Lines in one frame, as SVG. Places are in per cent: the curves stretch with the page, the
     text does not."""
-    drawn = [(line, pen) for line, pen in zip(lines, cycle(PENS)) if any(value is not None for value in line.values)]
+    drawn = [(line, pen) for line, pen in zip(lines, cycle(PENS))
+             if any(value is not None for value in line.values)]
     if not drawn:
         return ""
     last = max(step for line, _ in drawn for step in line.steps) or 1
     low, high = _widened([value for line, _ in drawn for value in line.values if value is not None])
     across, down = lambda step: 100 * step / last, lambda value: 100 * (high - value) / (high - low)
-    axes = "".join(f'<line x2="100%" y1="{down(value):.2f}%" y2="{down(value):.2f}%"/><text dx="-8" '
+    axes = "".join(f'<line x2="100%" y1="{down(value):.2f}%" y2="{down(value):.2f}%"/>'
+                   '<text dx="-8" '
                    f'y="{down(value):.2f}%" dy=".35em" text-anchor="end">{label}</text>\n'
                    for value, label in _ticks(low, high))
-    axes += "".join(f'<text x="{across(step):.2f}%" y="100%" dy="1.5em" text-anchor="middle">{label}</text>\n'
+    axes += "".join(f'<text x="{across(step):.2f}%" y="100%" dy="1.5em" '
+                    f'text-anchor="middle">{label}</text>\n'
                     for step, label in _ticks(0, last, least=1))
     curves, keys, story = "", "", title
     for line, pen in drawn:
         places = [(10 * across(step), 10 * down(value)) if value is not None else None
                   for step, value in zip(line.steps, line.values)]
         curves += f'<path {pen} d="{_path(places)}"/>\n'
-        keys += (f'<span class="key"><svg width="22" height="10" aria-hidden="true"><line y1="5" x2="22" y2="5" '
+        keys += ('<span class="key"><svg width="22" height="10" aria-hidden="true">'
+                 '<line y1="5" x2="22" y2="5" '
                  f'{pen}/></svg>{escape(line.label)} <b>{text(line.values[-1])}</b></span>\n')
         story += (f". {line.label or 'From'} {text(line.values[0])} at step {line.steps[0]} to "
                   f"{text(line.values[-1])} at step {line.steps[-1]}")
+    numbers = for_script({"last": last, "lines": [{"steps": line.steps, "values": line.values}
+                                                  for line, _ in drawn]})
     return f"""<figure class="chart">
 <figcaption><strong>{escape(title)}</strong> <output class="note">at the end</output>
 <span class="keys">{keys}</span></figcaption>
@@ -102,7 +110,7 @@ def _chart(title, lines):
 {curves}</svg>
 <line class="cursor" y2="100%" visibility="hidden"/>
 </svg>
-{for_script({"last": last, "lines": [{"steps": line.steps, "values": line.values} for line, _ in drawn]})}
+{numbers}
 </figure>
 """
 
@@ -127,13 +135,15 @@ def _widened(values):
 
 
 def _ticks(low, high, most=5, least=0.0):
-    """[(number, text)] of the round numbers from low to high: 1, 2 or 5 times a power of ten apart.
-    """
+    """[(number, text)] of the round numbers from low to high, 1, 2 or 5 · 10ⁿ apart."""
     room = (high - low) / most
     power = 10.0 ** floor(log10(room))
-    step = max(least, next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.999 * room))
+    round_steps = [factor * power for factor in (1, 2, 5, 10)]
+    step = max(least, next(step for step in round_steps if step >= 0.999 * room))
     decimals = max(0, -floor(log10(step) + 1e-9))
     ticks = [k * step for k in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
     largest = max(-low, high)
-    form = f",.{decimals}f" if decimals < 5 and largest < 1e7 else f".{1 + max(0, ceil(log10(largest / step)))}g"
+    form = f",.{decimals}f"
+    if decimals >= 5 or largest >= 1e7:
+        form = f".{1 + max(0, ceil(log10(largest / step)))}g"
     return [(tick, f"{tick:{form}}".replace("-", "−")) for tick in ticks]

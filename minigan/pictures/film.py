@@ -21,17 +21,22 @@ def samples(run, frames):
     if len(film) > 1:
         last, total = len(film) - 1, len(snapshots(run.folder))
         some = "" if len(film) == total else f" {len(film)} of {total} snapshots are in this page."
+        # The last is in the page already.
+        frames = [{"step": step, "uri": uri if i < last else None}
+                  for i, (step, uri) in enumerate(film)]
         controls = f"""<div class="controls" hidden>
 <button type="button">Play</button>
 <input type="range" min="0" max="{last}" value="{last}" aria-label="Snapshot">
 </div>
 <p class="note">The same noise at every step.{some}</p>
-{for_script([{"step": step, "uri": uri if i < last else None} for i, (step, uri) in enumerate(film)])}
-"""     # the last is in the page already
+{for_script(frames)}
+"""
     if film:
         step, uri = film[-1]
-        generated = _figure(uri, "Generated samples", f"step <output>{step}</output>", controls=controls)
-    return columns(generated, _figure(real, "Real samples", "from the training data", generated=False))
+        generated = _figure(uri, "Generated samples", f"step <output>{step}</output>",
+                            controls=controls)
+    return columns(generated, _figure(real, "Real samples", "from the training data",
+                                      generated=False))
 
 
 def _film(folder, most):
@@ -69,7 +74,8 @@ def _figure(uri, description, caption, generated=True, controls=""):
     """A picture with its mark, "" without one. The caption and the controls are HTML."""
     if not uri:
         return ""
-    mark = '<span class="mark made">generated</span>' if generated else '<span class="mark">real</span>'
+    mark = ('<span class="mark made">generated</span>' if generated
+            else '<span class="mark">real</span>')
     return f"""<figure{' class="film"' if controls else ""}>
 <figcaption>{mark} {caption}</figcaption>
 <img src="{uri}" alt="{escape(description)}">
@@ -78,15 +84,18 @@ def _figure(uri, description, caption, generated=True, controls=""):
 
 
 def ways(run):
-    return _figure(_uri(run.folder / "interpolation.png", FRAME), "Generated samples on ways between points of noise",
+    return _figure(_uri(run.folder / "interpolation.png", FRAME),
+                   "Generated samples on ways between points of noise",
                    "each row leads from one of the first four samples to one of the next four")
 
 
 def last_samples(run):
-    return "".join(_figure(uri, f"Generated samples of {run.name}", f"{escape(run.name)}, step {step}")
+    return "".join(_figure(uri, f"Generated samples of {run.name}",
+                           f"{escape(run.name)}, step {step}")
                    for step, uri in _film(run.folder, 1))
 
 
 def picture_of_evaluation(run):
-    return _figure(_uri(run.folder / "evaluation.png", FIGURE), "Real beside generated samples, as they were evaluated",
+    return _figure(_uri(run.folder / "evaluation.png", FIGURE),
+                   "Real beside generated samples, as they were evaluated",
                    "beside real, as they were measured")

@@ -16,7 +16,7 @@ class Box(NamedTuple):
     """A tensor or an operation. `layer` counts in the direction of the computation, the output has
     the last one; boxes of one layer are at least 1 apart in `place`."""
     label: str
-    kind: str  # leaf (a gradient flows to it), constant, operation or result (the output, and what has a name)
+    kind: str  # leaf (a gradient flows to it), constant, operation, result (output, or named)
     layer: int
     place: float
 
@@ -37,8 +37,8 @@ def layout(output, names=None):
     without a graph.
     """
     if output.node is None:
-        raise ValueError(f"draw_graph: the tensor {output.shape} has no graph: it was not computed from anything that "
-                         "requires a gradient, or under no_grad()")
+        raise ValueError(f"draw_graph: the tensor {output.shape} has no graph: it was not computed "
+                         "from anything that requires a gradient, or under no_grad()")
     names = {key if isinstance(key, int) else id(key): name for key, name in (names or {}).items()}
     labels, edges = _boxes(output, names)
     layer = _layers(len(labels), edges)
@@ -69,7 +69,8 @@ def _boxes(output, names):
             value_of[id(t)] = add(_label(name, t), kind)
             continue
         boxed = name or t is output
-        operation = value_of[id(t)] = add(t.node.name if boxed else _label(t.node.name, t), "operation")
+        operation = value_of[id(t)] = add(t.node.name if boxed else _label(t.node.name, t),
+                                          "operation")
         if boxed:
             value_of[id(t)] = add(_label(name, t), "result")
             edges.append((operation, value_of[id(t)]))
@@ -126,14 +127,18 @@ def _places(layers, joined, carried, sweeps=24):
     for each box whether it was computed: these weigh most, so that a computation runs straight, and
     what joins it stands beside it."""
     place = {vertex: i for layer in layers for i, vertex in enumerate(layer)}
-    weight = [1.0 if computed else 0.01 for computed in carried] + [0.3] * (len(joined) - len(carried))
-    room = [1.0] * len(carried) + [0.4] * (len(joined) - len(carried))  # for a box, and for an arrow that passes by
+    # Boxes first, then arrows that pass by.
+    passing = len(joined) - len(carried)
+    weight = [1.0 if computed else 0.01 for computed in carried] + [0.3] * passing
+    room = [1.0] * len(carried) + [0.4] * passing
 
     def mean(numbers, vertices):
-        return sum(weight[v] * x for v, x in zip(vertices, numbers)) / sum(weight[v] for v in vertices)
+        total = sum(weight[v] for v in vertices)
+        return sum(weight[v] * x for v, x in zip(vertices, numbers)) / total
     for sweep in range(sweeps):
         for layer in layers if sweep % 2 == 0 else layers[::-1]:
-            sides = (0, 1) if sweep >= sweeps - 4 else (sweep % 2,)  # where it comes from; in the end both sides
+            # Where it comes from; in the end both sides.
+            sides = (0, 1) if sweep >= sweeps - 4 else (sweep % 2,)
             wish = {}
             for vertex in layer:
                 near = [other for side in sides for other in joined[vertex][side]] or [vertex]

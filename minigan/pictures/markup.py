@@ -15,7 +15,8 @@ def for_script(data):
 
 def number(value):
     """What can be drawn, or None."""
-    return value if type(value) in (int, float) and abs(value) < 1e100 else None  # false for NaN too
+    known = type(value) in (int, float) and abs(value) < 1e100  # false for NaN too
+    return value if known else None
 
 
 def words(name):

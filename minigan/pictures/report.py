@@ -18,7 +18,8 @@ from minigan.pictures.markup import columns
 from minigan.runs import run_folder
 
 FRAMES, FRAMES_IN_TRAINING = 60, 12  # the most snapshots on a page
-STYLE, SCRIPT = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+STYLE, SCRIPT = (Path(__file__).with_name(name).read_text(encoding="utf-8")
+                 for name in ("report.css", "report.js"))
 
 
 def write(folder, frames=FRAMES):
@@ -28,7 +29,8 @@ def write(folder, frames=FRAMES):
 
 
 def save(path, content):
-    run_folder.write_whole(path, content.encode("utf-8", "replace"))  # a path may hold what is no text
+    # A path may hold what is no text.
+    run_folder.write_whole(path, content.encode("utf-8", "replace"))
 
 
 class Run(NamedTuple):
@@ -46,17 +48,18 @@ def _read(folder, name=None):
     folder, record = Path(folder), run_folder.read_options(folder)
     lines = sorted((line for line in run_folder.read_stats(folder) if 0 <= line["step"] < 1e15),
                    key=lambda line: line["step"])
-    steps = [line["step"] for line in lines[-1:]] + [int(path.stem) for path in run_folder.snapshots(folder)[-1:]]
-    return Run(folder, name or folder.resolve().name, record, record["options"], lines, max(steps, default=0),
-               tables.read_metrics(folder / "metrics.json"))
+    steps = [line["step"] for line in lines[-1:]]
+    steps += [int(path.stem) for path in run_folder.snapshots(folder)[-1:]]
+    return Run(folder, name or folder.resolve().name, record, record["options"], lines,
+               max(steps, default=0), tables.read_metrics(folder / "metrics.json"))
 
 
 def page(folder, frames=FRAMES):
-    """The text of the page of one run: what there is so far. RunError if the folder is not a run's.
-    """
+    """The text of the page of one run, as far as it goes. RunError if the folder is not a run's."""
     run = _read(folder)
     goal = run.options.get("steps")
-    lead = f"{run.options.get('objective')} on {run.options.get('data')}: step {run.step} of {goal}."
+    objective, source = run.options.get("objective"), run.options.get("data")
+    lead = f"{objective} on {source}: step {run.step} of {goal}."
     if run.step != goal:
         lead += " While it trains, load this page again to see more."
     return _document(run.name, lead, {
@@ -71,11 +74,12 @@ def comparison(folders):
     """The text of one page with several runs side by side: each curve of all of them in one frame.
     """
     names = [folder.resolve().name for folder in folders]
-    runs = [_read(folder, name if names.count(name) == 1 else str(folder)) for folder, name in zip(folders, names)]
+    runs = [_read(folder, name if names.count(name) == 1 else str(folder))
+            for folder, name in zip(folders, names)]
     charts = curves.charts(runs)
     if charts and len({str(run.options.get("objective")) for run in runs}) > 1:
-        charts = "<p>The losses of different objectives are different quantities: compare how they run, not how high." \
-            f"</p>{charts}"
+        charts = ("<p>The losses of different objectives are different quantities: compare how "
+                  f"they run, not how high.</p>{charts}")
     return _document(f"{len(runs)} runs side by side", ", ".join(run.name for run in runs) + ".", {
         "Last samples": columns(*(film.last_samples(run) for run in runs)),
         "Curves": charts,

@@ -15,7 +15,8 @@ class Pictures:
         self.folder, self.trainer, self.image = folder, trainer, data.is_image(x.shape[1:])
         self.noise = models.noise(64 if self.image else 2500, options["latent"], options["seed"])
         self.ways = models.ways(4, options["latent"], options["seed"])
-        chosen = backend.Streams(options["seed"])["preview reals"].permutation(len(x))[:len(self.noise)]
+        stream = backend.Streams(options["seed"])["preview reals"]
+        chosen = stream.permutation(len(x))[:len(self.noise)]
         self.reals = data.to_unit(x[np.sort(chosen)])
 
     def reals_once(self):
@@ -34,7 +35,8 @@ class Pictures:
         else:
             plots.save_game(path, samples, self.reals, self._feedback, self._from_plane,
                             self.trainer.objective.undecided,
-                            "score" if self.trainer.pack == 1 else f"score beside {self.trainer.pack - 1} copies")
+                            "score" if self.trainer.pack == 1
+                            else f"score beside {self.trainer.pack - 1} copies")
         report.write(self.folder, report.FRAMES_IN_TRAINING)
 
     def _feedback(self, points):
@@ -48,6 +50,7 @@ class Pictures:
 
     def finish(self):
         """losses.png, progress.gif and the whole report.html."""
-        plots.save_losses(self.folder / "losses.png", run_folder.read_stats(self.folder), self.trainer.headline)
+        plots.save_losses(self.folder / "losses.png", run_folder.read_stats(self.folder),
+                          self.trainer.headline)
         plots.save_gif(self.folder / "progress.gif", run_folder.snapshots(self.folder))
         report.write(self.folder)

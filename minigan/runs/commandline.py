@@ -40,7 +40,8 @@ def one_of(names):
         if text in names:
             return text
         near = difflib.get_close_matches(text.lower(), names)
-        raise argparse.ArgumentTypeError(f"unknown {text!r}" + (f", did you mean {' or '.join(near)}?" if near else "")
+        raise argparse.ArgumentTypeError(f"unknown {text!r}"
+                                         + (f", did you mean {' or '.join(near)}?" if near else "")
                                          + f" (one of {', '.join(names)})")
     return check
 
@@ -60,7 +61,8 @@ def _integer(text, least):
         number = int(text)
     except ValueError:
         number = least - 1
-    if not least <= number <= sys.maxsize:  # no array is longer, and beyond it arithmetic with floats may fail
+    # No array is longer, and beyond it arithmetic with floats may fail.
+    if not least <= number <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"expected an integer ≥ {least}, got {text[:40]}")
     return number
 

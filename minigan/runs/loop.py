@@ -25,7 +25,8 @@ class StopRequest:
 
     def __enter__(self):
         self.signal = None
-        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {number: signal.signal(number, self._note)
+                          for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def _note(self, number, frame):
@@ -46,7 +47,8 @@ class Experiment:
     """
 
     def __init__(self, folder, trainer, batches, streams, on_snapshot, on_finish, on_evaluate=None):
-        self.folder, self.trainer, self.batches, self.streams = Path(folder), trainer, batches, streams
+        self.folder, self.trainer = Path(folder), trainer
+        self.batches, self.streams = batches, streams
         self.on_snapshot, self.on_finish, self.on_evaluate = on_snapshot, on_finish, on_evaluate
         self._saved = None  # the step of the newest checkpoint
         for name in ("checkpoints", "samples"):
@@ -68,10 +70,12 @@ class Experiment:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ArithmeticError(f"{name} is not finite after step {self.trainer.steps}")
         with open(self.folder / "stats.jsonl", "ab") as file:
-            to_disk(file)  # first, for whoever goes on from the checkpoint counts on what was logged before it
+            # First, for whoever goes on from the checkpoint counts on what was logged before it.
+            to_disk(file)
         save_checkpoint(self.folder / "checkpoints" / f"{self.trainer.steps:06d}.npz", arrays)
         self._saved = self.trainer.steps
-        for old in [path for path in checkpoints(self.folder) if int(path.stem) < self._saved][keep - 1:]:
+        before = [path for path in checkpoints(self.folder) if int(path.stem) < self._saved]
+        for old in before[keep - 1:]:
             old.unlink()
 
     def restore(self):
@@ -82,7 +86,8 @@ class Experiment:
             self.say(f"{complaint}: using the one before it")
         self._saved = step = self.trainer.steps
         kept = [line for line in read_stats(self.folder) if line["step"] <= step]
-        write_whole(self.folder / "stats.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_whole(self.folder / "stats.jsonl", text.encode())
         for file in checkpoints(self.folder) + snapshots(self.folder):
             if int(file.stem) > step:
                 file.unlink()
@@ -91,7 +96,8 @@ class Experiment:
 
     def _load(self, arrays):
         for part, owner in self._parts().items():
-            owner.load_state_dict({name.removeprefix(part + "."): array for name, array in arrays.items()
+            owner.load_state_dict({name.removeprefix(part + "."): array
+                                   for name, array in arrays.items()
                                    if name.startswith(part + ".")})
 
     # Training
@@ -99,10 +105,12 @@ class Experiment:
     def run(self, steps, log_every, snapshot_every, checkpoint_every, keep, evaluate_every=0):
         """Train until `steps` have been done. Returns None, or the number of the signal that ended
         it early."""
-        with StopRequest() as stop, np.errstate(all="ignore"):  # what is not finite is found by the trainer's flags
+        # What is not finite is found by the trainer's flags.
+        with StopRequest() as stop, np.errstate(all="ignore"):
             if self.trainer.steps == 0:
                 self.on_snapshot(0)
-                self.save(keep)  # so that there is a state to resume from, whenever the run is killed
+                # So that there is a state to resume from, whenever the run is killed.
+                self.save(keep)
             speed = _Speed(self.trainer.steps)
             while self.trainer.steps < steps and stop.signal is None:
                 batches = [self.batches.next() for _ in range(self.trainer.batches_per_step)]
@@ -136,8 +144,8 @@ class Experiment:
             file.write(json.dumps(record) + "\n")
         shown = {name: values[name] for name in self.trainer.headline} | measured
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        self.say(f"step {step}/{steps}  {numbers}  {rate:.3g} steps/s  {_clock((steps - step) / rate)} left",
-                 passing=step < steps)
+        self.say(f"step {step}/{steps}  {numbers}  {rate:.3g} steps/s  "
+                 f"{_clock((steps - step) / rate)} left", passing=step < steps)
 
     def say(self, line, passing=False):
         """A line to log.txt and the screen; on a terminal the next line takes the place of a

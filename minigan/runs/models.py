@@ -23,11 +23,13 @@ def defaults(objective, sample_shape):
     if objective not in RECIPES:
         raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[objective]
-    common = dict(objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic, clip=recipe.clip,
-                  ema=0.999, pack=1, lr_decay=1.0)
+    common = dict(objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic,
+                  clip=recipe.clip, ema=0.999, pack=1, lr_decay=1.0)
     if data.is_image(sample_shape):
-        return common | dict(steps=2500, batch_size=64, width=64, latent=100, gp_weight=recipe.gp_weight)
-    return common | dict(steps=10_000, batch_size=256, width=128, latent=2, gp_weight=recipe.gp_weight / 100)
+        return common | dict(steps=2500, batch_size=64, width=64, latent=100,
+                             gp_weight=recipe.gp_weight)
+    return common | dict(steps=10_000, batch_size=256, width=128, latent=2,
+                         gp_weight=recipe.gp_weight / 100)
 
 
 def pair(options, sample_shape, rng=None):
@@ -41,7 +43,8 @@ def pair(options, sample_shape, rng=None):
 def trainer(options, sample_shape, streams):
     """The trainer that `options`, complete as in options.json, describe."""
     if options["batch_size"] % options["pack"]:
-        raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of {options['pack']}")
+        raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
+                         f"{options['pack']}")
     settings = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
     return GANTrainer(*pair(options, sample_shape, streams["init"]), streams=streams,
                       **{name: options[name] for name in settings})
@@ -75,7 +78,8 @@ class TrainedGenerator:
     def samples(self, noise, block=256):
         """Noise (N, latent) → samples as a NumPy array."""
         with no_grad():
-            parts = [self.network(constant(backend.asarray(noise[i:i + block]))) for i in range(0, len(noise), block)]
+            parts = [self.network(constant(backend.asarray(noise[i:i + block])))
+                     for i in range(0, len(noise), block)]
         return np.concatenate([part.numpy() for part in parts])
 
 
@@ -101,7 +105,9 @@ def load(run):
 
     def trained(arrays):
         generator, _ = pair(options, tuple(record["sample_shape"]), backend.Streams()["init"])
-        generator.load_state_dict({name.removeprefix(prefix): array for name, array in arrays.items()
+        generator.load_state_dict({name.removeprefix(prefix): array
+                                   for name, array in arrays.items()
                                    if name.startswith(prefix)})
-        return TrainedGenerator(generator.eval(), options["latent"], options, int(arrays["trainer.steps"]))
+        return TrainedGenerator(generator.eval(), options["latent"], options,
+                                int(arrays["trainer.steps"]))
     return newest_checkpoint(run, trained)[0]
