@@ -15,8 +15,8 @@ import pytest
 from benchmarks import kills
 from minigan import data
 from minigan.runs import loop, run_folder
-from test_experiment import assert_same_end, experiment_in, run, saved_steps, stats_of, whole_run
-from test_train import IMAGES, OFTEN, assert_same_run, command, done, environment, failed, refused, start, train
+from helpers import (IMAGES, OFTEN, assert_same_run, command, done, environment, experiment_in, failed, refused, run,
+                     saved_steps, start, stats_of, train, whole_run)
 
 __all__ = ["train"]  # the fixture
 EVERY = ("file", "line", "picture", "entry")
@@ -73,7 +73,7 @@ def test_a_run_killed_in_any_write_of_all_goes_on_as_if_it_had_not(tmp_path):
             again.restore()
             assert not list(folder.rglob("*.partial"))
             run(again, **BUSY)
-            assert_same_end(folder, tmp_path / "whole")
+            assert_same_run(folder, tmp_path / "whole")
             assert [record["step"] for record in stats_of(folder)] == [1, 2]
     assert deaths > 100
 
@@ -178,7 +178,7 @@ def test_a_disk_that_is_full_at_any_write_costs_no_checkpoint(tmp_path, monkeypa
             again = experiment_in(folder)
             again.restore()
             run(again, **BUSY)
-            assert_same_end(folder, tmp_path / "whole")
+            assert_same_run(folder, tmp_path / "whole")
     assert not full and n > 100 and hit == {".partial", ".jsonl", ".txt"}
 
 

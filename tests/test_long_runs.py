@@ -14,7 +14,7 @@ from minigan import backend, data, networks, ops, plots
 from minigan.runs import run_folder
 from minigan.runs.loop import Experiment
 from minigan.trainer import GANTrainer
-from test_train import IMAGES, OBJECTIVES, POINTS, done, last_checkpoint, stats_of, train
+from helpers import IMAGES, OBJECTIVES, POINTS, done, last_checkpoint, stats_of, train
 
 __all__ = ["train"]  # the fixture
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES)

@@ -6,7 +6,7 @@ import pytest
 from minigan import backend, classifier, load, nn, objectives, plots, sample
 from minigan.runs import checkpoints, run_folder
 from minigan.tensor import Tensor
-from test_train import IMAGES, OBJECTIVES, POINTS, done, refused, save_images, train
+from helpers import IMAGES, OBJECTIVES, POINTS, done, refused, save_images, train
 
 __all__ = ["train"]  # the fixture
 TINY = ("--width", 2, "--batch-size", 4, "--latent", 3, "--steps", 3, "--log-every", 1)

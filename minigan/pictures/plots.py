@@ -76,8 +76,8 @@ def save_game(path, points, real, feedback, transform, undecided=0.0, judged="sc
     latent plane.
 
     feedback: points (N, 2) → scores (N,) and pulls (N, 2); transform: latents (N, 2) →
-    points (N, 2), NumPy arrays. `undecided` is the score that says neither real nor generated, None for the
-    middle between the means of both kinds; `judged` says whose scores are shown.
+    points (N, 2), NumPy arrays. `undecided` is the score that says neither real nor generated, None
+    for the middle between the means of both kinds; `judged` says whose scores are shown.
     """
     drawing, (left, right) = figure(9, 4.4, columns=2)
     # Everything at the same place in every picture, so that an animation does not tremble.
