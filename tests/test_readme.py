@@ -29,6 +29,12 @@ def test_the_reading_map_lists_every_file_with_its_length():
     assert listed == files
 
 
+def test_the_reading_map_lists_every_folder_with_its_files():
+    listed = {re.match(r"\[(.*?)\]", row[0])[1]: set(re.findall(r"`(\w+)`", row[1])) for row in table("folder")}
+    folders = [path.parent for path in (ROOT / "minigan").glob("*/__init__.py")]
+    assert listed == {folder.name: {path.stem for path in folder.glob("*.py")} - {"__init__"} for folder in folders}
+
+
 def test_the_first_gradient_runs():
     [block] = re.findall(r"```python\n(.*?)```", README, re.S)
     names = {}
