@@ -197,7 +197,7 @@ def test_a_step_of_the_classifier_never_waits_but_for_the_loss_of_an_epoch():
     network = lenet.LeNet((8, 8, 1), 2, backend.Streams()["init"])
     strict.costs.clear()
     list(lenet.fit(network, np.zeros((450, 8, 8, 1), np.uint8), np.arange(450) % 2, 2, backend.Streams()))
-    assert len(strict.costs) == 2 and all("float() at classifier.py" in cost for cost in strict.costs)
+    assert len(strict.costs) == 2 and all("float() at lenet.py" in cost for cost in strict.costs)
 
 
 # Checkpoints
