@@ -83,8 +83,9 @@ def _loaded(dtype):
         why_not = f"{' '.join(command)} made no kernels ({_first_line(error)})"
         return None
     for kernel in KERNELS:
+        span = 3 if isinstance(kernel, text.Sum) else 2  # (part,) begin, end
         found[kernel.name].restype = None
-        found[kernel.name].argtypes = [TYPES["index"]] * (3 if isinstance(kernel, text.Sum) else 2) + [
+        found[kernel.name].argtypes = [TYPES["index"]] * span + [
             ctypes.c_void_p if "*" in p else TYPES[p.split()[0]] for p in kernel.parameters()]
     return found
 
