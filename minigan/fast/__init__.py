@@ -41,9 +41,8 @@ def on():
 
 
 def off():
-    """Use the plain engine from now on, and give NumPy's matrix library its cores back."""
+    """Use the plain engine from now on, in all threads."""
     FAST.clear()
-    threads.release()
 
 
 def is_on():
@@ -51,16 +50,11 @@ def is_on():
 
 
 def about():
-    """What the bits of a computation depend on here: the engine and, on a CPU, the number of
-    threads and the matrix library's kernels."""
+    """What the bits of a computation depend on here: the engine and the number of threads."""
     engine = "plain" if advice() or not is_on() else "fast"
     if backend.current().xp is not np:
         return {"engine": engine}
-    if engine == "plain":
-        return {"engine": engine, "threads": os.cpu_count()}
-    pool = threads.pool()
-    blas = pool.blas.get_corename().decode() if pool.blas else "unknown"
-    return {"engine": engine, "threads": pool.size, "blas": blas}
+    return {"engine": engine, "threads": threads.cores()}
 
 
 def advice():

@@ -8,15 +8,16 @@ from math import prod
 
 import numpy as np
 
+from minigan.fast import native
 from minigan.fast.elementwise import contiguous
 from minigan.fast.filters import FILTERS, TAPS
-from minigan.fast.launch import run
-from minigan.fast.products import stack_product
-from minigan.fast.windows import over_batch, sum_over_batch
+from minigan.fast.kernels import FILL
+from minigan.fast.launch import run, then
+from minigan.fast.windows import blocks
 
 LEAST_CHANNELS = 32     # below, sums and differences cost more than the multiplications saved
 LEAST_OUTPUTS = 1000    # below, transforming the kernel does, and products are small
-BLOCK = 1 << 21         # numbers at the points that a block of samples works on
+BLOCK = 1 << 22         # numbers at the points that a block of samples works on
 
 
 def pays(samples, w_shape, image, size, stride, padding):
@@ -91,71 +92,77 @@ class Filter:
     def y_from(self, x, w):
         """conv2d: Yᵀ[(X x)(W w)]."""
         x, y, factors = contiguous(x), np.empty((len(x), *self.size, self.O), x.dtype), self._W(w)
-
-        def block(begin, end):
-            n, part = end - begin, self._X(x[begin:end])
-            self._to_y(self._products(n, part, factors), y[begin:end])
-        over_batch(x, block, self.each, BLOCK)
+        for part in self._blocks(x):
+            work = native.Sequence(len(x[part]), x.dtype)
+            self._to_y(work, self._products(work, self._X(work, x[part]), factors), y[part])
+            work.start()
         return y
 
     def x_from(self, y, w):
         """conv_transpose2d: Xᵀ[(Y y)(W w)]."""
         y, factors = contiguous(y), self._W_transposed(w)
-        x = np.zeros((len(y), *self.image, self.C), y.dtype)
-
-        def block(begin, end):
-            n, part = end - begin, self._Y(y[begin:end])
-            self._to_x(self._adjoint_products(n, part, factors), x[begin:end])
-        over_batch(y, block, self.each, BLOCK)
+        x = np.empty((len(y), *self.image, self.C), y.dtype)
+        for part in self._blocks(y):
+            work = native.Sequence(len(y[part]), y.dtype)
+            self._to_x(work, self._adjoint_products(work, self._Y(work, y[part]), factors), x[part])
+            work.start()
         return x
 
     def w_from(self, x, y):
         """conv2d_weight: Wᵀ[(X x)(Y y)]."""
-        x, y = contiguous(x), contiguous(y)
-
-        def block(begin, end):
-            return self._weight_products(
-                end - begin, self._X(x[begin:end]), self._Y(y[begin:end]))
-        return sum_over_batch(x, block, self.each, BLOCK, self._to_w)
+        x, y, total = contiguous(x), contiguous(y), 0.0
+        for part in self._blocks(x):
+            work = native.Sequence(len(x[part]), x.dtype)
+            at_x, at_y = self._X(work, x[part]), self._Y(work, y[part])
+            work.start()
+            total = total + self._weight_products(len(x[part]), at_x, at_y)
+        return self._to_w(total)
 
     def x_and_w(self, x, y, w):
         """`x_from(y, w)` and `w_from(x, y)`, which have Y y in common."""
-        x, y, factors = contiguous(x), contiguous(y), self._W_transposed(w)
-        x_out = np.zeros((len(y), *self.image, self.C), y.dtype)
-
-        def block(begin, end):
-            n, part = end - begin, self._Y(y[begin:end])
-            self._to_x(self._adjoint_products(n, part, factors), x_out[begin:end])
-            return self._weight_products(n, self._X(x[begin:end]), part)
-        return x_out, sum_over_batch(x, block, self.each, BLOCK, self._to_w)
+        x, y, factors, total = contiguous(x), contiguous(y), self._W_transposed(w), 0.0
+        x_out = np.empty((len(y), *self.image, self.C), y.dtype)
+        for part in self._blocks(x):
+            work = native.Sequence(len(x[part]), x.dtype)
+            at_y = self._Y(work, y[part])
+            self._to_x(work, self._adjoint_products(work, at_y, factors), x_out[part])
+            at_x = self._X(work, x[part])
+            work.start()
+            total = total + self._weight_products(len(x[part]), at_x, at_y)
+        return x_out, self._to_w(total)
 
     def y_and_w(self, x, y, w):
         """`y_from(x, w)` and `w_from(x, y)`, which have X x in common."""
-        x, y, factors = contiguous(x), contiguous(y), self._W(w)
+        x, y, factors, total = contiguous(x), contiguous(y), self._W(w), 0.0
         y_out = np.empty((len(x), *self.size, self.O), x.dtype)
+        for part in self._blocks(x):
+            work = native.Sequence(len(x[part]), x.dtype)
+            at_x = self._X(work, x[part])
+            self._to_y(work, self._products(work, at_x, factors), y_out[part])
+            at_y = self._Y(work, y[part])
+            work.start()
+            total = total + self._weight_products(len(x[part]), at_x, at_y)
+        return y_out, self._to_w(total)
 
-        def block(begin, end):
-            n, part = end - begin, self._X(x[begin:end])
-            self._to_y(self._products(n, part, factors), y_out[begin:end])
-            return self._weight_products(n, part, self._Y(y[begin:end]))
-        return y_out, sum_over_batch(x, block, self.each, BLOCK, self._to_w)
+    def _blocks(self, batch):
+        return [slice(*span) for span in blocks(batch, self.each, BLOCK)]
 
     # A matrix product at each point
 
-    def _products(self, n, at_x, factors):
+    def _products(self, work, at_x, factors):
         """X x times W w."""
-        points = self._points(n, self.O)
-        out = np.empty(points.size, at_x.dtype)
-        for x, w, y in zip(self._points(n, self.depth).stacks(at_x), factors, points.stacks(out)):
-            stack_product(x, w, y)
-        return out
+        return self._times(work, at_x, factors, self.depth, self.O)
 
-    def _adjoint_products(self, n, at_y, factors):
+    def _adjoint_products(self, work, at_y, factors):
         """Y y times (W w)ᵀ."""
-        points = self._points(n, self.depth)
-        out = np.empty(points.size, at_y.dtype)
-        for y, w, x in zip(self._points(n, self.O).stacks(at_y), factors, points.stacks(out)):
-            stack_product(y, w, x)
+        return self._times(work, at_y, factors, self.O, self.depth)
+
+    def _times(self, work, array, factors, width, new_width):
+        points = self._points(work.samples, new_width)
+        out, stacks = np.empty(points.size, array.dtype), self._points(work.samples, width)
+        for a, b, c in zip(stacks.stacks(array), factors, points.stacks(out)):
+            if c.size:
+                work.products(a, b, c)
         return out
 
     def _weight_products(self, n, at_x, at_y):
@@ -163,39 +170,40 @@ class Filter:
         out = np.empty(self.factors.size, at_x.dtype)
         for x, y, w in zip(self._points(n, self.depth).stacks(at_x),
                            self._points(n, self.O).stacks(at_y), self.factors.stacks(out)):
-            stack_product(x, y, w, transposed=True)
+            native.products(x, y, w, transposed=True)
         return out
 
     # To the points and back
 
-    def _X(self, x):
+    def _X(self, work, x):
         points = self._points(len(x), self.depth)
         out, aside = np.empty(points.size, x.dtype), np.zeros(self.C, x.dtype)
         for name, tiles, tile in self._regions():
-            run(FILTERS["X" + name], (len(x), *tiles, *self.stride, self.C), x, aside,
-                *self._geometry(), *tile, self.depth, points.places, out)
+            then(work, FILTERS["X" + name], (len(x), *tiles, *self.stride, self.C), x, aside,
+                 *self._geometry(), *tile, self.depth, points.places, out)
         return out
 
-    def _to_x(self, at_points, x):
-        """Added into x: neighbouring tiles have blocks in common."""
+    def _to_x(self, work, at_points, x):
+        """Added into zeros, as neighbouring tiles have blocks in common."""
         points, aside = self._points(len(x), self.depth), np.empty(self.C, x.dtype)
+        then(work, FILL, (len(x), prod(x.shape[1:])), 0.0, x)
         for name, tiles, tile in self._regions():
-            run(FILTERS["X adjoint" + name], (len(x), *tiles, *self.stride, self.C), at_points,
-                *self._geometry(), *tile, self.depth, points.places, x, aside)
+            then(work, FILTERS["X adjoint" + name], (len(x), *tiles, *self.stride, self.C),
+                 at_points, *self._geometry(), *tile, self.depth, points.places, x, aside)
 
-    def _Y(self, y):
+    def _Y(self, work, y):
         points = self._points(len(y), self.O)
         out = np.empty(points.size, y.dtype)
         for name, tiles, tile in self._regions():
-            run(FILTERS["Y" + name], (len(y), *tiles, self.O), y, *self.size, *tile, self.O,
-                points.places, out)
+            then(work, FILTERS["Y" + name], (len(y), *tiles, self.O), y, *self.size, *tile, self.O,
+                 points.places, out)
         return out
 
-    def _to_y(self, at_points, y):
+    def _to_y(self, work, at_points, y):
         points = self._points(len(y), self.O)
         for name, tiles, tile in self._regions():
-            run(FILTERS["Y adjoint" + name], (len(y), *tiles, self.O), at_points, *self.size,
-                *tile, self.O, points.places, y)
+            then(work, FILTERS["Y adjoint" + name], (len(y), *tiles, self.O), at_points,
+                 *self.size, *tile, self.O, points.places, y)
 
     def _W(self, w):
         """The kernel at the points, as stacks; made once."""

@@ -23,6 +23,8 @@ SOFTPLUS = Kernel("softplus", "i", "x[i]", "y[i]",
 
 SOFTPLUS_GRADIENT = Kernel("softplus_gradient", "i", "g[i], x[i]", "y[i]", "y = g * logistic(x);")
 
+FILL = Kernel("fill", "sample number", "double value", "y[sample number]", "y = (T)value;")
+
 # Rows (row, channel)
 
 ADD_ROW = Kernel("add_row", "row channel", "x[row channel], b[channel], double slope",

@@ -26,6 +26,12 @@ def run(kernel, sizes, *arguments):
     return arguments[-1]
 
 
+def then(sequence, kernel, sizes, *arguments):
+    """Add a kernel to a `native.Sequence`."""
+    _check(kernel, sizes, arguments)
+    sequence.run(kernel, sizes, arguments)
+
+
 def sums(kernel, sizes, *arguments):
     """What a `Sum` adds up, (parts, sums, kept) in float64."""
     dtype = _check(kernel, sizes, arguments)

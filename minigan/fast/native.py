@@ -13,6 +13,7 @@ import platform
 import shlex
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.fast import stacks, text, threads
+from minigan.fast import c_parts, text, threads
 from minigan.fast.filters import FILTERS
 from minigan.fast.kernels import KERNELS as GENERAL
 
@@ -34,7 +35,7 @@ KERNELS = [*GENERAL, *FILTERS.values()]
 # Without errno and traps loops become vectors. NaN and infinity keep their meaning. Without ivopts
 # gcc takes half the time for kernels with many pointers, and the kernels are as fast.
 FLAGS = ["-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
-         "-ffp-contract=fast", "-fno-ivopts", "-fPIC", "-w"]
+         "-ffp-contract=fast", "-fno-ivopts", "-pthread", "-fPIC", "-w"]
 LIMIT = 120  # seconds for the compiler
 HALVES = 2   # of the kernels, compiled at the same time
 TYPES = {"index": ctypes.c_longlong, "double": ctypes.c_double}
@@ -76,7 +77,7 @@ def _loaded(dtype):
                    "'minigan[native]'")
         return None
     sources = [text.c_source(KERNELS[i::HALVES], dtype) for i in range(HALVES)]
-    sources[0] += stacks.SOURCE
+    sources[0] += c_parts.THREADS + c_parts.PRODUCTS + c_parts.SEQUENCE
     try:
         library = ctypes.CDLL(str(_compiled(command, sources, dtype)))
         found = {kernel.name: getattr(library, kernel.name) for kernel in KERNELS}
@@ -85,18 +86,24 @@ def _loaded(dtype):
         why_not = f"{' '.join(command)} made no kernels ({_first_line(error)})"
         return None
     for kernel in KERNELS:
-        span = 3 if isinstance(kernel, text.Sum) else 2  # (part,) begin, end
         found[kernel.name].restype = None
-        found[kernel.name].argtypes = [TYPES["index"]] * span + [
+        found[kernel.name].argtypes = [ctypes.c_int] + [
             ctypes.c_void_p if "*" in p else TYPES[p.split()[0]] for p in kernel.parameters()]
-    found["products"].argtypes = [TYPES["index"]] * 4 + [ctypes.c_void_p, *[TYPES["index"]] * 2,
-                                                        ctypes.c_void_p, ctypes.c_void_p]
+    index, pointer = TYPES["index"], ctypes.c_void_p
+    for name in [*[kernel.name for kernel in KERNELS], "products"]:
+        found[f"{name}_part"] = ctypes.cast(getattr(library, f"{name}_part"), pointer).value
+    found["sequence"] = library.sequence
+    found["sequence"].restype, found["sequence"].argtypes = None, [ctypes.c_int, index, pointer]
+    found["products"].restype = None
+    found["products"].argtypes = [ctypes.c_int, index, index, index, index, pointer, index, index,
+                                  pointer, pointer]
     return found
 
 
 def _first_line(error):
-    said = getattr(error, "stderr", None) or str(error)
-    return next((line for line in said.splitlines() if line.strip()), type(error).__name__)[:200]
+    """The first line that speaks of an error, or the first one that says anything."""
+    lines = [line for line in (getattr(error, "stderr", None) or str(error)).splitlines() if line]
+    return next((line for line in lines if "error" in line), (lines or ["it says nothing"])[0])[:200]
 
 
 # The cache
@@ -218,22 +225,64 @@ def address(array):
 
 
 def run(kernel, dtype, sizes, arguments):
-    """Call a kernel on all cores; its first loop is cut into parts."""
-    function, values = functions(dtype)[kernel.name], _values(kernel, arguments)
-    threads.split(lambda part, begin, end: function(begin, end, *sizes, *values),
-                  sizes[0], prod(sizes))
+    """Call a kernel on all cores."""
+    functions(dtype)[kernel.name](threads.parts_of(sizes[0], prod(sizes)), *sizes,
+                                  *_values(kernel, arguments))
 
 
 def sums(kernel, dtype, sizes, arguments):
     """The (parts, sums, kept) doubles of a `Sum`."""
-    function, values = functions(dtype)[kernel.name], _values(kernel, arguments)
-    numbers, K = prod(sizes), len(kernel.sums)
-    parts = threads.parts_of(sizes[0], numbers) if kernel.by_row else 1
-    result = np.empty((parts, K, sizes[-1] if kernel.by_row else sizes[0]))
-    place = address(result)
-    threads.split(lambda part, begin, end: function(part, begin, end, *sizes, *values, place),
-                  sizes[0], numbers)
+    parts, K = threads.parts_of(sizes[0], prod(sizes)), len(kernel.sums)
+    result = np.empty((parts, K, sizes[-1]) if kernel.by_row else (1, K, sizes[0]))
+    functions(dtype)[kernel.name](parts, *sizes, *_values(kernel, arguments), address(result))
     return result
+
+
+def products(a, b, c, transposed=False):
+    """c (n, M, N) = a (n, M, K) @ b (n, K, N), contiguous. With `transposed` a is (n, K, M), and aᵀ
+    is multiplied."""
+    (count, K, N), M = b.shape, c.shape[1]
+    if not (a.flags.c_contiguous and b.flags.c_contiguous and c.flags.c_contiguous) or (
+            a.shape != ((count, K, M) if transposed else (count, M, K)) or c.shape[::2] != (
+                count, N) or not a.dtype == b.dtype == c.dtype):
+        raise ValueError(f"products: {a.dtype} {a.shape} and {b.dtype} {b.shape} do not make "
+                         f"{c.dtype} {c.shape}")
+    functions(a.dtype)["products"](
+        threads.parts_of(max(M, N), count * M * K * N // 64), count, M, K, N, address(a),
+        *((1, M) if transposed else (K, 1)), address(b), address(c))
+    return c
+
+
+class Sequence:
+    """Kernels, and products of stacks, that each thread runs one after another on its own samples.
+    The first loop of each kernel must be over them."""
+
+    def __init__(self, samples, dtype):
+        self.samples, self.functions = samples, functions(dtype)
+        self.calls, self.kept, self.numbers = [], [], 0
+
+    def run(self, kernel, sizes, arguments):
+        values = struct.pack(kernel.packing(), *sizes, *_values(kernel, arguments))
+        self._add(kernel.name, values, arguments, prod(sizes))
+
+    def products(self, a, b, c):
+        """c (n, M, N) = a (n, M, K) @ b (n, K, N); the rows M are of samples."""
+        (count, K, N), M = b.shape, c.shape[1]
+        values = struct.pack("10q", self.samples, count, M, K, N, K, 1, address(a), address(b),
+                             address(c))
+        self._add("products", values, (a, b, c), count * M * K * N // 64)
+
+    def _add(self, name, values, arrays, numbers):
+        structure = ctypes.create_string_buffer(values, len(values))
+        self.kept.append((structure, arrays))  # C has their addresses only
+        self.calls += [self.functions[f"{name}_part"], ctypes.addressof(structure)]
+        self.numbers += numbers
+
+    def start(self):
+        """Do all of it."""
+        calls = (ctypes.c_void_p * len(self.calls))(*self.calls)
+        self.functions["sequence"](threads.parts_of(self.samples, self.numbers),
+                                   len(self.calls) // 2, calls)
 
 
 def _values(kernel, arguments):

@@ -4,42 +4,32 @@ import numpy as np
 
 from minigan import ops
 from minigan.backend import xp_of
-from minigan.fast import kernels, native, threads
+from minigan.fast import kernels, native
 from minigan.fast.elementwise import contiguous, elementwise, empty, row_sum
 from minigan.fast.launch import run, serves
 from minigan.tensor import composed
 
+LEAST = 8  # rows and columns of a product; below, NumPy's is as good
 
-def product(x, y):
-    """x @ y; a large product of two matrices on all cores, each with some rows of x."""
-    xp = xp_of(x)
-    if x.shape[-1] == 1:
+
+def product(x, y, transposed=False):
+    """x @ y for two matrices, or xᵀ @ y. On a CPU by a kernel, where there is work for it."""
+    xp, (K, N) = xp_of(x), y.shape
+    M = x.shape[1] if transposed else x.shape[0]
+    if K == 1 and not transposed:
         return x * y  # outer products, for which matrix libraries take many times as long
-    if xp is not np or x.ndim > 2 or y.ndim > 2:
-        return xp.matmul(x, y)
-    value = np.empty((x.shape[0], y.shape[1]), x.dtype)
-    threads.split(lambda part, begin, end: np.matmul(x[begin:end], y, out=value[begin:end]),
-                  len(x), len(x) * y.size // 128)
-    return value
-
-
-def stack_product(a, b, out, transposed=False):
-    """out (n, M, N) = a (n, M, K) @ b (n, K, N), all contiguous. With `transposed` a is (n, K, M),
-    and aᵀ is multiplied."""
-    (count, K, N), M = b.shape, out.shape[1]
-    row, k = (1, M) if transposed else (K, 1)
-    products = native.functions(a.dtype)["products"]
-    done = products(count, M, K, N, native.address(a), row, k, native.address(b),
-                    native.address(out))
-    if not done:
-        np.matmul(a.transpose(0, 2, 1) if transposed else a, b, out=out)
+    if xp is not np or N < LEAST or M < LEAST or native.functions(x.dtype) is None:
+        return xp.matmul(x.T if transposed else x, y)
+    out = np.empty((1, M, N), x.dtype)
+    return native.products(contiguous(x)[None], contiguous(y)[None], out, transposed)[0]
 
 
 def matmul(x, y, /):
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0]:
         return None
     return product(x.data, y.data), None, lambda g, needed: [
-        product(g, y.data.T) if needed[0] else None, product(x.data.T, g) if needed[1] else None]
+        product(g, y.data.T) if needed[0] else None,
+        product(x.data, g, transposed=True) if needed[1] else None]
 
 
 @composed
@@ -59,7 +49,8 @@ def fast_dense_leaky(x, w, b, /, slope=1.0):
         if slope != 1.0:
             g = elementwise(kernels.LEAK, g, value, slope)
         return (product(g, w.data.T) if needed[0] else None,
-                product(x.data.T, g) if needed[1] else None, needed[2] and row_sum(g))
+                product(x.data, g, transposed=True) if needed[1] else None,
+                needed[2] and row_sum(g))
     return value, None, first
 
 

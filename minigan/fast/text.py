@@ -94,16 +94,40 @@ class Kernel:
     def parameters(self):
         return [f"index n_{name}" for name in self.loops] + [a.declaration for a in self.arguments]
 
+    def packing(self):
+        """The arguments' structure, for Python's module `struct`: eight bytes each."""
+        return "".join("d" if parameter.startswith("double ") and "*" not in parameter else "q"
+                       for parameter in self.parameters())
+
     def c(self):
-        """A C function of (begin, end), the part of the first loop that it does, and the rest."""
-        head = ", ".join(["index begin", "index end", *self.parameters()])
+        """A C function of (parts, sizes, arguments): the first loop is cut into parts, which
+        threads do at the same time."""
         *around, last = self.loops
         bounds = [("begin", "end"), *[("0", f"n_{name}") for name in self.loops[1:]]]
         loop = lambda name, span: f"for (index {name} = {span[0]}; {name} < {span[1]}; {name}++)"
-        lines = [f"void {self.name}({head}) {{"]
-        lines += [f"{loop(name, span)} {{" for name, span in zip(around, bounds)]
+        lines = [f"{loop(name, span)} {{" for name, span in zip(around, bounds)]
         inner = lambda body: f"SIMD {loop(last, bounds[-1])} {{ {body} }}"
-        return "\n".join([*lines, self._before(), self._c_inner(inner), "}" * len(self.loops)])
+        return self._c_function("\n".join(
+            [*lines, self._before(), self._c_inner(inner), "}" * len(around)]))
+
+    def _c_function(self, body):
+        """`body` does a part, from `begin` to `end`. Its arguments travel in a structure."""
+        name, parameters = self.name, self.parameters()
+        names = [re.search(r"(\w+)$", parameter)[1] for parameter in parameters]
+        first = f"n_{self.loops[0]}"
+        unpacked = " ".join(f"{parameter} = of->{n};" for parameter, n in zip(parameters, names))
+        return f"""
+        struct {name}_of {{ {" ".join(f"{parameter};" for parameter in parameters)} }};
+        void {name}_part(const void *given, int part_, int parts_) {{
+            const struct {name}_of *of = given;
+            {unpacked}
+            const index begin = {first} * part_ / parts_, end = {first} * (part_ + 1) / parts_;
+            {body}
+        }}
+        void {name}(int parts_, {", ".join(parameters)}) {{
+            const struct {name}_of of = {{ {", ".join(names)} }};
+            in_parts({name}_part, &of, parts_);
+        }}"""
 
     def _c_inner(self, inner):
         return inner(self._written(self.body))
@@ -169,9 +193,7 @@ class Sum(Kernel):
                          for k, text in enumerate(self.sums))
 
     def c(self):
-        head = ", ".join(["index part", "index begin", "index end", *self.parameters()])
-        body = self._c_by_row() if self.by_row else self._c_by_sample()
-        return f"void {self.name}({head}) {{\n{body}\n}}"
+        return self._c_function(self._c_by_row() if self.by_row else self._c_by_sample())
 
     def _c_by_row(self):
         (row, channel), K = self.loops, len(self.sums)
@@ -183,7 +205,7 @@ class Sum(Kernel):
                     {self._each('block{k}[j] += {sum};')}
                 }}
             }}"""
-        place = f"result_[(part * {K} + {{k}}) * n_{channel} + first + j]"
+        place = f"result_[(part_ * {K} + {{k}}) * n_{channel} + first + j]"
         return f"""
         for (index first = 0; first < n_{channel}; first += {CHANNELS}) {{
             const int width = n_{channel} - first < {CHANNELS} ? n_{channel} - first : {CHANNELS};
@@ -269,7 +291,8 @@ def c_source(kernels, dtype):
     head = ["#include <math.h>", "#include <tgmath.h>", f"typedef {_c_type(dtype)} T;",
             "#define INLINE static inline",
             '#define SIMD _Pragma("omp simd")', "#define TEXT(x) #x",
-            "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))"]
+            "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))",
+            "void in_parts(void (*work)(const void *, int, int), const void *of, int parts);"]
     return "\n".join([*head, PRELUDE, *[kernel.c() for kernel in kernels]]) + "\n"
 
 

@@ -1,0 +1,207 @@
+"""The C sources beside the kernels: threads, and products of matrices."""
+
+# A kernel is done in parts, at the same time. Threads wait for the next kernel awake for some
+# microseconds, since a step has hundreds of them, and then asleep. Who finds the threads at work
+# for somebody else does all parts himself: parts decide on the bits of a result, not who does them.
+THREADS = """
+typedef void (*Work)(const void *, int, int);
+
+#ifdef _WIN32
+void in_parts(Work work, const void *of, int parts) {
+    for (int part = 0; part < parts; part++) work(of, part, parts);
+}
+#else
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define MOST 64
+#define AWAKE 3000
+#if defined(__x86_64__)
+#define PAUSE __builtin_ia32_pause()
+#else
+#define PAUSE
+#endif
+
+static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER, lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t call = PTHREAD_COND_INITIALIZER;
+static Work the_work;
+static const void *the_of;
+static int the_parts, started, asleep;
+static atomic_uint round_number;  /* of the work that there is */
+static atomic_int left;           /* threads that are not done with it */
+
+static struct start { int part; unsigned seen; } starts[MOST];
+
+static void *worker(void *given) {
+    const struct start start = *(const struct start *)given;
+    const int part = start.part;
+    unsigned seen = start.seen;
+    for (;;) {
+        for (int i = 0; i < AWAKE && atomic_load(&round_number) == seen; i++) PAUSE;
+        if (atomic_load(&round_number) == seen) {
+            pthread_mutex_lock(&lock);
+            asleep++;
+            while (atomic_load(&round_number) == seen) pthread_cond_wait(&call, &lock);
+            asleep--;
+            pthread_mutex_unlock(&lock);
+        }
+        seen = atomic_load(&round_number);
+        if (part < the_parts) the_work(the_of, part, the_parts);
+        atomic_fetch_sub(&left, 1);
+    }
+    return 0;
+}
+
+static void forked(void) {  /* in a child process there are no threads but one */
+    const pthread_mutex_t new_mutex = PTHREAD_MUTEX_INITIALIZER;
+    const pthread_cond_t new_call = PTHREAD_COND_INITIALIZER;
+    owner = lock = new_mutex;
+    call = new_call;
+    started = asleep = 0;
+    atomic_store(&left, 0);
+}
+
+void in_parts(Work work, const void *of, int parts) {
+    if (parts < 2 || parts > MOST || pthread_mutex_trylock(&owner)) {
+        for (int part = 0; part < parts; part++) work(of, part, parts);
+        return;
+    }
+    static int watched;
+    if (!watched) watched = !pthread_atfork(0, 0, forked);
+    while (started < parts - 1) {
+        pthread_t thread;
+        starts[started] = (struct start){ started + 1, atomic_load(&round_number) };
+        if (pthread_create(&thread, 0, worker, &starts[started])) break;
+        pthread_detach(thread);
+        started++;
+    }
+    the_work = work, the_of = of, the_parts = started + 1 < parts ? 1 : parts;
+    atomic_store(&left, started);
+    pthread_mutex_lock(&lock);
+    atomic_fetch_add(&round_number, 1);
+    if (asleep) pthread_cond_broadcast(&call);
+    pthread_mutex_unlock(&lock);
+    if (the_parts == 1)
+        for (int part = 0; part < parts; part++) work(of, part, parts);
+    else
+        work(of, 0, parts);
+    while (atomic_load(&left)) PAUSE;
+    pthread_mutex_unlock(&owner);
+}
+#endif
+"""
+
+# c (M, N) = a (M, K) b (K, N) for each of a stack. A tile of c, ROWS rows and two vectors wide,
+# stays in registers while it runs along the common index, and the factors are read where they lie.
+# For matrices of some hundred rows and columns a matrix library spends a fifth of its time on
+# laying them out anew. `vec` is a vector of the machine's width, in the notation of gcc and clang.
+# Where c is no multiple of a tile, the last one begins earlier and makes some numbers twice.
+PRODUCTS = """
+#if defined(__AVX512F__)
+#define BYTES 64
+#define ROWS 8
+#elif defined(__AVX__)
+#define BYTES 32
+#define ROWS 6
+#else
+#define BYTES 16
+#define ROWS 8
+#endif
+#define LANES (BYTES / (int)sizeof(T))
+#define UNROLL _Pragma("GCC unroll 8")
+#define DEEP 512
+typedef T vec __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
+
+#define TILE(NAME, VECTORS) \\
+static inline __attribute__((always_inline)) void NAME( \\
+        const T *a, index a_row, index a_k, const T *b, T *c, index K, index N, int more) { \\
+    vec sums[ROWS][VECTORS]; \\
+    UNROLL for (int i = 0; i < ROWS; i++) \\
+        UNROLL for (int v = 0; v < VECTORS; v++) \\
+            sums[i][v] = more ? *(const vec *)(c + i * N + v * LANES) : (vec){0}; \\
+    for (index k = 0; k < K; k++) { \\
+        vec by[VECTORS]; \\
+        UNROLL for (int v = 0; v < VECTORS; v++) by[v] = *(const vec *)(b + k * N + v * LANES); \\
+        UNROLL for (int i = 0; i < ROWS; i++) { \\
+            const T factor = a[i * a_row + k * a_k]; \\
+            UNROLL for (int v = 0; v < VECTORS; v++) sums[i][v] += factor * by[v]; \\
+        } \\
+    } \\
+    UNROLL for (int i = 0; i < ROWS; i++) \\
+        UNROLL for (int v = 0; v < VECTORS; v++) *(vec *)(c + i * N + v * LANES) = sums[i][v]; \\
+}
+TILE(tile_of_two, 2)
+TILE(tile_of_one, 1)
+
+/* The rows and columns of c from (i0, j0) to (i1, j1). */
+static void block(index i0, index i1, index j0, index j1, index K, index N, const T *a,
+                  index a_row, index a_k, const T *b, T *c) {
+    const index wide = j1 - j0 < 2 * LANES ? LANES : 2 * LANES;
+    if (i1 - i0 < ROWS || j1 - j0 < wide) {
+        for (index i = i0; i < i1; i++) {
+            for (index j = j0; j < j1; j++) c[i * N + j] = 0;
+            for (index k = 0; k < K; k++) {
+                const T factor = a[i * a_row + k * a_k];
+                SIMD for (index j = j0; j < j1; j++) c[i * N + j] += factor * b[k * N + j];
+            }
+        }
+        return;
+    }
+    for (index k0 = 0; k0 < K; k0 += DEEP) {
+        const int last = k0 + DEEP >= K;
+        for (index j = j0; j < j1; j += wide)
+            for (index i = i0; i < i1; i += ROWS) {
+                const int whole = i + ROWS <= i1 && j + wide <= j1;
+                if (!whole && !last) continue;  /* what is made twice is made at once, and last */
+                const index row = i + ROWS <= i1 ? i : i1 - ROWS;
+                const index column = j + wide <= j1 ? j : j1 - wide;
+                const index from = whole ? k0 : 0, deep = (last ? K : k0 + DEEP) - from;
+                const T *factors = a + row * a_row + from * a_k, *by = b + from * N + column;
+                T *to = c + row * N + column;
+                if (wide == LANES) tile_of_one(factors, a_row, a_k, by, to, deep, N, from > 0);
+                else if (a_k == 1) tile_of_two(factors, a_row, 1, by, to, deep, N, from > 0);
+                else tile_of_two(factors, 1, a_k, by, to, deep, N, from > 0);
+            }
+    }
+}
+
+/* With `samples` the rows belong to so many samples, and each part has the rows of its samples. */
+struct stack { index samples, count, M, K, N, a_row, a_k; const T *a, *b; T *c; };
+
+void products_part(const void *given, int part, int parts) {
+    const struct stack s = *(const struct stack *)given;
+    const int by_row = s.samples || s.M >= s.N;
+    const index n = by_row ? s.M : s.N;
+    const index unit = s.samples ? s.M / s.samples : by_row ? ROWS : 2 * LANES;
+    const index units = (n + unit - 1) / unit, begin = units * part / parts * unit;
+    const index end = part + 1 < parts ? units * (part + 1) / parts * unit : n;
+    if (begin >= end) return;
+    for (index p = 0; p < s.count; p++)
+        block(by_row ? begin : 0, by_row ? end : s.M, by_row ? 0 : begin, by_row ? s.N : end,
+              s.K, s.N, s.a + p * s.M * s.K, s.a_row, s.a_k, s.b + p * s.K * s.N,
+              s.c + p * s.M * s.N);
+}
+
+void products(int parts, index count, index M, index K, index N, const T *a, index a_row,
+              index a_k, const T *b, T *c) {
+    const struct stack s = { 0, count, M, K, N, a_row, a_k, a, b, c };
+    in_parts(products_part, &s, parts);
+}
+"""
+
+# Kernels one after another, each thread with its own samples all the way: what one of them leaves in
+# a core's cache the next one finds there, and threads meet once.
+SEQUENCE = """
+struct call { Work work; const void *of; };
+struct sequence { index count; const struct call *calls; };
+
+static void sequence_part(const void *given, int part, int parts) {
+    const struct sequence *s = given;
+    for (index i = 0; i < s->count; i++) s->calls[i].work(s->calls[i].of, part, parts);
+}
+
+void sequence(int parts, index count, const struct call *calls) {
+    const struct sequence s = { count, calls };
+    in_parts(sequence_part, &s, parts);
+}
+"""
