@@ -109,31 +109,35 @@ PRODUCTS = """
 #endif
 #define LANES (BYTES / (int)sizeof(T))
 #define UNROLL _Pragma("GCC unroll 8")
-#define DEEP 512
+#define DEEP 256
+#define NEAR 200000  /* bytes of b that the cache beside a core holds with the rest */
 typedef T vec __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
 
 #define TILE(NAME, VECTORS) \\
 static inline __attribute__((always_inline)) void NAME( \\
-        const T *a, index a_row, index a_k, const T *b, T *c, index K, index N, int more) { \\
+        const T *a, index a_row, index a_k, const T *b, index b_k, T *c, index c_row, index K, \\
+        int more) { \\
     vec sums[ROWS][VECTORS]; \\
     UNROLL for (int i = 0; i < ROWS; i++) \\
         UNROLL for (int v = 0; v < VECTORS; v++) \\
-            sums[i][v] = more ? *(const vec *)(c + i * N + v * LANES) : (vec){0}; \\
+            sums[i][v] = more ? *(const vec *)(c + i * c_row + v * LANES) : (vec){0}; \\
     for (index k = 0; k < K; k++) { \\
         vec by[VECTORS]; \\
-        UNROLL for (int v = 0; v < VECTORS; v++) by[v] = *(const vec *)(b + k * N + v * LANES); \\
+        UNROLL for (int v = 0; v < VECTORS; v++) by[v] = *(const vec *)(b + k * b_k + v * LANES); \\
         UNROLL for (int i = 0; i < ROWS; i++) { \\
             const T factor = a[i * a_row + k * a_k]; \\
             UNROLL for (int v = 0; v < VECTORS; v++) sums[i][v] += factor * by[v]; \\
         } \\
     } \\
     UNROLL for (int i = 0; i < ROWS; i++) \\
-        UNROLL for (int v = 0; v < VECTORS; v++) *(vec *)(c + i * N + v * LANES) = sums[i][v]; \\
+        UNROLL for (int v = 0; v < VECTORS; v++) \\
+            *(vec *)(c + i * c_row + v * LANES) = sums[i][v]; \\
 }
 TILE(tile_of_two, 2)
 TILE(tile_of_one, 1)
 
-/* The rows and columns of c from (i0, j0) to (i1, j1). */
+/* The rows and columns of c from (i0, j0) to (i1, j1). What is made twice, at the end of the rows
+   and of the columns, is made at once, and last. */
 static void block(index i0, index i1, index j0, index j1, index K, index N, const T *a,
                   index a_row, index a_k, const T *b, T *c) {
     const index wide = j1 - j0 < 2 * LANES ? LANES : 2 * LANES;
@@ -147,21 +151,33 @@ static void block(index i0, index i1, index j0, index j1, index K, index N, cons
         }
         return;
     }
+    T strip[DEEP * 2 * LANES];  /* columns of b, laid out in a row for many rows of a */
+    const int copy = i1 - i0 >= 4 * ROWS && K * N * sizeof(T) > NEAR;
     for (index k0 = 0; k0 < K; k0 += DEEP) {
         const int last = k0 + DEEP >= K;
-        for (index j = j0; j < j1; j += wide)
+        for (index j = j0; j < j1; j += wide) {
+            const index column = j + wide <= j1 ? j : j1 - wide, depth = last ? K - k0 : DEEP;
+            if (copy)
+                for (index k = 0; k < depth; k++)
+                    for (index v = 0; v < wide; v += LANES)
+                        *(vec *)(strip + k * wide + v) =
+                            *(const vec *)(b + (k0 + k) * N + column + v);
             for (index i = i0; i < i1; i += ROWS) {
                 const int whole = i + ROWS <= i1 && j + wide <= j1;
-                if (!whole && !last) continue;  /* what is made twice is made at once, and last */
-                const index row = i + ROWS <= i1 ? i : i1 - ROWS;
-                const index column = j + wide <= j1 ? j : j1 - wide;
-                const index from = whole ? k0 : 0, deep = (last ? K : k0 + DEEP) - from;
-                const T *factors = a + row * a_row + from * a_k, *by = b + from * N + column;
+                if (!whole && !last) continue;
+                const index row = i + ROWS <= i1 ? i : i1 - ROWS, from = whole ? k0 : 0;
+                const index K_here = k0 + depth - from, b_k = copy && whole ? wide : N;
+                const T *factors = a + row * a_row + from * a_k;
+                const T *by = copy && whole ? strip : b + from * N + column;
                 T *to = c + row * N + column;
-                if (wide == LANES) tile_of_one(factors, a_row, a_k, by, to, deep, N, from > 0);
-                else if (a_k == 1) tile_of_two(factors, a_row, 1, by, to, deep, N, from > 0);
-                else tile_of_two(factors, 1, a_k, by, to, deep, N, from > 0);
+                if (wide == LANES)
+                    tile_of_one(factors, a_row, a_k, by, b_k, to, N, K_here, from > 0);
+                else if (a_k == 1)
+                    tile_of_two(factors, a_row, 1, by, b_k, to, N, K_here, from > 0);
+                else
+                    tile_of_two(factors, 1, a_k, by, b_k, to, N, K_here, from > 0);
             }
+        }
     }
 }
 
