@@ -136,73 +136,86 @@ static inline __attribute__((always_inline)) void NAME( \\
 TILE(tile_of_two, 2)
 TILE(tile_of_one, 1)
 
-/* The rows and columns of c from (i0, j0) to (i1, j1). What is made twice, at the end of the rows
-   and of the columns, is made at once, and last. */
-static void block(index i0, index i1, index j0, index j1, index K, index N, const T *a,
-                  index a_row, index a_k, const T *b, T *c) {
-    const index wide = j1 - j0 < 2 * LANES ? LANES : 2 * LANES;
+/* A strip of b, some columns wide, laid out for all the rows that will be multiplied with it. */
+static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide, index depth) {
+    if (b_column == 1)
+        for (index k = 0; k < depth; k++)
+            for (index v = 0; v < wide; v += LANES)
+                *(vec *)(strip + k * wide + v) = *(const vec *)(b + k * b_k + v);
+    else
+        for (index v = 0; v < wide; v++)
+            for (index k = 0; k < depth; k++) strip[k * wide + v] = b[v * b_column + k];
+}
+
+struct stack {
+    index samples, count, M, K, N, a_row, a_k, b_k, b_column;
+    const T *a, *b;
+    T *c;
+};
+
+/* The rows and columns of c from (i0, j0) to (i1, j1). The last tiles begin earlier where a whole
+   one does not fit; of these only the new numbers are kept. */
+static void block(const struct stack *s, index i0, index i1, index j0, index j1, const T *a,
+                  const T *b, T *c) {
+    const index wide = j1 - j0 < 2 * LANES ? LANES : 2 * LANES, N = s->N;
     if (i1 - i0 < ROWS || j1 - j0 < wide) {
         for (index i = i0; i < i1; i++) {
             for (index j = j0; j < j1; j++) c[i * N + j] = 0;
-            for (index k = 0; k < K; k++) {
-                const T factor = a[i * a_row + k * a_k];
-                SIMD for (index j = j0; j < j1; j++) c[i * N + j] += factor * b[k * N + j];
+            for (index k = 0; k < s->K; k++) {
+                const T factor = a[i * s->a_row + k * s->a_k];
+                SIMD for (index j = j0; j < j1; j++)
+                    c[i * N + j] += factor * b[k * s->b_k + j * s->b_column];
             }
         }
         return;
     }
-    T strip[DEEP * 2 * LANES];  /* columns of b, laid out in a row for many rows of a */
-    const int copy = i1 - i0 >= 4 * ROWS && K * N * sizeof(T) > NEAR;
-    for (index k0 = 0; k0 < K; k0 += DEEP) {
-        const int last = k0 + DEEP >= K;
+    T strip[DEEP * 2 * LANES], edge[ROWS * 2 * LANES];
+    const int copy = s->b_column != 1 || (
+        i1 - i0 >= 4 * ROWS && s->K * N * (index)sizeof(T) > NEAR);
+    for (index k0 = 0; k0 < s->K; k0 += DEEP) {
+        const index depth = k0 + DEEP < s->K ? DEEP : s->K - k0;
         for (index j = j0; j < j1; j += wide) {
-            const index column = j + wide <= j1 ? j : j1 - wide, depth = last ? K - k0 : DEEP;
-            if (copy)
-                for (index k = 0; k < depth; k++)
-                    for (index v = 0; v < wide; v += LANES)
-                        *(vec *)(strip + k * wide + v) =
-                            *(const vec *)(b + (k0 + k) * N + column + v);
+            const index column = j + wide <= j1 ? j : j1 - wide;
+            const T *by = b + k0 * s->b_k + column * s->b_column;
+            if (copy) lay_out(strip, by, s->b_k, s->b_column, wide, depth);
             for (index i = i0; i < i1; i += ROWS) {
-                const int whole = i + ROWS <= i1 && j + wide <= j1;
-                if (!whole && !last) continue;
-                const index row = i + ROWS <= i1 ? i : i1 - ROWS, from = whole ? k0 : 0;
-                const index K_here = k0 + depth - from, b_k = copy && whole ? wide : N;
-                const T *factors = a + row * a_row + from * a_k;
-                const T *by = copy && whole ? strip : b + from * N + column;
-                T *to = c + row * N + column;
+                const index row = i + ROWS <= i1 ? i : i1 - ROWS;
+                const int whole = row == i && column == j;
+                const T *factors = a + row * s->a_row + k0 * s->a_k;
+                T *to = whole ? c + row * N + column : edge;
+                const index to_row = whole ? N : wide, b_k = copy ? wide : s->b_k;
+                const int more = whole && k0;
+                if (copy) by = strip;
                 if (wide == LANES)
-                    tile_of_one(factors, a_row, a_k, by, b_k, to, N, K_here, from > 0);
-                else if (a_k == 1)
-                    tile_of_two(factors, a_row, 1, by, b_k, to, N, K_here, from > 0);
+                    tile_of_one(factors, s->a_row, s->a_k, by, b_k, to, to_row, depth, more);
+                else if (s->a_k == 1)
+                    tile_of_two(factors, s->a_row, 1, by, b_k, to, to_row, depth, more);
                 else
-                    tile_of_two(factors, 1, a_k, by, b_k, to, N, K_here, from > 0);
+                    tile_of_two(factors, 1, s->a_k, by, b_k, to, to_row, depth, more);
+                for (index m = i; !whole && m < row + ROWS; m++)
+                    for (index n = j; n < column + wide; n++)
+                        c[m * N + n] = edge[(m - row) * wide + n - column]
+                                       + (k0 ? c[m * N + n] : 0);
             }
         }
     }
 }
 
 /* With `samples` the rows belong to so many samples, and each part has the rows of its samples. */
-struct stack { index samples, count, M, K, N, a_row, a_k; const T *a, *b; T *c; };
-
 void products_part(const void *given, int part, int parts) {
-    const struct stack s = *(const struct stack *)given;
-    const int by_row = s.samples || s.M >= s.N;
-    const index n = by_row ? s.M : s.N;
-    const index unit = s.samples ? s.M / s.samples : by_row ? ROWS : 2 * LANES;
+    const struct stack *s = given;
+    const int by_row = s->samples || s->M >= s->N;
+    const index n = by_row ? s->M : s->N;
+    const index unit = s->samples ? s->M / s->samples : by_row ? ROWS : 2 * LANES;
     const index units = (n + unit - 1) / unit, begin = units * part / parts * unit;
     const index end = part + 1 < parts ? units * (part + 1) / parts * unit : n;
     if (begin >= end) return;
-    for (index p = 0; p < s.count; p++)
-        block(by_row ? begin : 0, by_row ? end : s.M, by_row ? 0 : begin, by_row ? s.N : end,
-              s.K, s.N, s.a + p * s.M * s.K, s.a_row, s.a_k, s.b + p * s.K * s.N,
-              s.c + p * s.M * s.N);
+    for (index p = 0; p < s->count; p++)
+        block(s, by_row ? begin : 0, by_row ? end : s->M, by_row ? 0 : begin, by_row ? s->N : end,
+              s->a + p * s->M * s->K, s->b + p * s->K * s->N, s->c + p * s->M * s->N);
 }
 
-void products(int parts, index count, index M, index K, index N, const T *a, index a_row,
-              index a_k, const T *b, T *c) {
-    const struct stack s = { 0, count, M, K, N, a_row, a_k, a, b, c };
-    in_parts(products_part, &s, parts);
-}
+void products(int parts, const struct stack *s) { in_parts(products_part, s, parts); }
 """
 
 # Kernels one after another, each thread with its own samples all the way: what one of them leaves in

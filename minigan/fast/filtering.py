@@ -170,7 +170,7 @@ class Filter:
         out = np.empty(self.factors.size, at_x.dtype)
         for x, y, w in zip(self._points(n, self.depth).stacks(at_x),
                            self._points(n, self.O).stacks(at_y), self.factors.stacks(out)):
-            native.products(x, y, w, transposed=True)
+            native.products(x, y, w, a_transposed=True)
         return out
 
     # To the points and back

@@ -94,9 +94,7 @@ def _loaded(dtype):
         found[f"{name}_part"] = ctypes.cast(getattr(library, f"{name}_part"), pointer).value
     found["sequence"] = library.sequence
     found["sequence"].restype, found["sequence"].argtypes = None, [ctypes.c_int, index, pointer]
-    found["products"].restype = None
-    found["products"].argtypes = [ctypes.c_int, index, index, index, index, pointer, index, index,
-                                  pointer, pointer]
+    found["products"].restype, found["products"].argtypes = None, [ctypes.c_int, ctypes.c_char_p]
     return found
 
 
@@ -238,19 +236,28 @@ def sums(kernel, dtype, sizes, arguments):
     return result
 
 
-def products(a, b, c, transposed=False):
-    """c (n, M, N) = a (n, M, K) @ b (n, K, N), contiguous. With `transposed` a is (n, K, M), and aᵀ
-    is multiplied."""
-    (count, K, N), M = b.shape, c.shape[1]
+def products(a, b, c, a_transposed=False, b_transposed=False):
+    """c (n, M, N) = a (n, M, K) @ b (n, K, N), all contiguous. A transposed factor is stored as
+    (n, K, M), or (n, N, K)."""
+    stack = _stack(0, a, b, c, a_transposed, b_transposed)
+    count, M, K, N = stack[1:5]
+    functions(a.dtype)["products"](threads.parts_of(max(M, N), count * M * K * N // 64),
+                                   struct.pack("12q", *stack))
+    return c
+
+
+def _stack(samples, a, b, c, a_transposed=False, b_transposed=False):
+    """The arguments of the C function."""
+    count, M, N = c.shape
+    K = a.shape[1 if a_transposed else 2]
     if not (a.flags.c_contiguous and b.flags.c_contiguous and c.flags.c_contiguous) or (
-            a.shape != ((count, K, M) if transposed else (count, M, K)) or c.shape[::2] != (
-                count, N) or not a.dtype == b.dtype == c.dtype):
+            a.shape != ((count, K, M) if a_transposed else (count, M, K)) or b.shape != (
+                (count, N, K) if b_transposed else (count, K, N))
+            or not a.dtype == b.dtype == c.dtype):
         raise ValueError(f"products: {a.dtype} {a.shape} and {b.dtype} {b.shape} do not make "
                          f"{c.dtype} {c.shape}")
-    functions(a.dtype)["products"](
-        threads.parts_of(max(M, N), count * M * K * N // 64), count, M, K, N, address(a),
-        *((1, M) if transposed else (K, 1)), address(b), address(c))
-    return c
+    return (samples, count, M, K, N, *((1, M) if a_transposed else (K, 1)),
+            *((1, K) if b_transposed else (N, 1)), address(a), address(b), address(c))
 
 
 class Sequence:
@@ -267,10 +274,8 @@ class Sequence:
 
     def products(self, a, b, c):
         """c (n, M, N) = a (n, M, K) @ b (n, K, N); the rows M are of samples."""
-        (count, K, N), M = b.shape, c.shape[1]
-        values = struct.pack("10q", self.samples, count, M, K, N, K, 1, address(a), address(b),
-                             address(c))
-        self._add("products", values, (a, b, c), count * M * K * N // 64)
+        stack = _stack(self.samples, a, b, c)
+        self._add("products", struct.pack("12q", *stack), (a, b, c), prod(stack[1:5]) // 64)
 
     def _add(self, name, values, arrays, numbers):
         structure = ctypes.create_string_buffer(values, len(values))

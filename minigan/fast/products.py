@@ -12,24 +12,28 @@ from minigan.tensor import composed
 LEAST = 8  # rows and columns of a product; below, NumPy's is as good
 
 
-def product(x, y, transposed=False):
-    """x @ y for two matrices, or xᵀ @ y. On a CPU by a kernel, where there is work for it."""
-    xp, (K, N) = xp_of(x), y.shape
-    M = x.shape[1] if transposed else x.shape[0]
-    if K == 1 and not transposed:
-        return x * y  # outer products, for which matrix libraries take many times as long
-    if xp is not np or N < LEAST or M < LEAST or native.functions(x.dtype) is None:
-        return xp.matmul(x.T if transposed else x, y)
-    out = np.empty((1, M, N), x.dtype)
-    return native.products(contiguous(x)[None], contiguous(y)[None], out, transposed)[0]
+def product(x, y, x_transposed=False, y_transposed=False, out=None):
+    """x @ y of two matrices, either of them transposed. On a CPU by a kernel, where there is work
+    for it."""
+    xp = xp_of(x)
+    (M, K), N = x.shape[::-1] if x_transposed else x.shape, y.shape[0 if y_transposed else 1]
+    if K == 1 and out is None:  # an outer product: matrix libraries take many times as long
+        return x.reshape(M, 1) * y.reshape(1, N)
+    if out is None:
+        out = empty(x, M, N)
+    if xp is np and min(M, N) >= LEAST and native.functions(x.dtype) is not None:
+        native.products(contiguous(x)[None], contiguous(y)[None], out[None], x_transposed,
+                        y_transposed)
+        return out
+    return xp.matmul(x.T if x_transposed else x, y.T if y_transposed else y, out=out)
 
 
 def matmul(x, y, /):
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0]:
         return None
     return product(x.data, y.data), None, lambda g, needed: [
-        product(g, y.data.T) if needed[0] else None,
-        product(x.data, g, transposed=True) if needed[1] else None]
+        product(g, y.data, y_transposed=True) if needed[0] else None,
+        product(x.data, g, x_transposed=True) if needed[1] else None]
 
 
 @composed
@@ -48,8 +52,8 @@ def fast_dense_leaky(x, w, b, /, slope=1.0):
     def first(g, needed):
         if slope != 1.0:
             g = elementwise(kernels.LEAK, g, value, slope)
-        return (product(g, w.data.T) if needed[0] else None,
-                product(x.data, g, transposed=True) if needed[1] else None,
+        return (product(g, w.data, y_transposed=True) if needed[0] else None,
+                product(x.data, g, x_transposed=True) if needed[1] else None,
                 needed[2] and row_sum(g))
     return value, None, first
 

@@ -39,6 +39,9 @@ class Flat:
         return whole
 
 
+LARGE = 1 << 18  # numbers: from there on laying gradients together costs more than it saves
+
+_gradients = WeakKeyDictionary()  # of an optimizer's last step
 _flats = WeakKeyDictionary()  # of the first parameter, of an optimizer: nothing is written on them
 
 
@@ -62,26 +65,29 @@ def slots_of(optimizer, dtype):
                            optimizer.state[slot].__setitem__) for slot in optimizer.slots]
 
 
-def gradient_of(params):
-    """The gradients as one array, zero where there is none; and [(begin, end)] where there is."""
-    with_gradient, arrays = [], [p.data if p.grad is None else p.grad.data for p in params]
-    for p, (begin, end) in zip(params, spans(arrays)):
-        if p.grad is not None:
-            if with_gradient and with_gradient[-1][1] == begin:
-                begin = with_gradient.pop()[0]
-            with_gradient.append((begin, end))
-    arrays = [xp_of(a).zeros_like(a) if p.grad is None else a for p, a in zip(params, arrays)]
-    return joined(arrays), with_gradient
+def gradients_of(params):
+    """[(gradient, begin, end)] of the parameters that have one, (begin, end) being their place among
+    all. Many small ones, and those on a GPU, are laid together first."""
+    arrays = [p.data if p.grad is None else p.grad.data for p in params]
+    found = [(contiguous(array).reshape(-1), *span)
+             for p, array, span in zip(params, arrays, spans(arrays)) if p.grad is not None]
+    runs = []  # of neighbours
+    for array, begin, end in found:
+        if runs and runs[-1][-1][2] == begin:
+            runs[-1].append((array, begin, end))
+        else:
+            runs.append([(array, begin, end)])
+    if type(arrays[0]) is np.ndarray and sum([array.size for array, *_ in found]) > LARGE:
+        return found
+    return [(joined([array for array, *_ in run]), run[0][1], run[-1][2]) for run in runs]
 
 
 def joined(arrays):
-    """The arrays one after another: on a GPU in one launch, where CuPy makes one for each."""
-    xp = xp_of(arrays[0])
-    if xp is np:
-        return np.concatenate([array.reshape(-1) for array in arrays])
+    """Vectors one after another: on a GPU in one launch, where CuPy makes one for each."""
+    if type(arrays[0]) is np.ndarray:
+        return np.concatenate(arrays)
     places = spans(arrays)
-    given = [value for array, (begin, _) in zip(arrays, places)
-             for value in (contiguous(array), begin)]
+    given = [value for array, (begin, _) in zip(arrays, places) for value in (array, begin)]
     return run(_joining(len(arrays)), (places[-1][1],), *given, empty(arrays[0], places[-1][1]))
 
 
@@ -98,14 +104,14 @@ def sweep(kernel, numbers):
         params = optimizer.params
         if not serves(params[0].data) or len({p.dtype for p in params}) > 1:
             return optimizer.update_each(lr)
-        weights, (gradient, places) = weights_of(params), gradient_of(params)
+        weights, gradients = weights_of(params), gradients_of(params)
         slots = slots_of(optimizer, weights.dtype)
-        for begin, end in places:
-            given = [array[begin:end] for array in (gradient, weights, *slots)]
-            run(kernel, (end - begin,), given[0], *numbers(optimizer, lr), *given[1:])
+        for gradient, begin, end in gradients:
+            run(kernel, (end - begin,), gradient, *numbers(optimizer, lr),
+                *[array[begin:end] for array in (weights, *slots)])
         for p in params:
             p.version += 1
-        optimizer.gradient = gradient
+        _gradients[optimizer] = [gradient for gradient, *_ in gradients]
     return step
 
 
@@ -122,10 +128,10 @@ SWEEPS = {
 
 def watched(optimizer, loss, first_bad, step):
     """See `optim.watched`."""
-    g = optimizer.__dict__.pop("gradient", None)  # of the step just taken
-    if g is None or not serves(g):
+    gradients = _gradients.pop(optimizer, None)  # of the step just taken
+    if not gradients or not serves(gradients[0]):
         return optim.watched_plainly(optimizer, loss, first_bad, step)
-    square = loss.xp.asarray(loss.xp.dot(g, g))
+    square = loss.xp.asarray(sum([loss.xp.dot(g, g) for g in gradients]))
     norm, first_bad = empty(square), first_bad.copy()
     run(kernels.FLAG, (1,), loss.data, square, step, norm, first_bad)
     return norm, first_bad

@@ -29,7 +29,7 @@ class Windows:
         x, y = contiguous(x), empty(x, len(x), *self.size, self.w_shape[3])
         kernel = contiguous(w).reshape(-1, self.w_shape[3])
         for begin, end in blocks(x, self.each, BLOCK):
-            y[begin:end] = product(self._gathered(x[begin:end]), kernel).reshape(y[begin:end].shape)
+            product(self._gathered(x[begin:end]), kernel, out=y[begin:end].reshape(-1, len(kernel[0])))
         return y
 
     def x_from(self, y, w):
@@ -37,7 +37,7 @@ class Windows:
         y, x = contiguous(y), empty(y, len(y), *self.image, self.w_shape[2])
         kernel = contiguous(w).reshape(-1, self.w_shape[3])
         for begin, end in blocks(y, self.each, BLOCK):
-            windows = product(y[begin:end].reshape(-1, self.w_shape[3]), kernel.T)
+            windows = product(y[begin:end].reshape(-1, self.w_shape[3]), kernel, y_transposed=True)
             run(kernels.SCATTER, (end - begin, *self.image, self.w_shape[2]), windows,
                 *self.w_shape[:2], *self.size, *self.stride, *self.padding, x[begin:end])
         return x
@@ -47,7 +47,7 @@ class Windows:
         x, y, total = contiguous(x), contiguous(y), 0.0
         for begin, end in blocks(x, self.each, BLOCK):
             total = total + product(self._gathered(x[begin:end]),
-                                    y[begin:end].reshape(-1, self.w_shape[3]), transposed=True)
+                                    y[begin:end].reshape(-1, self.w_shape[3]), x_transposed=True)
         return total.reshape(self.w_shape)
 
     def x_and_w(self, x, y, w):
