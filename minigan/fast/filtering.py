@@ -110,17 +110,17 @@ class Filter:
 
     def w_from(self, x, y):
         """conv2d_weight: Wᵀ[(X x)(Y y)]."""
-        x, y, total = contiguous(x), contiguous(y), 0.0
+        x, y, total = contiguous(x), contiguous(y), None
         for part in self._blocks(x):
             work = native.Sequence(len(x[part]), x.dtype)
             at_x, at_y = self._X(work, x[part]), self._Y(work, y[part])
             work.start()
-            total = total + self._weight_products(len(x[part]), at_x, at_y)
+            total = self._weight_products(len(x[part]), at_x, at_y, total)
         return self._to_w(total)
 
     def x_and_w(self, x, y, w):
         """`x_from(y, w)` and `w_from(x, y)`, which have Y y in common."""
-        x, y, factors, total = contiguous(x), contiguous(y), self._W_transposed(w), 0.0
+        x, y, factors, total = contiguous(x), contiguous(y), self._W_transposed(w), None
         x_out = np.empty((len(y), *self.image, self.C), y.dtype)
         for part in self._blocks(x):
             work = native.Sequence(len(x[part]), x.dtype)
@@ -128,12 +128,12 @@ class Filter:
             self._to_x(work, self._adjoint_products(work, at_y, factors), x_out[part])
             at_x = self._X(work, x[part])
             work.start()
-            total = total + self._weight_products(len(x[part]), at_x, at_y)
+            total = self._weight_products(len(x[part]), at_x, at_y, total)
         return x_out, self._to_w(total)
 
     def y_and_w(self, x, y, w):
         """`y_from(x, w)` and `w_from(x, y)`, which have X x in common."""
-        x, y, factors, total = contiguous(x), contiguous(y), self._W(w), 0.0
+        x, y, factors, total = contiguous(x), contiguous(y), self._W(w), None
         y_out = np.empty((len(x), *self.size, self.O), x.dtype)
         for part in self._blocks(x):
             work = native.Sequence(len(x[part]), x.dtype)
@@ -141,7 +141,7 @@ class Filter:
             self._to_y(work, self._products(work, at_x, factors), y_out[part])
             at_y = self._Y(work, y[part])
             work.start()
-            total = total + self._weight_products(len(x[part]), at_x, at_y)
+            total = self._weight_products(len(x[part]), at_x, at_y, total)
         return y_out, self._to_w(total)
 
     def _blocks(self, batch):
@@ -165,13 +165,13 @@ class Filter:
                 work.products(a, b, c)
         return out
 
-    def _weight_products(self, n, at_x, at_y):
-        """(X x)ᵀ times Y y."""
+    def _weight_products(self, n, at_x, at_y, total):
+        """(X x)ᵀ times Y y, added to the total so far."""
         out = np.empty(self.factors.size, at_x.dtype)
         for x, y, w in zip(self._points(n, self.depth).stacks(at_x),
                            self._points(n, self.O).stacks(at_y), self.factors.stacks(out)):
             native.products(x, y, w, a_transposed=True)
-        return out
+        return out if total is None else total + out
 
     # To the points and back
 

@@ -4,6 +4,8 @@ Kernels follow pointers, so what they are given is checked here: an array of ano
 order in memory is an error of ours and never a wrong result.
 """
 
+from math import prod
+
 import numpy as np
 
 from minigan.backend import backend_of
@@ -47,15 +49,11 @@ def _check(kernel, sizes, arguments):
     dtype = arguments[kernel.leader].dtype
     if len(arguments) != len(kernel.arguments) or len(sizes) != len(kernel.loops):
         raise TypeError(f"kernel {kernel.name}: {len(kernel.arguments)} arguments expected")
-    for argument, value in zip(kernel.arguments, arguments):
-        if argument.array:
-            size = value.size
-            if argument.axes is not None:
-                size = 1
-                for axis in argument.axes:
-                    size *= sizes[axis]
-            if value.size != size or not value.flags.c_contiguous or (
-                    value.dtype != (KINDS.get(argument.kind) or dtype)):
-                raise ValueError(f"kernel {kernel.name}: {argument.name} is {value.dtype} "
-                                 f"{value.shape}, {size} numbers in a row expected")
+    for i, axes, kind in kernel.arrays:
+        value = arguments[i]
+        size = value.size if axes is None else prod([sizes[axis] for axis in axes])
+        if value.size != size or not value.flags.c_contiguous or (
+                value.dtype != (KINDS[kind] if kind else dtype)):
+            raise ValueError(f"kernel {kernel.name}: {kernel.arguments[i].name} is {value.dtype} "
+                             f"{value.shape}, {size} numbers in a row expected")
     return dtype

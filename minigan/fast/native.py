@@ -13,7 +13,6 @@ import platform
 import shlex
 import shutil
 import stat
-import struct
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
+from struct import Struct
 
 import numpy as np
 
@@ -39,6 +39,8 @@ FLAGS = ["-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapp
 LIMIT = 120  # seconds for the compiler
 HALVES = 2   # of the kernels, compiled at the same time
 TYPES = {"index": ctypes.c_longlong, "double": ctypes.c_double}
+
+STACK = Struct("12q")  # see `c_parts.PRODUCTS`
 
 _lock = threading.Lock()
 _libraries = {}  # dtype → {kernel name: function}, or None where there is none
@@ -242,7 +244,7 @@ def products(a, b, c, a_transposed=False, b_transposed=False):
     stack = _stack(0, a, b, c, a_transposed, b_transposed)
     count, M, K, N = stack[1:5]
     functions(a.dtype)["products"](threads.parts_of(max(M, N), count * M * K * N // 64),
-                                   struct.pack("12q", *stack))
+                                   STACK.pack(*stack))
     return c
 
 
@@ -269,13 +271,13 @@ class Sequence:
         self.calls, self.kept, self.numbers = [], [], 0
 
     def run(self, kernel, sizes, arguments):
-        values = struct.pack(kernel.packing(), *sizes, *_values(kernel, arguments))
+        values = kernel.structure.pack(*sizes, *_values(kernel, arguments))
         self._add(kernel.name, values, arguments, prod(sizes))
 
     def products(self, a, b, c):
         """c (n, M, N) = a (n, M, K) @ b (n, K, N); the rows M are of samples."""
         stack = _stack(self.samples, a, b, c)
-        self._add("products", struct.pack("12q", *stack), (a, b, c), prod(stack[1:5]) // 64)
+        self._add("products", STACK.pack(*stack), (a, b, c), prod(stack[1:5]) // 64)
 
     def _add(self, name, values, arrays, numbers):
         structure = ctypes.create_string_buffer(values, len(values))

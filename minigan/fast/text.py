@@ -12,6 +12,8 @@ The text keeps to what C and CUDA C++ have in common. Functions like sqrt are ge
 """
 
 import re
+from functools import cached_property
+from struct import Struct
 
 PRELUDE = """
 typedef long long index;
@@ -72,8 +74,10 @@ class Kernel:
         self.arguments = [Argument(text, False) for text in inputs.split(",")]
         self.arguments += [Argument(text, True) for text in outputs.split(",") if text]
         self.body, self.outer = body, outer
-        for argument in self.arguments:  # which loops its size is the product of
-            argument.axes = argument.indices and [self.loops.index(i) for i in argument.indices]
+        # (its place, the loops whose product is its size or None, its kind if that is not T)
+        self.arrays = [(i, a.indices and [self.loops.index(name) for name in a.indices],
+                        a.kind if a.kind != "T" else None)
+                       for i, a in enumerate(self.arguments) if a.array]
         self.leader = next(i for i, argument in enumerate(self.arguments)
                            if argument.array and argument.kind == "T")
 
@@ -94,10 +98,11 @@ class Kernel:
     def parameters(self):
         return [f"index n_{name}" for name in self.loops] + [a.declaration for a in self.arguments]
 
-    def packing(self):
-        """The arguments' structure, for Python's module `struct`: eight bytes each."""
-        return "".join("d" if parameter.startswith("double ") and "*" not in parameter else "q"
-                       for parameter in self.parameters())
+    @cached_property
+    def structure(self):
+        """The arguments' C structure: eight bytes each."""
+        return Struct("".join("d" if parameter.startswith("double ") and "*" not in parameter
+                              else "q" for parameter in self.parameters()))
 
     def c(self):
         """A C function of (parts, sizes, arguments): the first loop is cut into parts, which

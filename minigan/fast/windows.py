@@ -27,28 +27,33 @@ class Windows:
     def y_from(self, x, w):
         """conv2d."""
         x, y = contiguous(x), empty(x, len(x), *self.size, self.w_shape[3])
-        kernel = contiguous(w).reshape(-1, self.w_shape[3])
         for begin, end in blocks(x, self.each, BLOCK):
-            product(self._gathered(x[begin:end]), kernel, out=y[begin:end].reshape(-1, len(kernel[0])))
+            windows = self._gathered(x[begin:end])
+            product(windows, self._matrix(w), out=y[begin:end].reshape(len(windows), -1))
         return y
 
     def x_from(self, y, w):
         """conv_transpose2d."""
         y, x = contiguous(y), empty(y, len(y), *self.image, self.w_shape[2])
-        kernel = contiguous(w).reshape(-1, self.w_shape[3])
         for begin, end in blocks(y, self.each, BLOCK):
-            windows = product(y[begin:end].reshape(-1, self.w_shape[3]), kernel, y_transposed=True)
+            rows = y[begin:end].reshape(-1, self.w_shape[3])
+            windows = product(rows, self._matrix(w), y_transposed=True)
             run(kernels.SCATTER, (end - begin, *self.image, self.w_shape[2]), windows,
                 *self.w_shape[:2], *self.size, *self.stride, *self.padding, x[begin:end])
         return x
 
     def w_from(self, x, y):
         """conv2d_weight."""
-        x, y, total = contiguous(x), contiguous(y), 0.0
+        x, y, w = contiguous(x), contiguous(y), None
         for begin, end in blocks(x, self.each, BLOCK):
-            total = total + product(self._gathered(x[begin:end]),
-                                    y[begin:end].reshape(-1, self.w_shape[3]), x_transposed=True)
-        return total.reshape(self.w_shape)
+            part, rows = empty(x, *self.w_shape), y[begin:end].reshape(-1, self.w_shape[3])
+            product(self._gathered(x[begin:end]), rows, x_transposed=True, out=self._matrix(part))
+            w = part if w is None else w + part
+        return w
+
+    def _matrix(self, w):
+        """A kernel as (KH·KW·C, O)."""
+        return contiguous(w).reshape(-1, self.w_shape[3])
 
     def x_and_w(self, x, y, w):
         """`x_from(y, w)` and `w_from(x, y)`."""
@@ -67,8 +72,8 @@ class Windows:
 
 
 def blocks(batch, each, most):
-    """[(begin, end)] of nearly equal parts of a batch, with `each` numbers of work per sample and at
-    most so many per block: as few as memory needs. On a GPU one."""
+    """[(begin, end)] of nearly equal parts of a batch, with `each` numbers of work per sample and
+    at most so many per block: as few as memory needs. On a GPU one."""
     n = len(batch)
     count = max(1, -(-n * each // most)) if isinstance(batch, np.ndarray) else 1
     count = min(n, count)
