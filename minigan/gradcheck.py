@@ -1,8 +1,8 @@
 """Is a derivative right? Compare it with finite differences, at every order.
 
-`check_grads` takes any function of tensors; `check_adjoint` takes a linear map and what claims to be its transpose.
-The tests of this package are made of these two, and so can be those of a layer of your own.
-"""
+`check_grads` takes any function of tensors; `check_adjoint` takes a linear map and what claims to
+be its transpose. The tests of this package are made of these two, and so can be those of a layer of
+your own. """
 
 import numpy as np
 
@@ -16,21 +16,23 @@ MAX_SKIPPED = 0.2  # the share of comparisons that kinks may take away before th
 def check_grads(f, inputs, order=2, eps=1e-5, rtol=1e-6, atol=1e-8, max_entries=200, seed=0):
     """Check the derivatives of `f(*inputs)` up to `order` against central differences, in float64.
 
-    f takes tensors and returns a tensor or a list of them; `inputs` are tensors or arrays, which are copied and left
-    as they are. The outputs are multiplied by random cotangents c (not by ones: wrong code for a normalisation would
-    pass) and the gradient of φ = Σ⟨cₖ, fₖ⟩ with respect to every input is compared with finite differences, entry by
-    entry; an input larger than `max_entries` in that many random entries and along one random direction. For the next
-    order the function checked is that gradient, and c joins the inputs: it is what a linear operation's second
-    derivative depends on. It is computed with a graph then, where a fused operation goes by its definition: both
-    gradients must be the same.
+    f takes tensors and returns a tensor or a list of them; `inputs` are tensors or arrays, which
+    are copied and left as they are. The outputs are multiplied by random cotangents c (not by ones:
+    wrong code for a normalisation would pass) and the gradient of φ = Σ⟨cₖ, fₖ⟩ with respect to
+    every input is compared with finite differences, entry by entry; an input larger than
+    `max_entries` in that many random entries and along one random direction. For the next order the
+    function checked is that gradient, and c joins the inputs: it is what a linear operation's
+    second derivative depends on. It is computed with a graph then, where a fused operation goes by
+    its definition: both gradients must be the same.
 
-    The difference quotients with eps and eps/2 are extrapolated to eps⁴ (Richardson). Where they, or those from the
-    left and from the right, do not converge, there is a kink: the comparison is skipped and counted.
+    The difference quotients with eps and eps/2 are extrapolated to eps⁴ (Richardson). Where they,
+    or those from the left and from the right, do not converge, there is a kink: the comparison is
+    skipped and counted.
 
-    AssertionError, with the order, the input, the worst index and both values, if a gradient is off by more than
-    atol + rtol · |value|, or is another one with a graph; if more than a fifth of the comparisons is at kinks; and if
-    all that is compared is zero, as the check would then pass for anything.
-    """
+    AssertionError, with the order, the input, the worst index and both values, if a gradient is off
+    by more than atol + rtol · |value|, or is another one with a graph; if more than a fifth of the
+    comparisons is at kinks; and if all that is compared is zero, as the check would then pass for
+    anything. """
     rng = np.random.Generator(np.random.Philox(seed))
     if isinstance(inputs, Tensor) or backend.is_array(inputs):
         inputs = [inputs]
@@ -41,7 +43,8 @@ def check_grads(f, inputs, order=2, eps=1e-5, rtol=1e-6, atol=1e-8, max_entries=
         _compare(level, f, tensors, cotangents, every_input, eps, rtol, atol, max_entries, rng)
         if level < order:
             with_graph = f.of_all_arguments(len(tensors))
-            _compare_with_graph(level, f(tensors, cotangents), with_graph(*tensors, *cotangents), rtol, atol)
+            _compare_with_graph(level, f(tensors, cotangents),
+                                with_graph(*tensors, *cotangents), rtol, atol)
             f, tensors, every_input = with_graph, tensors + cotangents, False
 
 
@@ -65,14 +68,17 @@ class _Gradient:
         pairs = [(v, c) for v, c in zip(self.outputs(leaves), cotangents) if v.requires_grad]
         if not pairs:
             return [None] * len(leaves)
-        return grad([v for v, _ in pairs], leaves, [c for _, c in pairs], create_graph, allow_unused=True)
+        return grad([v for v, _ in pairs], leaves, [c for _, c in pairs], create_graph,
+                    allow_unused=True)
 
     def of_all_arguments(self, n):
-        """(x…, c…) ↦ the gradient, as a function of tensors; a constant zero where an input has none."""
+        """(x…, c…) ↦ the gradient, as a function of tensors; a constant zero where an input has
+        none."""
         def f(*arguments):
             xs = [x if x.requires_grad else Tensor(x, requires_grad=True) for x in arguments[:n]]
             gradients = self(xs, arguments[n:], create_graph=True)
-            return [constant(x.xp.zeros_like(x.data)) if g is None else g for x, g in zip(xs, gradients)]
+            return [constant(x.xp.zeros_like(x.data)) if g is None else g
+                    for x, g in zip(xs, gradients)]
         return f
 
 
@@ -82,7 +88,8 @@ def _gradient_of(f, tensors, rng):
     for value in outputs:
         if value.dtype != np.float64:
             raise AssertionError(f"check_grads: f computes {value.dtype} from float64 inputs: "
-                                 "is a float32 constant or layer inside? (module.astype('float64'))")
+                                 "is a float32 constant or layer inside? "
+                                 "(module.astype('float64'))")
     return gradient, [Tensor(backend.asarray(rng.standard_normal(v.shape))) for v in outputs]
 
 
@@ -109,18 +116,20 @@ def _compare(order, gradient, tensors, cotangents, every_input, eps, rtol, atol,
                 worst = excess, position, label, actual, expected
         seen_nonzero |= nonzero
         if every_input and not (nonzero or at_kinks or worst):
-            raise AssertionError(f"check_grads: order {order}, input {position} {x.shape}: the finite differences are "
-                                 "zero throughout, so any code that returns zero would pass: choose other inputs")
+            raise AssertionError(f"check_grads: order {order}, input {position} {x.shape}: the "
+                                 "finite differences are zero throughout, so any code that returns "
+                                 "zero would pass: choose other inputs")
     if worst:
         _, position, label, actual, expected = worst
-        raise AssertionError(f"check_grads: order {order}, input {position} {tensors[position].shape}, {label}: the "
-                             f"gradient is {actual:.10g}, finite differences give {expected:.10g}")
+        raise AssertionError(f"check_grads: order {order}, input {position} "
+                             f"{tensors[position].shape}, {label}: the gradient is {actual:.10g}, "
+                             f"finite differences give {expected:.10g}")
     if skipped > MAX_SKIPPED * compared:
-        raise AssertionError(f"check_grads: order {order}: {skipped} of {compared} comparisons lie at kinks: "
-                             "choose inputs away from them")
+        raise AssertionError(f"check_grads: order {order}: {skipped} of {compared} comparisons "
+                             "lie at kinks: choose inputs away from them")
     if not seen_nonzero:
-        raise AssertionError(f"check_grads: order {order}: the finite differences are zero throughout, so any code "
-                             "that returns zero would pass")
+        raise AssertionError(f"check_grads: order {order}: the finite differences are zero "
+                             "throughout, so any code that returns zero would pass")
 
 
 def _compare_with_graph(order, gradients, with_graph, rtol, atol):
@@ -131,15 +140,18 @@ def _compare_with_graph(order, gradients, with_graph, rtol, atol):
         if not np.all(off <= atol + rtol * np.abs(actual).max(initial=0.0)):
             worst = np.unravel_index(np.argmax(np.where(np.isnan(off), np.inf, off)), off.shape)
             raise AssertionError(
-                f"check_grads: order {order}, input {position} {expected.shape}, index {tuple(map(int, worst))}: the "
-                f"gradient is {actual[worst]:.10g}, and {expected[worst]:.10g} where it can be differentiated: a fused "
-                "operation's definition is another function")
+                f"check_grads: order {order}, input {position} {expected.shape}, index "
+                f"{tuple(map(int, worst))}: the gradient is {actual[worst]:.10g}, and "
+                f"{expected[worst]:.10g} where it can be differentiated: an operation's fast "
+                "derivative and its definition differ")
 
 
 def _directions(shape, max_entries, rng):
     """(label, direction) pairs: the unit vectors, or some of them and one random direction."""
     size = int(np.prod(shape))
-    entries = range(size) if size <= max_entries else np.sort(rng.choice(size, max_entries, replace=False))
+    entries = range(size)
+    if size > max_entries:
+        entries = np.sort(rng.choice(size, max_entries, replace=False))
     for entry in entries:
         unit = np.zeros(size)
         unit[entry] = 1.0
@@ -150,7 +162,8 @@ def _directions(shape, max_entries, rng):
 
 
 def _derivative(phi, middle, eps, rtol, atol):
-    """φ′(0) by central differences, extrapolated, and whether there is a kink within eps of 0; `middle` is φ(0)."""
+    """φ′(0) by central differences, extrapolated, and whether there is a kink within eps of 0;
+    `middle` is φ(0)."""
     above, below = phi(eps), phi(-eps)
     near_above, near_below = phi(eps / 2), phi(-eps / 2)
     wide, narrow = (above - below) / (2 * eps), (near_above - near_below) / eps
@@ -176,16 +189,17 @@ def _host(x):
 def check_adjoint(A, At, x_shape, y_shape=None, rtol=1e-10, seed=0):
     """Check ⟨A x, y⟩ = ⟨x, Aᵀ y⟩ for random x and y, in float64.
 
-    A takes a tensor of `x_shape`, At one of `y_shape` (by default the shape of A's value). AssertionError with both
-    products if they differ by more than rtol · ‖Ax‖‖y‖, if a shape is not that of its counterpart, or if both are zero.
-    """
+    A takes a tensor of `x_shape`, At one of `y_shape` (by default the shape of A's value).
+    AssertionError with both products if they differ by more than rtol · ‖Ax‖‖y‖, if a shape is not
+    that of its counterpart, or if both are zero. """
     rng = np.random.Generator(np.random.Philox(seed))
     x = Tensor(backend.asarray(rng.standard_normal(x_shape)))
     Ax = A(x)
     y = Tensor(backend.asarray(rng.standard_normal(Ax.shape if y_shape is None else y_shape)))
     Aty = At(y)
     if Ax.shape != y.shape or Aty.shape != x.shape:
-        raise AssertionError(f"check_adjoint: A maps {x.shape} to {Ax.shape}, At maps {y.shape} to {Aty.shape}")
+        raise AssertionError(f"check_adjoint: A maps {x.shape} to {Ax.shape}, At maps {y.shape} "
+                             f"to {Aty.shape}")
     forth, back = float(np.sum(_host(Ax) * _host(y))), float(np.sum(_host(x) * _host(Aty)))
     scale = float(np.sqrt(np.sum(_host(Ax) ** 2) * np.sum(_host(y) ** 2)))
     if forth == back == 0.0:

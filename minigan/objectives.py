@@ -1,10 +1,11 @@
 """The GAN objectives: the formulas and nothing else.
 
-r and f are the discriminator's scores for real and for fake samples, logits of shape (N, 1) or (N,); σ is the logistic
-function. D minimises the first loss with respect to its own weights, G the second one with respect to its. Every loss
-is a mean over the batch. The discriminator of a Wasserstein objective is called a critic: its score is no probability.
-`undecided` is the score that the best discriminator gives where real and fake samples are equally dense; a critic's
-scores have no such zero.
+r and f are the discriminator's scores for real and for fake samples, logits of shape (N, 1) or
+(N,); σ is the logistic function. D minimises the first loss with respect to its own weights, G the
+second one with respect to its. Every loss is a mean over the batch. The discriminator of a
+Wasserstein objective is called a critic: its score is no probability. `undecided` is the score that
+the best discriminator gives where real and fake samples are equally dense; a critic's scores have
+no such zero.
 
 | name        | discriminator                    | generator       |
 |-------------|----------------------------------|-----------------|
@@ -22,12 +23,12 @@ from minigan.tensor import Tensor
 
 
 class Minimax:
-    """The game of the first paper: V(D, G) = E ln σ(r) + E ln(1 − σ(f)), which D maximises and G minimises.
+    """The game of the first paper: V(D, G) = E ln σ(r) + E ln(1 − σ(f)), which D maximises and G
+    minimises.
 
-    D's loss is −V = softplus(−r) + softplus(f), since −ln σ(r) = softplus(−r) and −ln(1 − σ(f)) = softplus(f).
-    G's is ln(1 − σ(f)) = −softplus(f), whose slope −σ(f) vanishes when D is sure that the samples are fake (f → −∞).
-    Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
-    """
+    D's loss is −V = softplus(−r) + softplus(f), since −ln σ(r) = softplus(−r) and −ln(1 − σ(f)) =
+    softplus(f). G's is ln(1 − σ(f)) = −softplus(f), whose slope −σ(f) vanishes when D is sure that
+    the samples are fake (f → −∞). Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1. """
 
     undecided = 0.0  # D's best score where real and fake samples are equally dense
 
@@ -41,8 +42,9 @@ class Minimax:
 
 
 class NonSaturating:
-    """The same discriminator; the generator maximises ln σ(f) instead: its loss −ln σ(f) = softplus(−f) has the slope
-    −σ(−f), which is largest when D is sure that the samples are fake. Source: arXiv:1406.2661, §3."""
+    """The same discriminator; the generator maximises ln σ(f) instead: its loss −ln σ(f) =
+    softplus(−f) has the slope −σ(−f), which is largest when D is sure that the samples are fake.
+    Source: arXiv:1406.2661, §3."""
 
     undecided = 0.0  # D's best score where real and fake samples are equally dense
 
@@ -55,8 +57,9 @@ class NonSaturating:
 
 
 class LeastSquares:
-    """Scores are regressed to 1 on real and 0 on fake samples, G's samples to 1: the slope does not vanish while a
-    sample lies on the wrong side. No sigmoid anywhere. Source: Mao et al. 2017, arXiv:1611.04076, eq. 9."""
+    """Scores are regressed to 1 on real and 0 on fake samples, G's samples to 1: the slope does not
+    vanish while a sample lies on the wrong side. No sigmoid anywhere. Source: Mao et al. 2017,
+    arXiv:1611.04076, eq. 9."""
 
     undecided = 0.5  # D's best score where real and fake samples are equally dense
 
@@ -70,9 +73,10 @@ class LeastSquares:
 
 
 class Wasserstein:
-    """E r − E f is, for a critic that is 1-Lipschitz, at most the Wasserstein-1 distance of the two distributions; the
-    critic maximises it. Without a constraint it has no bound: clip the weights after each critic step
-    (`clip_weights`) or add `gradient_penalty`. Source: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2 and Alg. 1."""
+    """E r − E f is, for a critic that is 1-Lipschitz, at most the Wasserstein-1 distance of the two
+    distributions; the critic maximises it. Without a constraint it has no bound: clip the weights
+    after each critic step (`clip_weights`) or add `gradient_penalty`. Source: Arjovsky et al. 2017,
+    arXiv:1701.07875, eq. 2 and Alg. 1."""
 
     undecided = None  # a critic's scores have no such zero
 
@@ -86,8 +90,8 @@ class Wasserstein:
 
 
 class Hinge:
-    """D wants r ≥ 1 and f ≤ −1 and no more; G raises f. Source: Lim & Ye 2017, arXiv:1705.02894, §3; Miyato et al.
-    2018, arXiv:1802.05957, eq. 16 and 17."""
+    """D wants r ≥ 1 and f ≤ −1 and no more; G raises f. Source: Lim & Ye 2017, arXiv:1705.02894,
+    §3; Miyato et al. 2018, arXiv:1802.05957, eq. 16 and 17."""
 
     undecided = 0.0  # D's best score where real and fake samples are equally dense
 
@@ -103,20 +107,20 @@ class Hinge:
 def gradient_penalty(critic, real, fake, epsilon, target=1.0):
     """E (‖∇ₓ D(x̂)‖₂ − target)² at x̂ = ε·real + (1 − ε)·fake; the weight λ is not included.
 
-    real, fake: (N, …), taken as constants; epsilon: (N, 1, …) mixing weights in [0, 1], one per sample. The norm is
-    over all axes of a sample. The gradient is taken with `create_graph`, so the penalty can be differentiated with
-    respect to the critic's weights. Returns a scalar tensor.
+    real, fake: (N, …), taken as constants; epsilon: (N, 1, …) mixing weights in [0, 1], one per
+    sample. The norm is over all axes of a sample. The gradient is taken with `create_graph`, so the
+    penalty can be differentiated with respect to the critic's weights. Returns a scalar tensor.
 
-    ValueError for a critic with batch norm: there D(x̂ᵢ) depends on every other sample of the batch, and the norm of
-    one sample's gradient means nothing. Source: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3 and §4.
-    """
+    ValueError for a critic with batch norm: there D(x̂ᵢ) depends on every other sample of the
+    batch, and the norm of one sample's gradient means nothing. Source: Gulrajani et al. 2017,
+    arXiv:1704.00028, eq. 3 and §4. """
     refuse_batch_norm(critic)
     real, fake = _array(real), _array(fake)
     epsilon = _array(epsilon).astype(real.dtype, copy=False)
     N, ones = real.shape[0], (1,) * (real.ndim - 1)
     if fake.shape != real.shape or epsilon.shape != (N, *ones):
-        raise ValueError(f"gradient_penalty: expected fake like real {real.shape} and epsilon {(N, *ones)}, got fake "
-                         f"{fake.shape} and epsilon {epsilon.shape}")
+        raise ValueError(f"gradient_penalty: expected fake like real {real.shape} and epsilon "
+                         f"{(N, *ones)}, got fake {fake.shape} and epsilon {epsilon.shape}")
     mixed = Tensor(epsilon * real + (1.0 - epsilon) * fake, requires_grad=True)
     [slope] = grad(critic(mixed).sum(), mixed, create_graph=True)
     return ((ops.norm(slope.reshape(N, -1), axis=1) - target) ** 2).mean()
@@ -124,9 +128,11 @@ def gradient_penalty(critic, real, fake, epsilon, target=1.0):
 
 def refuse_batch_norm(critic):
     """ValueError if `critic`, which is to get a gradient penalty, contains batch norm."""
-    if isinstance(critic, nn.Module) and any(isinstance(m, nn.BatchNorm) for _, m in critic.named_modules()):
-        raise ValueError("a critic with a gradient penalty contains BatchNorm, which mixes the samples of a batch, so "
-                         "that the norm per sample means nothing: use nn.LayerNorm, or no normalisation")
+    if isinstance(critic, nn.Module) and any(
+            isinstance(module, nn.BatchNorm) for _, module in critic.named_modules()):
+        raise ValueError("a critic with a gradient penalty contains BatchNorm, which mixes the "
+                         "samples of a batch, so that the norm per sample means nothing: use "
+                         "nn.LayerNorm, or no normalisation")
 
 
 def clip_weights(critic, c):
@@ -136,8 +142,8 @@ def clip_weights(critic, c):
         raise ValueError(f"clip_weights: expected a bound c > 0, got {c}")
     for parameter in critic.parameters():
         array = parameter.data
-        parameter.xp.clip(array, -c, c, out=array)
-        parameter.data = array
+        array[...] = array.clip(-c, c)
+        parameter.data = array  # marks graphs recorded before as stale
 
 
 def _array(x):

@@ -253,8 +253,8 @@ def concatenate(*xs, axis=0):
 
 @op
 def getitem(x, /, index):
-    """x[index] for integers, slices and `...`: each element is taken at most once, so the adjoint is
-    a plain assignment."""
+    """x[index] for integers, slices and `...`: each element is taken at most once, so the adjoint
+    is a plain assignment."""
     index = _checked_index(x.shape, index)
     return x.data[index], (lambda g: getitem_adjoint(g, index, x.shape),)
 

@@ -113,7 +113,8 @@ class RMSprop(Optimizer):
 
     def __init__(self, params, lr, alpha=0.99, eps=1e-8):
         super().__init__(params, lr)
-        self.alpha, self.eps = _checked("RMSprop: alpha", alpha), _checked("RMSprop: eps", eps, None)
+        self.alpha = _checked("RMSprop: alpha", alpha)
+        self.eps = _checked("RMSprop: eps", eps, None)
 
     def update(self, p, g, lr, t, v):
         v = self.alpha * v + (1.0 - self.alpha) * g * g

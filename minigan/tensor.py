@@ -115,8 +115,8 @@ class Tensor:
         return format(self.item(), spec) if spec else repr(self)
 
     def __bool__(self):
-        raise TypeError("the truth value of a tensor is not defined (on a GPU it would wait for the "
-                        "device): compare numbers read with .item()")
+        raise TypeError("the truth value of a tensor is not defined (on a GPU it would wait for "
+                        "the device): compare numbers read with .item()")
 
     def __array__(self, *args, **kwargs):
         raise TypeError("a Tensor does not turn into an array silently: use .numpy() for a host "
