@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import pairing
-from minigan import backend, data, metrics, models, parallel
+from minigan import backend, data, metrics, models
 from minigan.trainer import RECIPES, NonFiniteError
 
 COMMON = dict(width=256, lr_decay=0.02)
@@ -107,7 +107,6 @@ def main():
                    help=f"of the best setting; every objective has a fifth (default: {STEPS})")
     p.add_argument("--json", metavar="FILE", help="keep the runs here, and go on with those that are missing")
     given = p.parse_args()
-    parallel.use_all_cores()
     runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
     for run in runs_of(given.steps or STEPS[given.mixture]):
         if any(run.items() <= done.items() for done in runs):
