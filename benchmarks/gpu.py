@@ -1,7 +1,8 @@
 """python -m benchmarks.gpu: everything that is measured on a GPU, one after another.
 
-How far runs are from those on the CPU, and the training steps against PyTorch, with and without TF32. The results lie
-in `benchmarks/results`, each under the name of the card. What fails is said at the end, and does not stop the rest.
+How far runs are from those on the CPU, and the training steps of both engines against PyTorch, with
+and without TF32. The results lie in `benchmarks/results`, each under the name of the card. What
+fails is said at the end, and does not stop the rest.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from minigan import backend
 
 RUNS = {
     "parity": ("benchmarks.parity",),
-    "train_step": ("benchmarks.train_step",),
+    "train_step": ("benchmarks.train_step", "--engines"),
     "train_step_tf32": ("benchmarks.train_step", "--tf32"),
 }
 
@@ -22,13 +23,15 @@ RUNS = {
 def commands(card, folder):
     """What is run, as lists of arguments."""
     name = card.lower().replace(" ", "-")
-    return [[sys.executable, "-m", *module, "--backend", "cupy", "--json", str(folder / f"{run}_{name}.json")]
+    path = lambda run: str(folder / f"{run}_{name}.json")
+    return [[sys.executable, "-m", *module, "--backend", "cupy", "--json", path(run)]
             for run, module in RUNS.items()]
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("--results", metavar="FOLDER", type=Path, default=Path(__file__).parent / "results")
+    p.add_argument("--results", metavar="FOLDER", type=Path,
+                   default=Path(__file__).parent / "results")
     options = p.parse_args()
     try:
         with backend.use_backend("cupy") as cupy:

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import pairing
 from benchmarks.mixtures import mean_and_error
-from minigan import backend, data, metrics, parallel, plots
+from minigan import backend, data, metrics, plots
 from minigan.metrics import classifiers, judges
 from minigan.runs import models
 from minigan.trainer import RECIPES
@@ -149,8 +149,7 @@ def main():
     p.add_argument("--json", metavar="FILE", help="keep the runs here, and go on with those that are missing")
     p.add_argument("--pictures", metavar="FOLDER", help="leave a grid of each run's samples there")
     given = p.parse_args()
-    threads = parallel.use_all_cores()["threads"]
-    pairing.needs_torch().set_num_threads(threads)
+    pairing.needs_torch()
     try:
         x, judge = data.load(given.data).x, Judge(given.data)
     except data.DataError as error:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from minigan.fast import native
 from minigan.runs import checkpoints, loop, run_folder
 
 ROOT = Path(__file__).parent.parent
@@ -103,6 +104,7 @@ def finish(where, *arguments):
 
 def survive(where, kills, seed=0):
     """Kill a run in the folder `where` so many times. Returns what was found, ready for JSON."""
+    native.functions(np.dtype("float32"))  # compiled now: what a run says about it is no error
     moments, found = random.Random(seed), Counter()
     images = np.random.default_rng(seed).integers(256, size=(40, 8, 8), dtype=np.uint8)
     np.savez(Path(where, "few.npz"), images=images)

@@ -1,6 +1,7 @@
-"""python -m benchmarks.memory: peak memory of a short dcgan28 training run, minigan against PyTorch.
+"""python -m benchmarks.memory: peak memory of a short dcgan28 training, minigan against PyTorch.
 
-Measured by the operating system as the greatest resident size of the process, less what it was after the imports.
+Measured by the operating system as the greatest resident size of the process, less what it was
+after the imports.
 """
 
 import argparse
@@ -21,13 +22,10 @@ def resident():
 
 
 def worker(side, name, steps):
-    from benchmarks import works  # NumPy and minigan; the PyTorch side has them as well, and both subtract them
+    from benchmarks import works  # NumPy and minigan: both sides have them, and both subtract them
     if side == "torch":
         pairing.needs_torch()
     before = resident()
-    if side == "minigan":
-        from minigan import parallel
-        parallel.use_all_cores()
     step = (works.minigan_step if side == "minigan" else works.torch_step)(works.WORKS[name])
     for _ in range(steps):
         step()
@@ -55,7 +53,8 @@ def main():
         row["ratio"] = pairing.ratios(peaks["minigan"], peaks["torch"])
         print("ratio    {:6.2f} ({:.2f} … {:.2f})".format(*row["ratio"]))
     if options.json:
-        pairing.keep(options.json, {"rounds": options.rounds, "steps": options.steps, "rows": [row]})
+        pairing.keep(options.json, {"rounds": options.rounds, "steps": options.steps,
+                                    "rows": [row]})
 
 
 if __name__ == "__main__":

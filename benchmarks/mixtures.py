@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import pairing
-from minigan import backend, data, metrics, parallel
+from minigan import backend, data, metrics
 from minigan.runs import models
 from minigan.trainer import RECIPES, NonFiniteError
 
@@ -108,7 +108,6 @@ def main():
                    help=f"of the best setting; every objective has a fifth (default: {STEPS})")
     p.add_argument("--json", metavar="FILE", help="keep the runs here, and go on with those that are missing")
     given = p.parse_args()
-    parallel.use_all_cores()
     runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
     for run in runs_of(given.steps or STEPS[given.mixture]):
         if any(run.items() <= done.items() for done in runs):

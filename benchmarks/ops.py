@@ -1,4 +1,5 @@
-"""python -m benchmarks.ops: milliseconds per operation at the shapes of a 28-pixel DCGAN, minigan against PyTorch."""
+"""python -m benchmarks.ops: milliseconds per operation at the shapes of a 28-pixel DCGAN, minigan
+against PyTorch."""
 
 import argparse
 import json
@@ -17,19 +18,21 @@ def arrays():
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
     return {"x": draw(BATCH, 14, 14, 64), "w": draw(4, 4, 64, 128), "y": draw(BATCH, 7, 7, 128),
-            "first x": draw(BATCH, 28, 28, 1), "first w": draw(4, 4, 1, 64), "first y": draw(BATCH, 14, 14, 64),
+            "first x": draw(BATCH, 28, 28, 1), "first w": draw(4, 4, 1, 64),
+            "first y": draw(BATCH, 14, 14, 64),
             "weight": draw(64), "bias": draw(64)}
 
 
 def minigan_calls():
     import minigan as mg
-    from minigan import conv, parallel
+    from minigan import conv
     from minigan.normalize import batch_norm
-    parallel.use_all_cores()
-    a = {name: mg.Tensor(array, requires_grad=name in ("x", "weight", "bias")) for name, array in arrays().items()}
+    a = {name: mg.Tensor(array, requires_grad=name in ("x", "weight", "bias"))
+         for name, array in arrays().items()}
 
     def norm_backward():
-        return mg.grad(batch_norm(a["x"], a["weight"], a["bias"]), [a["x"], a["weight"], a["bias"]], a["first y"])
+        leaves = a["x"], a["weight"], a["bias"]
+        return mg.grad(batch_norm(*leaves), leaves, a["first y"])
     calls = {"batch norm": lambda: batch_norm(a["x"], a["weight"], a["bias"]),
              "batch norm and gradient": norm_backward}
     for label, prefix in (("14×14×64 → 7×7×128", ""), ("28×28×1 → 14×14×64", "first ")):
@@ -54,18 +57,22 @@ def torch_calls(channels_last):
     a = {name: tensor(array) for name, array in arrays().items()}
     leaves = [a[name].clone().requires_grad_() for name in ("x", "weight", "bias")]
     norm = lambda: F.batch_norm(leaves[0], None, None, leaves[1], leaves[2], training=True)
-    calls = {"batch norm": norm, "batch norm and gradient": lambda: torch.autograd.grad(norm(), leaves, a["first y"])}
+    norm_backward = lambda: torch.autograd.grad(norm(), leaves, a["first y"])
+    calls = {"batch norm": norm, "batch norm and gradient": norm_backward}
     for label, prefix in (("14×14×64 → 7×7×128", ""), ("28×28×1 → 14×14×64", "first ")):
         x, w, y = (a[prefix + name] for name in "xwy")
         calls |= {f"conv2d {label}": lambda x=x, w=w: F.conv2d(x, w, stride=2, padding=1),
-                  f"conv_transpose2d {label}": lambda y=y, w=w: F.conv_transpose2d(y, w, stride=2, padding=1),
-                  f"conv2d_weight {label}": lambda x=x, w=w, y=y: conv2d_weight(x, w.shape, y, stride=2, padding=1)}
+                  f"conv_transpose2d {label}":
+                      lambda y=y, w=w: F.conv_transpose2d(y, w, stride=2, padding=1),
+                  f"conv2d_weight {label}":
+                      lambda x=x, w=w, y=y: conv2d_weight(x, w.shape, y, stride=2, padding=1)}
     return calls
 
 
 def worker(side, repetitions):
     calls = minigan_calls() if side == "minigan" else torch_calls(side == "torch-channels-last")
-    print(json.dumps({name: pairing.timed(call, repetitions, warm_up=10) for name, call in calls.items()}))
+    print(json.dumps({name: pairing.timed(call, repetitions, warm_up=10)
+                      for name, call in calls.items()}))
 
 
 def main():
@@ -77,7 +84,8 @@ def main():
     options = p.parse_args()
     if options.worker:
         return worker(options.worker, options.steps)
-    results = pairing.alternate("benchmarks.ops", SIDES, options.rounds, ["--steps", str(options.steps)])
+    results = pairing.alternate("benchmarks.ops", SIDES, options.rounds,
+                                ["--steps", str(options.steps)])
     others, rows = [side for side in SIDES[1:] if results.get(side)], []
     for name in results["minigan"][0]:
         ours = [r[name] for r in results["minigan"]]
@@ -85,12 +93,15 @@ def main():
         if others:
             best = min(others, key=lambda side: statistics.median(r[name] for r in results[side]))
             theirs = [r[name] for r in results[best]]
-            row |= {"torch_ms": 1e3 * statistics.median(theirs), "ratio": pairing.ratios(ours, theirs)}
+            row |= {"torch_ms": 1e3 * statistics.median(theirs),
+                    "ratio": pairing.ratios(ours, theirs)}
         rows.append(row)
         ratio = "{:.2f} ({:.2f} … {:.2f})".format(*row["ratio"]) if others else ""
-        print(f"{name:40} {row['minigan_ms']:7.2f} ms {row.get('torch_ms', float('nan')):7.2f} ms   {ratio}")
+        theirs = row.get("torch_ms", float("nan"))
+        print(f"{name:40} {row['minigan_ms']:7.2f} ms {theirs:7.2f} ms   {ratio}")
     if options.json:
-        pairing.keep(options.json, {"rounds": options.rounds, "steps": options.steps, "rows": rows})
+        pairing.keep(options.json, {"rounds": options.rounds, "steps": options.steps,
+                                    "rows": rows})
 
 
 if __name__ == "__main__":

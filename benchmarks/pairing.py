@@ -1,4 +1,5 @@
-"""Measuring two sides in turn, each in a process of its own: A B A B …, so that a drift of the machine meets both."""
+"""Measuring two sides in turn, each in a process of its own: A B A B …, so that a drift of the
+machine meets both."""
 
 import json
 import os
@@ -8,15 +9,20 @@ import subprocess
 import sys
 import time
 
+# Which engine a side uses. minigan reads it when it is imported, so it is told to the process.
+ENGINES = {"minigan": {"MINIGAN_FAST": "1"}, "minigan-plain": {"MINIGAN_FAST": "0"}}
+
 
 def alternate(module, sides, rounds, arguments):
-    """Run `python -m module --worker SIDE arguments` for each side in turn, `rounds` times over. Each prints one JSON
-    object as its last line. Returns {side: [object, …]}; a side that cannot run is absent, and said."""
+    """Run `python -m module --worker SIDE arguments` for each side in turn, `rounds` times over.
+    Each prints one JSON object as its last line. Returns {side: [object, …]}; a side that cannot
+    run is absent, and said."""
     results = {side: [] for side in sides}
     for _ in range(rounds):
         for side in list(results):
             done = subprocess.run([sys.executable, "-m", module, "--worker", side, *arguments],
-                                  capture_output=True, text=True)
+                                  env=os.environ | ENGINES.get(side, {}), capture_output=True,
+                                  text=True)
             if done.returncode == 3:
                 print(f"{side}: {done.stderr.strip()}", flush=True)
                 del results[side]
@@ -32,7 +38,8 @@ def needs_torch():
     try:
         import torch
     except ImportError:
-        print("PyTorch is not installed: pip install '.[benchmark]' to compare with it", file=sys.stderr)
+        print("PyTorch is not installed: pip install '.[benchmark]' to compare with it",
+              file=sys.stderr)
         sys.exit(3)
     return torch
 
@@ -50,8 +57,8 @@ def timed(step, repetitions, warm_up=3):
 
 
 def timed_on_device(step, wait, repetitions, warm_up=10):
-    """Median seconds per step of ten times `repetitions` steps put on the device's queue one after another, `wait`
-    waiting for the last: as in training, the host runs ahead."""
+    """Median seconds per step of ten times `repetitions` steps put on the device's queue one after
+    another, `wait` waiting for the last: as in training, the host runs ahead."""
     for _ in range(warm_up):
         step()
     seconds = []
@@ -85,7 +92,8 @@ def machine():
              "python": platform.python_version(), "numpy": numpy.__version__}
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            about["cpu"] = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+            about["cpu"] = next(line.split(":")[1].strip() for line in file
+                                if line.startswith("model name"))
     except (OSError, StopIteration):
         about["cpu"] = platform.processor()
     try:
@@ -96,8 +104,17 @@ def machine():
     return about
 
 
+def machine_line():
+    """`machine` for people: the processor first."""
+    about = machine()
+    torch = f"PyTorch {about['torch']}" if about["torch"] else "no PyTorch"
+    return (f"{about['cpu'] or about['machine']}, {about['cpus']} cores; Python {about['python']}, "
+            f"NumPy {about['numpy']}, {torch}")
+
+
 def keep(path, table):
-    """Write `table` with the machine it was measured on, in place of what was there once it is whole."""
+    """Write `table` with the machine it was measured on, in place of what was there once it is
+    whole."""
     partial = path + ".partial"
     with open(partial, "w", encoding="utf-8") as file:
         json.dump({"machine": machine(), **table}, file, indent=1)

@@ -1,7 +1,8 @@
 """python -m benchmarks.parity: how far a run on a GPU is from the same run on the CPU.
 
-Every objective, on both pairs of networks: twenty steps from the same weights, data and noise, and the greatest
-difference of a loss, as a part of max(|loss|, 1). The tests demand 1e-3 in float32 and 1e-8 in float64.
+Every objective, on both pairs of networks: twenty steps from the same weights, data and noise, and
+the greatest difference of a loss, as a part of max(|loss|, 1). The tests demand 1e-3 in float32 and
+1e-8 in float64.
 """
 
 import argparse
@@ -19,12 +20,14 @@ SEED, STEPS, BATCH, IMAGE = 0, 20, 16, (28, 28, 1)
 def losses(pair, objective, dtype):
     """(STEPS, 2) losses of a run on the backend in use."""
     streams = backend.Streams(SEED)
-    x = streams["reals"].uniform(-1, 1, (256, 2) if pair == "mlp" else (256, *IMAGE)).astype(np.float32)
+    shape = (256, 2) if pair == "mlp" else (256, *IMAGE)
+    x = streams["reals"].uniform(-1, 1, shape).astype(np.float32)
     if pair == "mlp":
         both = networks.mlp_pair(rng=streams["init"])
     else:
         both = networks.dcgan_pair(IMAGE, width=16, norm="layer", rng=streams["init"])
-    trainer = GANTrainer(*[network.astype(dtype) for network in both], objective=objective, streams=streams)
+    trainer = GANTrainer(*[network.astype(dtype) for network in both], objective=objective,
+                         streams=streams)
     batches, rows = data.Batches(x, BATCH, streams["data"]), []
     for _ in range(STEPS):
         stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
@@ -54,11 +57,14 @@ def main():
     print(f"{'networks':10} {'objective':10} {'float32':>9} {'float64':>9}")
     for pair in ("mlp", "dcgan"):
         for objective in RECIPES:
-            found = {dtype: difference(options.backend, pair, objective, dtype) for dtype in ("float32", "float64")}
+            found = {dtype: difference(options.backend, pair, objective, dtype)
+                     for dtype in ("float32", "float64")}
             rows.append({"networks": pair, "objective": objective, **found})
-            print(f"{pair:10} {objective:10} {found['float32']:9.1e} {found['float64']:9.1e}", flush=True)
+            print(f"{pair:10} {objective:10} {found['float32']:9.1e} {found['float64']:9.1e}",
+                  flush=True)
     if options.json:
-        pairing.keep(options.json, {"backend": options.backend, "device": card, "steps": STEPS, "rows": rows})
+        pairing.keep(options.json, {"backend": options.backend, "device": card, "steps": STEPS,
+                                    "rows": rows})
 
 
 if __name__ == "__main__":

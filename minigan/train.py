@@ -96,7 +96,8 @@ def _count(network):
 
 
 def start(given):
-    """(run folder, options, x, what to say) of a new run. Its folder is the last thing that can go wrong."""
+    """(run folder, options, x, what to say) of a new run. Its folder is the last thing that can go
+    wrong."""
     options = DEFAULTS | of_the_run(given)
     use_backend(options["backend"], given)
     x = load_data(options).x

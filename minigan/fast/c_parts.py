@@ -218,8 +218,8 @@ void products_part(const void *given, int part, int parts) {
 void products(int parts, const struct stack *s) { in_parts(products_part, s, parts); }
 """
 
-# Kernels one after another, each thread with its own samples all the way: what one of them leaves in
-# a core's cache the next one finds there, and threads meet once.
+# Kernels one after another, each thread with its own samples all the way: what one of them leaves
+# in a core's cache the next one finds there, and threads meet once.
 SEQUENCE = """
 struct call { Work work; const void *of; };
 struct sequence { index count; const struct call *calls; };

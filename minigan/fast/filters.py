@@ -182,7 +182,7 @@ def _weight_kernels(r):
         f"W transposed_{r}": Kernel(
             f"taps_to_points_transposed_{r}", "o su sv c", "*w, index *places", "*points",
             _both_axes(W, W, lambda k, i: _tap(r)(k, i).replace("n_c + c) * n_o + o",
-                                                               "n_o + o) * n_c + c"),
+                                                                "n_o + o) * n_c + c"),
                        lambda p, q: f"points[places[{p} * 6 + {q}] + "
                        "((o * n_su + su) * n_sv + sv) * n_c + c] =")),
         f"W_{r}": Kernel(

@@ -103,7 +103,8 @@ def _loaded(dtype):
 def _first_line(error):
     """The first line that speaks of an error, or the first one that says anything."""
     lines = [line for line in (getattr(error, "stderr", None) or str(error)).splitlines() if line]
-    return next((line for line in lines if "error" in line), (lines or ["it says nothing"])[0])[:200]
+    lines = [line for line in lines if "error" in line] or lines or ["it says nothing"]
+    return lines[0][:200]
 
 
 # The cache

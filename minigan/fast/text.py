@@ -152,8 +152,8 @@ class Kernel:
 
 
 class Overlap(Kernel):
-    """One output that is the sum of `body` over the places that the loops in `around` find; `scaled`
-    is what becomes of the sum. C has the last loop innermost, so that it makes vectors."""
+    """One output that is the sum of `body` over the places that the loops in `around` find;
+    `scaled` is what becomes of the sum. C has the last loop innermost, so that it makes vectors."""
 
     def __init__(self, name, loops, inputs, output, around, body, outer="", scaled="sum"):
         super().__init__(name, loops, inputs, output, body, outer)

@@ -66,8 +66,8 @@ def slots_of(optimizer, dtype):
 
 
 def gradients_of(params):
-    """[(gradient, begin, end)] of the parameters that have one, (begin, end) being their place among
-    all. Many small ones, and those on a GPU, are laid together first."""
+    """[(gradient, begin, end)] of the parameters that have one, (begin, end) being their place
+    among all. Many small ones, and those on a GPU, are laid together first."""
     arrays = [p.data if p.grad is None else p.grad.data for p in params]
     found = [(contiguous(array).reshape(-1), *span)
              for p, array, span in zip(params, arrays, spans(arrays)) if p.grad is not None]
