@@ -218,19 +218,21 @@ void products_part(const void *given, int part, int parts) {
 void products(int parts, const struct stack *s) { in_parts(products_part, s, parts); }
 """
 
-# Kernels one after another, each thread with its own samples all the way: what one of them leaves
-# in a core's cache the next one finds there, and threads meet once.
+# Kernels one after another, each thread with its own samples all the way and in chunks: what one of
+# them leaves in a core's cache the next one finds there, and threads meet once.
 SEQUENCE = """
 struct call { Work work; const void *of; };
-struct sequence { index count; const struct call *calls; };
+struct sequence { int chunks; index count; const struct call *calls; };
 
 static void sequence_part(const void *given, int part, int parts) {
     const struct sequence *s = given;
-    for (index i = 0; i < s->count; i++) s->calls[i].work(s->calls[i].of, part, parts);
+    for (int chunk = part * s->chunks; chunk < (part + 1) * s->chunks; chunk++)
+        for (index i = 0; i < s->count; i++)
+            s->calls[i].work(s->calls[i].of, chunk, parts * s->chunks);
 }
 
-void sequence(int parts, index count, const struct call *calls) {
-    const struct sequence s = { count, calls };
+void sequence(int parts, int chunks, index count, const struct call *calls) {
+    const struct sequence s = { chunks, count, calls };
     in_parts(sequence_part, &s, parts);
 }
 """

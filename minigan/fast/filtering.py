@@ -17,7 +17,8 @@ from minigan.fast.windows import blocks
 
 LEAST_CHANNELS = 32     # below, sums and differences cost more than the multiplications saved
 LEAST_OUTPUTS = 1000    # below, transforming the kernel does, and products are small
-BLOCK = 1 << 22         # numbers at the points that a block of samples works on
+BLOCK = 1 << 21         # numbers at the points that a block of samples works on
+NEAR = 1 << 18          # those that a core's own cache holds
 
 
 def pays(samples, w_shape, image, size, stride, padding):
@@ -87,6 +88,8 @@ class Filter:
         self.each = self.rows.values * self.columns.values * (self.depth + self.O)
         self.factors = layout(self.rows, self.columns, 0, self.depth, self.O)
         self.transposed = layout(self.rows, self.columns, 0, self.O, self.depth)
+        # A chunk's numbers should stay in the cache, and its products repay reading the factors.
+        self.chunk = max(1, max(NEAR, 2 * self.factors.size) // self.each)
         self._factors = {}
 
     def y_from(self, x, w):
@@ -95,7 +98,7 @@ class Filter:
         for part in self._blocks(x):
             work = native.Sequence(len(x[part]), x.dtype)
             self._to_y(work, self._products(work, self._X(work, x[part]), factors), y[part])
-            work.start()
+            work.start(self.chunk)
         return y
 
     def x_from(self, y, w):
@@ -105,7 +108,7 @@ class Filter:
         for part in self._blocks(y):
             work = native.Sequence(len(y[part]), y.dtype)
             self._to_x(work, self._adjoint_products(work, self._Y(work, y[part]), factors), x[part])
-            work.start()
+            work.start(self.chunk)
         return x
 
     def w_from(self, x, y):
@@ -114,7 +117,7 @@ class Filter:
         for part in self._blocks(x):
             work = native.Sequence(len(x[part]), x.dtype)
             at_x, at_y = self._X(work, x[part]), self._Y(work, y[part])
-            work.start()
+            work.start(self.chunk)
             total = self._weight_products(len(x[part]), at_x, at_y, total)
         return self._to_w(total)
 
@@ -127,7 +130,7 @@ class Filter:
             at_y = self._Y(work, y[part])
             self._to_x(work, self._adjoint_products(work, at_y, factors), x_out[part])
             at_x = self._X(work, x[part])
-            work.start()
+            work.start(self.chunk)
             total = self._weight_products(len(x[part]), at_x, at_y, total)
         return x_out, self._to_w(total)
 
@@ -140,7 +143,7 @@ class Filter:
             at_x = self._X(work, x[part])
             self._to_y(work, self._products(work, at_x, factors), y_out[part])
             at_y = self._Y(work, y[part])
-            work.start()
+            work.start(self.chunk)
             total = self._weight_products(len(x[part]), at_x, at_y, total)
         return y_out, self._to_w(total)
 

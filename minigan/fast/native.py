@@ -95,7 +95,8 @@ def _loaded(dtype):
     for name in [*[kernel.name for kernel in KERNELS], "products"]:
         found[f"{name}_part"] = ctypes.cast(getattr(library, f"{name}_part"), pointer).value
     found["sequence"] = library.sequence
-    found["sequence"].restype, found["sequence"].argtypes = None, [ctypes.c_int, index, pointer]
+    found["sequence"].restype, found["sequence"].argtypes = None, [
+        ctypes.c_int, ctypes.c_int, index, pointer]
     found["products"].restype, found["products"].argtypes = None, [ctypes.c_int, ctypes.c_char_p]
     return found
 
@@ -286,11 +287,12 @@ class Sequence:
         self.calls += [self.functions[f"{name}_part"], ctypes.addressof(structure)]
         self.numbers += numbers
 
-    def start(self):
-        """Do all of it."""
+    def start(self, chunk=None):
+        """Do all of it, each thread with so many samples at a time."""
         calls = (ctypes.c_void_p * len(self.calls))(*self.calls)
-        self.functions["sequence"](threads.parts_of(self.samples, self.numbers),
-                                   len(self.calls) // 2, calls)
+        parts = threads.parts_of(self.samples, self.numbers)
+        chunks = max(1, self.samples // (parts * chunk)) if chunk else 1
+        self.functions["sequence"](parts, chunks, len(self.calls) // 2, calls)
 
 
 def _values(kernel, arguments):
