@@ -40,7 +40,7 @@ LIMIT = 120  # seconds for the compiler
 HALVES = 2   # of the kernels, compiled at the same time
 TYPES = {"index": ctypes.c_longlong, "double": ctypes.c_double}
 
-STACK = Struct("12q")  # see `c_parts.PRODUCTS`
+STACK = Struct("17q")  # see `c_parts.PRODUCTS`
 
 _lock = threading.Lock()
 _libraries = {}  # dtype → {kernel name: function}, or None where there is none
@@ -92,7 +92,7 @@ def _loaded(dtype):
         found[kernel.name].argtypes = [ctypes.c_int] + [
             ctypes.c_void_p if "*" in p else TYPES[p.split()[0]] for p in kernel.parameters()]
     index, pointer = TYPES["index"], ctypes.c_void_p
-    for name in [*[kernel.name for kernel in KERNELS], "products"]:
+    for name in [*[kernel.name for kernel in KERNELS], "sample_products"]:
         found[f"{name}_part"] = ctypes.cast(getattr(library, f"{name}_part"), pointer).value
     found["sequence"] = library.sequence
     found["sequence"].restype, found["sequence"].argtypes = None, [
@@ -243,15 +243,6 @@ def sums(kernel, dtype, sizes, arguments):
 def products(a, b, c, a_transposed=False, b_transposed=False):
     """c (n, M, N) = a (n, M, K) @ b (n, K, N), all contiguous. A transposed factor is stored as
     (n, K, M), or (n, N, K)."""
-    stack = _stack(0, a, b, c, a_transposed, b_transposed)
-    count, M, K, N = stack[1:5]
-    functions(a.dtype)["products"](threads.parts_of(max(M, N), count * M * K * N // 64),
-                                   STACK.pack(*stack))
-    return c
-
-
-def _stack(samples, a, b, c, a_transposed=False, b_transposed=False):
-    """The arguments of the C function."""
     count, M, N = c.shape
     K = a.shape[1 if a_transposed else 2]
     if not (a.flags.c_contiguous and b.flags.c_contiguous and c.flags.c_contiguous) or (
@@ -260,39 +251,57 @@ def _stack(samples, a, b, c, a_transposed=False, b_transposed=False):
             or not a.dtype == b.dtype == c.dtype):
         raise ValueError(f"products: {a.dtype} {a.shape} and {b.dtype} {b.shape} do not make "
                          f"{c.dtype} {c.shape}")
-    return (samples, count, M, K, N, *((1, M) if a_transposed else (K, 1)),
-            *((1, K) if b_transposed else (N, 1)), address(a), address(b), address(c))
+    strides = (1, M) if a_transposed else (K, 1), (1, K) if b_transposed else (N, 1)
+    functions(a.dtype)["products"](
+        threads.parts_of(count * max(M, N), count * M * K * N // 64),
+        STACK.pack(count, M, K, N, *strides[0], *strides[1], *[0] * 6, address(a), address(b),
+                   address(c)))
+    return c
 
 
 class Sequence:
-    """Kernels, and products of stacks, that each thread runs one after another on its own samples.
-    The first loop of each kernel must be over them."""
+    """Kernels, and products of stacks, that each thread runs one after another on its own samples,
+    `chunk` of them at a time. What they hand on lies in rooms, one for each thread."""
 
-    def __init__(self, samples, dtype):
-        self.samples, self.functions = samples, functions(dtype)
-        self.calls, self.kept, self.numbers = [], [], 0
+    def __init__(self, samples, numbers, chunk, dtype):
+        self.samples, self.dtype, self.functions = samples, dtype, functions(dtype)
+        self.parts = threads.parts_of(samples, numbers)
+        share = -(-samples // self.parts)
+        self.chunks = -(-share // chunk)
+        self.capacity = -(-share // self.chunks) + 1  # samples in a chunk, at most
+        self.calls, self.kept = [], []
+
+    def rooms(self, size, make=np.empty):
+        """An array (threads, size)."""
+        return make((self.parts, size), self.dtype)
 
     def run(self, kernel, sizes, arguments):
-        values = kernel.structure.pack(*sizes, *_values(kernel, arguments))
-        self._add(kernel.name, values, arguments, prod(sizes))
+        """A kernel; its first loop is over the samples."""
+        self._add(kernel.name, kernel.structure.pack(*sizes, *_values(kernel, arguments)),
+                  arguments)
 
-    def products(self, a, b, c):
-        """c (n, M, N) = a (n, M, K) @ b (n, K, N); the rows M are of samples."""
-        stack = _stack(self.samples, a, b, c)
-        self._add("products", STACK.pack(*stack), (a, b, c), prod(stack[1:5]) // 64)
+    def products(self, tiles, a, b, c, transposed=False):
+        """c = a @ b for each of a stack. a (n, M, K) and c (n, M, N), or with `transposed` a
+        (n, K, M) and b (n, K, N), of which the products are added to c, are in rooms: each is given
+        as (the rooms, where in a room, its shape). The others are arrays."""
+        count, M, N = c[2]
+        K = b[2][1]
+        strides = ((1, M) if transposed else (K, 1)) + (N, 1)
+        places = [address(array) + at * array.itemsize for array, at, _ in (a, b, c)]
+        rooms = [array.shape[1] if array.ndim == 2 else 0 for array, *_ in (a, b, c)]
+        values = STACK.pack(count, M, K, N, *strides, int(transposed), self.samples, tiles, *rooms,
+                            *places)
+        self._add("sample_products", values, (a, b, c))
 
-    def _add(self, name, values, arrays, numbers):
+    def _add(self, name, values, arrays):
         structure = ctypes.create_string_buffer(values, len(values))
         self.kept.append((structure, arrays))  # C has their addresses only
         self.calls += [self.functions[f"{name}_part"], ctypes.addressof(structure)]
-        self.numbers += numbers
 
-    def start(self, chunk=None):
-        """Do all of it, each thread with so many samples at a time."""
+    def start(self):
+        """Do all of it."""
         calls = (ctypes.c_void_p * len(self.calls))(*self.calls)
-        parts = threads.parts_of(self.samples, self.numbers)
-        chunks = max(1, self.samples // (parts * chunk)) if chunk else 1
-        self.functions["sequence"](parts, chunks, len(self.calls) // 2, calls)
+        self.functions["sequence"](self.parts, self.chunks, len(self.calls) // 2, calls)
 
 
 def _values(kernel, arguments):

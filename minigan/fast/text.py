@@ -297,7 +297,8 @@ def c_source(kernels, dtype):
             "#define INLINE static inline",
             '#define SIMD _Pragma("omp simd")', "#define TEXT(x) #x",
             "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))",
-            "void in_parts(void (*work)(const void *, int, int), const void *of, int parts);"]
+            "void in_parts(void (*work)(const void *, int, int), const void *of, int parts);",
+            "extern _Thread_local int slot;"]
     return "\n".join([*head, PRELUDE, *[kernel.c() for kernel in kernels]]) + "\n"
 
 
