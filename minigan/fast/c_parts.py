@@ -147,10 +147,11 @@ static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide,
             for (index k = 0; k < depth; k++) strip[k * wide + v] = b[v * b_column + k];
 }
 
-/* Of a sequence the rows belong to samples: then `samples` is their number, `tiles` the rows of
-   each, and each thread has its own rooms. `add` is for adding to c. */
+/* From one matrix of a stack to the next it is a_next numbers in a, and so on. `add` is for adding
+   to c. Of a sequence the rows belong to samples: then `samples` is their number, `tiles` the rows
+   of each, and each thread has its own rooms. */
 struct stack {
-    index count, M, K, N, a_row, a_k, b_k, b_column, add;
+    index count, M, K, N, a_row, a_k, b_k, b_column, a_next, b_next, c_next, add;
     index samples, tiles, a_room, b_room, c_room;
     const T *a, *b;
     T *c;
@@ -215,19 +216,18 @@ void products_part(const void *given, int part, int parts) {
     for (index p = by_count ? begin : 0; p < (by_count ? end : s->count) && begin < end; p++)
         block(s, by_row && !by_count ? begin : 0, by_row && !by_count ? end : s->M,
               by_row || by_count ? 0 : begin, by_row || by_count ? s->N : end,
-              s->a + p * s->M * s->K, s->b + p * s->K * s->N, s->c + p * s->M * s->N);
+              s->a + p * s->a_next, s->b + p * s->b_next, s->c + p * s->c_next);
 }
 
 /* The same of the samples of a part: they are rows of a and c, or what is summed over. */
 void sample_products_part(const void *given, int part, int parts) {
     struct stack s = *(const struct stack *)given;
-    const index M = s.M, K = s.K, N = s.N;
     const index n = s.samples * (part + 1) / parts - s.samples * part / parts;
     if (s.add) s.K = n * s.tiles; else s.M = n * s.tiles;
     const T *a = s.a + s.a_room * slot, *b = s.b + s.b_room * slot;
     T *c = s.c + s.c_room * slot;
     for (index p = 0; p < s.count && n; p++)
-        block(&s, 0, s.M, 0, N, a + p * M * K, b + p * K * N, c + p * M * N);
+        block(&s, 0, s.M, 0, s.N, a + p * s.a_next, b + p * s.b_next, c + p * s.c_next);
 }
 
 void products(int parts, const struct stack *s) { in_parts(products_part, s, parts); }

@@ -110,27 +110,27 @@ class Filter:
     def w_from(self, x, y):
         """conv2d_weight: Wᵀ[(X x)(Y y)]."""
         x, y, work = contiguous(x), contiguous(y), self._sequence(x)
-        sums = self._weight_sums(work, self._X(work, x), self._Y(work, y))
+        sums = self._weights(work, self._X(work, x), self._Y(work, y))
         work.start()
-        return self._to_w(sums)
+        return self._to_w(sums())
 
     def x_and_w(self, x, y, w):
         """`x_from(y, w)` and `w_from(x, y)`, which have Y y in common."""
         x, y, work = contiguous(x), contiguous(y), self._sequence(x)
         x_out, at_y = np.empty((len(y), *self.image, self.C), y.dtype), self._Y(work, y)
         self._to_x(work, self._times(work, at_y, self._W_transposed(w)), x_out)
-        sums = self._weight_sums(work, self._X(work, x), at_y)
+        sums = self._weights(work, self._X(work, x), at_y)
         work.start()
-        return x_out, self._to_w(sums)
+        return x_out, self._to_w(sums())
 
     def y_and_w(self, x, y, w):
         """`y_from(x, w)` and `w_from(x, y)`, which have X x in common."""
         x, y, work = contiguous(x), contiguous(y), self._sequence(x)
         y_out, at_x = np.empty((len(x), *self.size, self.O), x.dtype), self._X(work, x)
         self._to_y(work, self._times(work, at_x, self._W(w)), y_out)
-        sums = self._weight_sums(work, at_x, self._Y(work, y))
+        sums = self._weights(work, at_x, self._Y(work, y))
         work.start()
-        return y_out, self._to_w(sums)
+        return y_out, self._to_w(sums())
 
     def _sequence(self, batch):
         return native.Sequence(len(batch), len(batch) * self.each, self.chunk, batch.dtype)
@@ -147,14 +147,24 @@ class Filter:
             work.products(tiles, a, b, c)
         return out, factor_points.width
 
-    def _weight_sums(self, work, at_x, at_y):
-        """(X x)ᵀ(Y y) over each thread's samples."""
-        sums = work.rooms(self.factors.size, np.zeros)
-        for tiles, a, b, c in zip(self.tiles, *[self._points(work, width).stacks(array)
-                                                for array, width in (at_x, at_y)],
-                                  self.factors.stacks(sums)):
-            work.products(tiles, a, b, c, transposed=True)
-        return sums
+    def _weights(self, work, at_x, at_y):
+        """(X x)ᵀ(Y y): a function that gives it when `work` is done. Of several chunks each thread
+        sums its own; of one the rooms still hold all of them."""
+        chunked = work.chunks > 1
+        sums = work.rooms(self.factors.size, np.zeros) if chunked else np.empty(
+            self.factors.size, work.dtype)
+        stacks = list(zip(self.tiles, self._points(work, self.depth).stacks(at_x[0]),
+                          self._points(work, self.O).stacks(at_y[0]), self.factors.stacks(sums)))
+        if chunked:
+            for tiles, a, b, c in stacks:
+                work.products(tiles, a, b, c, transposed=True)
+            return lambda: sums.sum(0)
+
+        def later():
+            for tiles, a, b, c in stacks:
+                work.sums(tiles, a, b, c)
+            return sums
+        return later
 
     # To the points and back
 
@@ -205,10 +215,9 @@ class Filter:
         return self._factors[name]
 
     def _to_w(self, sums):
-        """Of the sums of all threads."""
         w = np.empty(self.w_shape, sums.dtype)
-        return run(FILTERS[f"W adjoint_{self.r}"], (self.C, *self.stride, self.O),
-                   sums[0] if len(sums) == 1 else sums.sum(0), self.factors.places, w)
+        return run(FILTERS[f"W adjoint_{self.r}"], (self.C, *self.stride, self.O), sums,
+                   self.factors.places, w)
 
     def _points(self, work, width):
         return layout(self.rows, self.columns, work.capacity, 0, width)

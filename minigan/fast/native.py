@@ -40,7 +40,7 @@ LIMIT = 120  # seconds for the compiler
 HALVES = 2   # of the kernels, compiled at the same time
 TYPES = {"index": ctypes.c_longlong, "double": ctypes.c_double}
 
-STACK = Struct("17q")  # see `c_parts.PRODUCTS`
+STACK = Struct("20q")  # see `c_parts.PRODUCTS`
 
 _lock = threading.Lock()
 _libraries = {}  # dtype → {kernel name: function}, or None where there is none
@@ -251,12 +251,17 @@ def products(a, b, c, a_transposed=False, b_transposed=False):
             or not a.dtype == b.dtype == c.dtype):
         raise ValueError(f"products: {a.dtype} {a.shape} and {b.dtype} {b.shape} do not make "
                          f"{c.dtype} {c.shape}")
-    strides = (1, M) if a_transposed else (K, 1), (1, K) if b_transposed else (N, 1)
-    functions(a.dtype)["products"](
-        threads.parts_of(count * max(M, N), count * M * K * N // 64),
-        STACK.pack(count, M, K, N, *strides[0], *strides[1], *[0] * 6, address(a), address(b),
-                   address(c)))
+    _products(a, b, c, (count, M, K, N), (a_transposed, b_transposed), (M * K, K * N, M * N))
     return c
+
+
+def _products(a, b, c, sizes, transposed, following, add=False):
+    count, M, K, N = sizes
+    functions(c.dtype)["products"](
+        threads.parts_of(count * max(M, N), prod(sizes) // 64),
+        STACK.pack(*sizes, *((1, M) if transposed[0] else (K, 1)),
+                   *((1, K) if transposed[1] else (N, 1)), *following, add, *[0] * 5, address(a),
+                   address(b), address(c)))
 
 
 class Sequence:
@@ -289,9 +294,21 @@ class Sequence:
         strides = ((1, M) if transposed else (K, 1)) + (N, 1)
         places = [address(array) + at * array.itemsize for array, at, _ in (a, b, c)]
         rooms = [array.shape[1] if array.ndim == 2 else 0 for array, *_ in (a, b, c)]
-        values = STACK.pack(count, M, K, N, *strides, int(transposed), self.samples, tiles, *rooms,
-                            *places)
+        values = STACK.pack(count, M, K, N, *strides, M * K, K * N, M * N, transposed,
+                            self.samples, tiles, *rooms, *places)
         self._add("sample_products", values, (a, b, c))
+
+    def sums(self, tiles, a, b, c):
+        """When all is done: c (n, M, N) = Σ aᵀ @ b over the rooms, a (n, K, M), b (n, K, N)."""
+        (at_a, shape_a), (at_b, shape_b), (at_c, shape_c) = a[1:], b[1:], c[1:]
+        (count, M, N), K = shape_c, shape_a[1]
+        if tiles == 0:
+            c[0][at_c:at_c + count * M * N] = 0
+            return
+        for room in range(self.parts):
+            n = self.samples * (room + 1) // self.parts - self.samples * room // self.parts
+            _products(a[0][room, at_a:], b[0][room, at_b:], c[0][at_c:],
+                      (count, M, n * tiles, N), (True, False), (K * M, K * N, M * N), room > 0)
 
     def _add(self, name, values, arrays):
         structure = ctypes.create_string_buffer(values, len(values))
