@@ -16,7 +16,9 @@ import numpy as np
 
 from benchmarks import pairing
 from benchmarks.mixtures import mean_and_error
-from minigan import backend, classifier, data, judges, metrics, models, parallel, plots
+from minigan import backend, data, metrics, parallel, plots
+from minigan.metrics import classifiers, judges
+from minigan.runs import models
 from minigan.trainer import RECIPES
 
 SIDES = ("minigan", "torch")
@@ -68,7 +70,7 @@ class Judge:
     """The measures of images against the test set of `source`."""
 
     def __init__(self, source):
-        self.network = classifier.load(classifier.for_data(source))
+        self.network = classifiers.load(classifiers.for_data(source))
         self.features, probabilities = self.network.judge(data.load(source, split="test").x)
         self.shares = metrics.class_shares(probabilities)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from minigan import experiment
+from minigan.runs import checkpoints, loop, run_folder
 
 ROOT = Path(__file__).parent.parent
 RUN = ("--data", "few.npz", "--width", "2", "--batch-size", "8", "--latent", "3", "--log-every", "1",
@@ -77,7 +77,8 @@ def die_in_call(n, *kinds):
         save(picture, path, **options)
 
     os.fsync, os.replace, os.unlink = deadly(os.fsync), deadly(os.replace), deadly(os.unlink)
-    experiment.open, Image.Image.save = opened, save
+    run_folder.open = loop.open = opened
+    Image.Image.save = save
 
 
 def start(where, *arguments, die=(0,)):
@@ -108,7 +109,7 @@ def survive(where, kills, seed=0):
     finish(where, *RUN, "--steps", 1)
     folder = Path(where, "runs", "00000-run")
     for kill in range(kills):
-        before = experiment.checkpoints(folder)[0]
+        before = run_folder.checkpoints(folder)[0]
         inside = kill % 2 == 0
         kind = moments.choice(list(CALLS))
         process = start(where, "--resume", "--steps", ENDLESS,
@@ -121,9 +122,9 @@ def survive(where, kills, seed=0):
         found["survived"] += process.returncode == -signal.SIGKILL and err == ""
         found["killed before it went on"] += "going on after step" not in first + out
         found["killed later"] += "going on after step" in first + out
-        found["no way back"] += experiment.checkpoints(folder)[0].stem < before.stem
+        found["no way back"] += run_folder.checkpoints(folder)[0].stem < before.stem
         found.update(halves(folder))
-    steps = int(experiment.checkpoints(folder)[0].stem) + 5
+    steps = int(run_folder.checkpoints(folder)[0].stem) + 5
     finish(where, "--resume", "--steps", steps)
     finish(where, *RUN, "--steps", steps, "--out", "whole")
     whole = Path(where, "whole", "00000-run")
@@ -156,7 +157,7 @@ def halves(folder):
 
 def differing(folder, other):
     """How many arrays of the last checkpoints are not the same bytes."""
-    a, b = (experiment.load_checkpoint(experiment.checkpoints(each)[0]) for each in (folder, other))
+    a, b = (checkpoints.load_checkpoint(run_folder.checkpoints(each)[0]) for each in (folder, other))
     return len(a.keys() ^ b.keys()) + sum(a[name].tobytes() != b[name].tobytes() for name in a.keys() & b.keys())
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import pairing
-from minigan import backend, data, metrics, models, parallel
+from minigan import backend, data, metrics, parallel
+from minigan.runs import models
 from minigan.trainer import RECIPES, NonFiniteError
 
 COMMON = dict(width=256, lr_decay=0.02)

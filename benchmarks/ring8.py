@@ -12,7 +12,8 @@ import time
 
 import numpy as np
 
-from minigan import __version__, backend, data, metrics, models
+from minigan import __version__, backend, data, metrics
+from minigan.runs import models
 from minigan.trainer import RECIPES
 
 

@@ -170,8 +170,9 @@ def _seeds(outputs, grad_outputs):
     """The cotangents from which the walk starts: those given, or 1 for scalar outputs."""
     for output in outputs:
         if not output.requires_grad:
-            raise ValueError(f"grad: an output {output.shape} has no graph: nothing it was computed "
-                             "from requires a gradient, or it was computed under no_grad()")
+            raise ValueError(f"grad: an output {output.shape} has no graph: nothing it was "
+                             "computed from requires a gradient, or it was computed under "
+                             "no_grad()")
     if grad_outputs is None:
         for output in outputs:
             if output.size != 1:

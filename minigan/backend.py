@@ -18,11 +18,12 @@ import numpy as np
 
 
 class BackendError(RuntimeError):
-    """The backend asked for cannot work on this machine; the message says what to install or to change."""
+    """The backend asked for cannot work on this machine; the message says what to install or
+    change."""
 
 
 class Backend(NamedTuple):
-    """One kind of array: its namespace, its class, and how a NumPy copy of such an array is made."""
+    """One kind of array: its namespace, its class, and how a NumPy copy of one is made."""
     name: str
     xp: ModuleType
     array_type: type
@@ -215,7 +216,8 @@ class Streams:
         return np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=tuple(name.encode())))
 
     def state_dict(self):
-        """{stream name: its state as 13 uint64}, for the streams drawn from so far; and the seed."""
+        """{stream name: its state as 13 uint64}, for the streams drawn from so far; and the seed.
+        """
         state = {}
         for name, generator in self._generators.items():
             packed = _pack(generator.bit_generator.state)

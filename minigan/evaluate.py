@@ -1,4 +1,5 @@
-"""python -m minigan.evaluate: how good are the samples of a run? A table with error bars, a file, a picture."""
+"""python -m minigan.evaluate: how good are the samples of a run? A table with error bars, a file, a
+picture."""
 
 import json
 import sys
@@ -7,26 +8,33 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, data, experiment, judges, metrics, models, parallel, report
-from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
-from minigan.files import printable
-from minigan.train import load_data, recorded_options
+from minigan import backend, data, metrics
+from minigan.data.files import printable
+from minigan.metrics import judges
+from minigan.pictures import report
+from minigan.pictures.evaluation import save_evaluation
+from minigan.runs import run_folder
+from minigan.runs import models
+from minigan.runs.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.runs.options import load_data, recorded_options
 
 PROG = "minigan.evaluate"
 LEAST = 12  # samples: half of them have the five neighbours that `density_coverage` looks at
 
 
 def parser():
-    p = Parser(prog=PROG, description="Measure the samples of a run: a table, and in the run's folder metrics.json and "
-               "evaluation.png.")
+    p = Parser(prog=PROG, description="Measure the samples of a run: a table, and in the run's "
+               "folder metrics.json and evaluation.png.")
     p.add_argument("run", metavar="RUN", help="a run folder")
-    p.add_argument("--n", type=positive, help="how many samples, at most as many as real ones (default: 10000 images, "
-                   "2500 points)")
+    p.add_argument("--n", type=positive, help="how many samples, at most as many as real ones "
+                   "(default: 10000 images, 2500 points)")
     p.add_argument("--against", metavar="SPLIT", type=one_of(["test", "train"]),
                    help="which part of the data, test or train (default: test where there is one)")
-    p.add_argument("--classifier", metavar="NAME|FILE", help="the feature network: mnist, fashion, or a file that "
-                   "python -m minigan.classifier wrote (default: the run's, or by its data)")
-    p.add_argument("--seed", type=non_negative, default=0, help="of all random numbers (default: 0)")
+    p.add_argument("--classifier", metavar="NAME|FILE",
+                   help="the feature network: mnist, fashion, or a file that python -m "
+                   "minigan.classifier wrote (default: the run's, or by its data)")
+    p.add_argument("--seed", type=non_negative, default=0,
+                   help="of all random numbers (default: 0)")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p
@@ -36,8 +44,6 @@ def main(arguments=None):
     given = parser().parse_args(arguments)
     try:
         backend.use_backend(given.backend)
-        if backend.current().xp is np:
-            parallel.use_all_cores()
         evaluate(Path(given.run), given)
     except USER_ERRORS as error:
         return fail(PROG, error, 2)
@@ -47,14 +53,15 @@ def main(arguments=None):
 
 
 def evaluate(folder, given):
-    record = experiment.read_options(folder)
+    record = run_folder.read_options(folder)
     options = recorded_options(record, folder, PROG)
     generator, streams = models.load(folder), backend.Streams(given.seed)
     training = load_data(options).x
     if data.fingerprint(training) != record.get("data"):
-        raise ValueError(f"{options['data']} has changed since {folder} was started: no judge of its samples any more")
+        raise ValueError(f"{options['data']} has changed since {folder} was started: no judge of "
+                         "its samples any more")
     against, real = compared_with(options, training, given.against)
-    n = min(given.n or (10_000 if models.is_image(real.shape[1:]) else 2500), len(real))
+    n = min(given.n or (10_000 if data.is_image(real.shape[1:]) else 2500), len(real))
     if n < LEAST:
         raise ValueError(f"{n} samples beside {len(real)} real ones: expected at least {LEAST}")
     real = judges.some(real, n, streams["real"])
@@ -62,18 +69,20 @@ def evaluate(folder, given):
     samples, known = generator.sample(n, given.seed), judge.features_of(training)
     measures, ideal = judge.measures(samples), []
     if against == "test":
-        # What a perfect generator would get. Of the very data that is compared with it would be too good.
+        # What a perfect generator would get. Of the very data that is compared with it would be too
+        # good.
         ideal = judge.measures(data.to_unit(judges.some(training, n, streams["training"])))
         measures.append(judges.training_distance(known, judge.features, judge.features_of(samples)))
 
-    print(printable(f"{folder}, step {generator.steps}: {n} samples beside {n} of {options['data']} ({against}), "
-                    f"features: {judge.name}") + "\n", flush=True)
+    print(printable(f"{folder}, step {generator.steps}: {n} samples beside {n} of "
+                    f"{options['data']} ({against}), features: {judge.name}") + "\n", flush=True)
     table = measured(measures, ideal, streams["halves"])
-    save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against, "features": judge.name,
-                                   "seed": given.seed, "metrics": table})
-    judge.draw(folder / "evaluation.png", samples, training, known)
+    save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against,
+                                   "features": judge.name, "seed": given.seed, "metrics": table})
+    save_evaluation(folder / "evaluation.png", judge, samples, training, known)
     report.write(folder)
-    print("\n" + printable(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}, {folder / 'report.html'}"))
+    print("\n" + printable(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}, "
+                           f"{folder / 'report.html'}"))
 
 
 def compared_with(options, training, against):
@@ -88,19 +97,23 @@ def compared_with(options, training, against):
 
 
 def measured(measures, ideal, stream):
-    """{name: {"value", "standard_error", "training_data"}} of the measures, printed as they come; the last is what
-    `ideal`, the same measures of training data in the samples' place, has, or None."""
+    """{name: {"value", "standard_error", "training_data"}} of the measures, printed as they come;
+    the last is what `ideal`, the same measures of training data in the samples' place, has, or
+    None."""
     width = max(len(name) for measure in measures for name in measure.names)
-    print(f"{'':{width}}   {'samples':>9}   error" + (f"    {'training data':>13}" if ideal else ""))
+    print(f"{'':{width}}   {'samples':>9}   error"
+          + (f"    {'training data':>13}" if ideal else ""))
     table = {}
     for measure, best in zip_longest(measures, ideal):
         found = metrics.half_sampling(measure.metric, *measure.arrays, rng=stream)
         values, errors = measure.numbers(found.value), measure.numbers(found.standard_error)
         reachable = best.numbers(best.metric(*best.arrays)) if best else {}
         for name, better in measure.names.items():
-            table[name] = {"value": values[name], "standard_error": errors[name], "training_data": reachable.get(name)}
-            line = f"{name:{width}} {better:1} {shown(values[name], '.4g'):>9} ± {shown(errors[name], '.2g'):7}" + (
-                f"  {shown(reachable[name], '.4g'):>13}" if best else "")
+            table[name] = {"value": values[name], "standard_error": errors[name],
+                           "training_data": reachable.get(name)}
+            line = (f"{name:{width}} {better:1} {shown(values[name], '.4g'):>9} ± "
+                    f"{shown(errors[name], '.2g'):7}"
+                    + (f"  {shown(reachable[name], '.4g'):>13}" if best else ""))
             print(line.rstrip(), flush=True)
     print("\n↑ more is better, ↓ less is; the error is that of drawing other samples"
           + ("; training data: what as many of those would get" if ideal else ""))
@@ -117,7 +130,7 @@ def save(path, record):
     for row in record["metrics"].values():
         row.update({name: number if number is not None and np.isfinite(number) else None
                     for name, number in row.items()})
-    experiment.write_whole(path, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+    run_folder.write_whole(path, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 if __name__ == "__main__":

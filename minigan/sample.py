@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, models, parallel, plots
-from minigan.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
-from minigan.files import printable
+from minigan import backend
+from minigan.data.files import printable
+from minigan.pictures import plots
+from minigan.runs import models
+from minigan.runs.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
 
 PROG = "minigan.sample"
 
@@ -17,11 +19,13 @@ def parser():
     p.add_argument("run", metavar="RUN", help="a run folder")
     p.add_argument("--n", type=positive, default=64, help="how many")
     p.add_argument("--seed", type=non_negative, default=0, help="of the noise")
-    p.add_argument("--grid", metavar="PNG", help="write a picture (samples.png if --npz is not given either)")
-    p.add_argument("--npz", metavar="NPZ", help="write `images`, uint8 (N, H, W, C), or `points`, float32 (N, 2)")
+    p.add_argument("--grid", metavar="PNG",
+                   help="write a picture (samples.png if --npz is not given either)")
+    p.add_argument("--npz", metavar="NPZ",
+                   help="write `images`, uint8 (N, H, W, C), or `points`, float32 (N, 2)")
     p.add_argument("--interpolate", action="store_true",
-                   help=f"samples on n / {models.WAY} ways from noise to noise, {models.WAY} each: one way a row of "
-                   "the picture")
+                   help=f"samples on n / {models.WAY} ways from noise to noise, {models.WAY} each: "
+                   "one way a row of the picture")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p
@@ -31,8 +35,6 @@ def main(arguments=None):
     options = parser().parse_args(arguments)
     try:
         backend.use_backend(options.backend)
-        if backend.current().xp is np:
-            parallel.use_all_cores()
         generator = models.load(options.run)
         if options.interpolate:
             noise = models.ways(max(1, options.n // models.WAY), generator.latent, options.seed)

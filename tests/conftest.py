@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-import minigan as mg
-import strict
-from minigan import backend
+pytest.register_assert_rewrite("helpers", "pages")  # before they are imported: their asserts show values too
+
+import minigan as mg  # noqa: E402
+import strict  # noqa: E402
+from minigan import backend  # noqa: E402
+from minigan.metrics import classifiers, lenet  # noqa: E402
 
 backend.register("strict", strict.load)
 
@@ -54,3 +57,15 @@ def why_not_cupy():
 def rng():
     """A generator for the test's own data."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """(a classifier trained on the bundled digits, its test images and labels, the losses of its epochs)."""
+    streams = backend.Streams(0)
+    training, test = lenet.train_and_test("digits", None, streams)
+    network = lenet.LeNet((8, 8, 1), 10, streams["init"])
+    losses = list(lenet.fit(network, training.x, training.labels, 30, streams))
+    found = classifiers.Classifier(network, "LeNet-digits", training.classes, (8, 8, 1), 0.0, "a test")
+    found.accuracy = found.share_right(test.x, test.labels)
+    return found, test, losses

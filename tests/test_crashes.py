@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import kills
-from minigan import experiment
-from test_experiment import assert_same_end, experiment_in, run, saved_steps, stats_of, whole_run
-from test_train import IMAGES, OFTEN, assert_same_run, command, done, environment, failed, refused, start, train
+from minigan import data
+from minigan.runs import loop, run_folder
+from helpers import (IMAGES, OFTEN, assert_same_run, command, done, environment, experiment_in, failed, refused, run,
+                     saved_steps, start, stats_of, train, whole_run)
 
 __all__ = ["train"]  # the fixture
 EVERY = ("file", "line", "picture", "entry")
@@ -48,7 +49,7 @@ def killed_in_call(n, folder):
         kills.die_in_call(n, *EVERY)
         sys.stdout = open(os.devnull, "w")
         work = experiment_in(folder)
-        if experiment.checkpoints(folder):
+        if run_folder.checkpoints(folder):
             work.restore()
         run(work, **BUSY)
         os._exit(0)
@@ -66,13 +67,13 @@ def test_a_run_killed_in_any_write_of_all_goes_on_as_if_it_had_not(tmp_path):
         n += 1
         folder = tmp_path / str(n)
         died = killed_in_call(n, folder)
-        if experiment.checkpoints(folder):
+        if run_folder.checkpoints(folder):
             deaths += died + (died and killed_in_call(n % 9 + 1, folder))
             again = experiment_in(folder)
             again.restore()
             assert not list(folder.rglob("*.partial"))
             run(again, **BUSY)
-            assert_same_end(folder, tmp_path / "whole")
+            assert_same_run(folder, tmp_path / "whole")
             assert [record["step"] for record in stats_of(folder)] == [1, 2]
     assert deaths > 100
 
@@ -153,7 +154,8 @@ def full_in_write(monkeypatch, n):
             raise OSError(errno.ENOSPC, "No space left on device")
         file.write = halfway
         return file
-    monkeypatch.setattr(experiment, "open", opened, raising=False)
+    for module in (run_folder, loop):
+        monkeypatch.setattr(module, "open", opened, raising=False)
     return full
 
 
@@ -172,11 +174,11 @@ def test_a_disk_that_is_full_at_any_write_costs_no_checkpoint(tmp_path, monkeypa
                 assert error.errno == errno.ENOSPC
         hit.add(full[0].suffix)
         assert not list(folder.rglob("*.partial")), "a full disk is not to be filled with halves"
-        if experiment.checkpoints(folder):
+        if run_folder.checkpoints(folder):
             again = experiment_in(folder)
             again.restore()
             run(again, **BUSY)
-            assert_same_end(folder, tmp_path / "whole")
+            assert_same_run(folder, tmp_path / "whole")
     assert not full and n > 100 and hit == {".partial", ".jsonl", ".txt"}
 
 
@@ -191,7 +193,7 @@ def test_a_full_disk_is_said_in_one_line_and_the_run_goes_on_when_there_is_space
             full = full_in_write(patch, n)
             status, _, err = train("--resume", "--steps", 6)
         assert status in (1, 2) and err.count("\n") == 1 and "No space left" in err
-        assert status == 2 or str(experiment.checkpoints(folder)[0]) in err
+        assert status == 2 or str(run_folder.checkpoints(folder)[0]) in err
     done(train("--resume", "--steps", 6))
     assert_same_run(folder, "whole/00000-digits-gan-s0")
 
@@ -199,14 +201,14 @@ def test_a_full_disk_is_said_in_one_line_and_the_run_goes_on_when_there_is_space
 def test_a_checkpoint_beyond_the_limit_on_file_sizes_leaves_the_one_before_it(tmp_path, train):
     done(train(*IMAGES, "--steps", 2, *OFTEN))
     folder = tmp_path / "runs" / "00000-digits-gan-s0"
-    last = experiment.checkpoints(folder)[0]
+    last = run_folder.checkpoints(folder)[0]
     limit = last.stat().st_size * 2 // 3
     code = (f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
             "from minigan.train import main; sys.exit(main(sys.argv[1:]))")
     end = subprocess.run(command("--resume", "--steps", 6, code=code), cwd=tmp_path, env=environment(),
                          capture_output=True, text=True)
     failed((end.returncode, end.stdout, end.stderr), "File too large", str(last.relative_to(tmp_path)))
-    assert experiment.checkpoints(folder)[0] == last and not list(folder.rglob("*.partial"))
+    assert run_folder.checkpoints(folder)[0] == last and not list(folder.rglob("*.partial"))
     done(train("--resume", "--steps", 6))
     done(train(*IMAGES, "--steps", 6, *OFTEN, "--out", "whole"))
     assert_same_run(folder, "whole/00000-digits-gan-s0")
@@ -226,7 +228,7 @@ def test_a_run_whose_folder_goes_away_ends_in_one_line(tmp_path, what):
     failed((process.returncode, out, err), "No such file", str(folder.relative_to(tmp_path)), "checkpoint is none")
     assert not folder.exists()
     kills.finish(tmp_path, "--resume", "latest", "--out", "kept", "--steps", 7)
-    assert experiment.checkpoints(tmp_path / "kept" / folder.name)[0].stem == "000007"
+    assert run_folder.checkpoints(tmp_path / "kept" / folder.name)[0].stem == "000007"
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "samples", "stats.jsonl", "log.txt"])
@@ -261,7 +263,7 @@ def test_runs_started_at_once_under_any_names_get_a_number_each(tmp_path):
     def begin(who):
         for _ in range(10):
             gate.wait()
-            folders.append(experiment.new_folder(tmp_path / "runs", who))
+            folders.append(run_folder.new_folder(tmp_path / "runs", who))
     threads = [threading.Thread(target=begin, args=(f"name{who}",)) for who in range(8)]
     for thread in threads:
         thread.start()
@@ -273,16 +275,16 @@ def test_runs_started_at_once_under_any_names_get_a_number_each(tmp_path):
 
 def test_a_number_that_was_claimed_and_never_named_is_no_run_and_is_passed_over(tmp_path):
     (tmp_path / "00004").mkdir()
-    assert experiment.new_folder(tmp_path, "a").name == "00005-a"
-    with pytest.raises(experiment.RunError):
-        experiment.latest_folder(tmp_path)
+    assert run_folder.new_folder(tmp_path, "a").name == "00005-a"
+    with pytest.raises(run_folder.RunError):
+        run_folder.latest_folder(tmp_path)
 
 
 def test_a_path_of_any_bytes_will_do(tmp_path):
     odd = os.fsdecode(b"caf\xe9 \x1b[31m\n")  # Latin-1, a terminal's code, a line end
     kills.finish(tmp_path, *IMAGES, "--steps", 1, "--out", odd)
     (tmp_path / odd / "00000-digits-gan-s0").rename(tmp_path / odd / "00007-odd")
-    shutil.copyfile(Path(experiment.__file__).parent / "datasets" / "digits.npz", tmp_path / (odd + ".npz"))
+    shutil.copyfile(data.BUNDLED["digits"], tmp_path / (odd + ".npz"))
     kills.finish(tmp_path, *IMAGES, "--data", odd + ".npz", "--steps", 1, "--out", odd)
     out = kills.finish(tmp_path, "--resume", "latest", "--out", odd, "--steps", 2)
     assert out.replace("\n", "").isprintable() and "caf\\udce9 \\x1b[31m\\n" in out

@@ -197,7 +197,7 @@ def test_data_that_fits_is_kept_where_batches_are_used(monkeypatch):
     x = data.load("digits").x
     here = data.to_unit(x[Batches(x, 32, rng()).next_indices()])
     near = Batches(x, 32, rng())
-    monkeypatch.setattr(data, "ON_DEVICE", x.nbytes - 1)
+    monkeypatch.setattr("minigan.data.batches.ON_DEVICE", x.nbytes - 1)
     far = Batches(x, 32, rng())
     assert type(near.x) is backend.current().array_type and type(far.x) is np.ndarray
     strict.costs.clear()

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import minigan as mg
-from minigan import classifier, data, evaluate, experiment, plots, sample, train
+from minigan import classifier, data, evaluate, plots, sample, train
+from minigan.metrics import classifiers
+from minigan.runs import run_folder
+from helpers import FUZZ_MANY, FUZZ_QUICK
 
 COMMANDS = {module.__name__.split(".")[-1]: module for module in (train, sample, evaluate, classifier)}
-QUICK = {"train": 60, "sample": 40, "evaluate": 15, "classifier": 15}
-MANY = {"train": 500, "sample": 500, "evaluate": 150, "classifier": 150}  # the table in tests/README.md has them
 
 RUNS = ["runs/00000-images", "runs/00001-points"]
 HUGE = [str(n) for n in (2**60, 2**63, 10**30, 10**400)]
@@ -148,10 +149,10 @@ def check(command, words, place, ends):
             if command != "sample":  # which may have drawn its picture before --npz failed
                 assert tree(where) == before
         for path in Path(where).rglob("checkpoints"):
-            if experiment.checkpoints(path.parent):
+            if run_folder.checkpoints(path.parent):
                 mg.load(path.parent)
-        if any(experiment.checkpoints(path) for path in Path("runs").glob("*-*")):
-            mg.load(experiment.latest_folder("runs"))
+        if any(run_folder.checkpoints(path) for path in Path("runs").glob("*-*")):
+            mg.load(run_folder.latest_folder("runs"))
 
 
 def fuzz(command, place, examples):
@@ -182,15 +183,15 @@ def test_strange_names_are_good_names(command, words, place, tmp_path, monkeypat
     status, err = call(COMMANDS[command].main, words)
     assert (status, err) == (0, "")
     if command == "classifier":
-        classifier.load(STRANGE + ".classifier")
+        classifiers.load(STRANGE + ".classifier")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_lines_made_up_end_well(command, place):
-    fuzz(command, place, QUICK[command])
+    fuzz(command, place, FUZZ_QUICK[command])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_many_command_lines_made_up_end_well(command, place):
-    fuzz(command, place, MANY[command])
+    fuzz(command, place, FUZZ_MANY[command])

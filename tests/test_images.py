@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks import images
-from minigan import backend, data, models
+from minigan import backend, data
+from minigan.runs import models
 
 
 @pytest.mark.parametrize("objective, rounding", [("gan", 1e-5), ("lsgan", 1e-5), ("wgan-gp", 1e-5), ("wgan", 0.05)])

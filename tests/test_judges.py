@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import backend, classifier, data, metrics, plots
-from minigan.judges import ImageJudge, Measure, PointJudge, judge_for, quick, some, training_distance
+from minigan import backend, data, metrics, plots
+from minigan.metrics import classifiers
+from minigan.metrics.judges import ImageJudge, Measure, PointJudge, judge_for, quick, some, training_distance
+from minigan.pictures.evaluation import save_evaluation
 
 
 class Toy:
@@ -135,7 +137,7 @@ def test_the_picture_shows_the_most_real_looking_and_what_they_may_be_copied_fro
     real, fake, toy = images(60), images(50, 1), Toy()
     training = np.random.default_rng(2).integers(256, size=(80, 8, 8, 1), dtype=np.uint8)
     judge = ImageJudge(real, toy)
-    judge.draw(tmp_path / "a.png", fake, training, judge.features_of(training))
+    save_evaluation(tmp_path / "a.png", judge, fake, training, judge.features_of(training))
     [(shown_real, shown_fake, classes, real_shares, fake_shares, best, nearest)] = shown
     np.testing.assert_array_equal(shown_real, real)
     np.testing.assert_array_equal(shown_fake, fake)
@@ -154,7 +156,7 @@ def test_the_picture_shows_the_most_real_looking_and_what_they_may_be_copied_fro
     (ImageJudge(images(30), Toy()), images(20, 1)),
     (PointJudge(data.MIXTURES["ring8"].sample(30, np.random.default_rng(0))[0]), np.ones((20, 2)))])
 def test_both_draw_a_picture(tmp_path, judge, samples):
-    judge.draw(tmp_path / "a.png", samples, samples, judge.features_of(samples))
+    save_evaluation(tmp_path / "a.png", judge, samples, samples, judge.features_of(samples))
     with Image.open(tmp_path / "a.png") as picture:
         picture.load()
         assert picture.format == "PNG" and plots.MARK in picture.text.values()
@@ -175,7 +177,7 @@ def test_images_are_judged_by_the_network_that_ships_for_their_data_or_the_one_a
     x, labels, _ = data.load("fashion-mini")
     judge = judge_for("fashion-mini", x[:300])
     assert judge.name == "LeNet-fashion"
-    expected = np.bincount(classifier.load("fashion").probabilities(x[:300]).argmax(axis=1), minlength=10) / 300
+    expected = np.bincount(classifiers.load("fashion").probabilities(x[:300]).argmax(axis=1), minlength=10) / 300
     np.testing.assert_array_equal(judge.shares, expected)
     assert judge_for("fashion-mini", x[:300], "mnist").name == "LeNet-mnist"
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigan import Tensor, backend, networks
-from minigan.latent import perceptual_path_length, slerp
+from minigan.metrics.latent import perceptual_path_length, slerp
 
 # The way
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import backend, data, experiment, networks, ops, plots
-from minigan.experiment import Experiment
+from minigan import backend, data, networks, ops, plots
+from minigan.runs import run_folder
+from minigan.runs.loop import Experiment
 from minigan.trainer import GANTrainer
-from test_train import IMAGES, OBJECTIVES, POINTS, done, last_checkpoint, stats_of, train
+from helpers import IMAGES, OBJECTIVES, POINTS, done, last_checkpoint, stats_of, train
 
 __all__ = ["train"]  # the fixture
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
@@ -96,7 +97,7 @@ def test_the_memory_of_ten_thousand_steps_is_flat(tmp_path):
           f"{(resident[STEPS] - resident[SETTLED]) / 2**20:+.2f} MiB")
     assert objects[STEPS] - objects[SETTLED] < 500  # one a step would be 9,000
     assert resident[STEPS] - resident[SETTLED] < 2 * 2**20
-    assert experiment.read_stats(tmp_path)[-1]["step"] == STEPS
+    assert run_folder.read_stats(tmp_path)[-1]["step"] == STEPS
 
 
 @pytest.mark.slow

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import backend, data, experiment, models, nn
+from minigan import backend, data, nn
+from minigan.runs import checkpoints, models, run_folder
 from minigan.backend import to_numpy
-from minigan.experiment import Experiment
+from minigan.runs.loop import Experiment
 
 pytestmark = pytest.mark.on_each_backend
 
@@ -26,7 +27,7 @@ def make_run(folder, source, objective="gan", steps=3):
     streams = backend.Streams(0)
     trainer = models.trainer(options, x.shape[1:], streams)
     folder.mkdir()
-    experiment.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:])})
+    run_folder.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:])})
     work = Experiment(folder, trainer, data.Batches(x, options["batch_size"], streams["data"]), streams,
                       lambda step: None, lambda: None)
     work.run(steps, log_every=10, snapshot_every=10, checkpoint_every=1, keep=2)
@@ -133,7 +134,7 @@ def test_the_newest_sound_checkpoint_is_loaded(tmp_path):
     make_run(tmp_path / "run", "ring8")
     before, newest = (path.with_name(path.name) for path in sorted((tmp_path / "run" / "checkpoints").glob("*.npz")))
     newest.write_bytes(newest.read_bytes()[:-50])
-    weights = experiment.load_checkpoint(before)["trainer.averaged.0.weight"]
+    weights = checkpoints.load_checkpoint(before)["trainer.averaged.0.weight"]
     np.testing.assert_array_equal(mg.load(tmp_path / "run").network[0].weight.numpy(), weights)
 
 
@@ -144,7 +145,7 @@ def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path):
 
 
 def test_a_run_without_a_checkpoint_is_refused_by_name(tmp_path):
-    experiment.write_options(tmp_path, {"options": options_of("ring8"), "sample_shape": [2]})
+    run_folder.write_options(tmp_path, {"options": options_of("ring8"), "sample_shape": [2]})
     with pytest.raises(ValueError, match=str(tmp_path)):
         mg.load(tmp_path)
 

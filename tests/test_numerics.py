@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from minigan import backend, classifier, experiment, load, nn, objectives, plots, sample
+from minigan import backend, classifier, load, nn, objectives, plots, sample
+from minigan.runs import checkpoints, run_folder
 from minigan.tensor import Tensor
-from test_train import IMAGES, OBJECTIVES, POINTS, done, refused, save_images, train
+from helpers import IMAGES, OBJECTIVES, POINTS, done, refused, save_images, train
 
 __all__ = ["train"]  # the fixture
 TINY = ("--width", 2, "--batch-size", 4, "--latent", 3, "--steps", 3, "--log-every", 1)
@@ -20,8 +21,8 @@ def no_matplotlib(monkeypatch):
 
 
 def finite(run):
-    arrays = experiment.load_checkpoint(experiment.checkpoints(run)[0])  # which refuses what is not
-    return arrays["trainer.steps"] == 3 and len(experiment.read_stats(run)) == 3
+    arrays = checkpoints.load_checkpoint(run_folder.checkpoints(run)[0])  # which refuses what is not
+    return arrays["trainer.steps"] == 3 and len(run_folder.read_stats(run)) == 3
 
 
 @every_objective
@@ -94,12 +95,12 @@ def test_a_penalty_between_samples_that_are_all_equal_is_finite_with_its_gradien
 
 def test_a_number_that_is_not_finite_in_a_checkpoint_is_not_gone_on_from(train):
     done(train(*IMAGES, "--steps", 2, "--checkpoint-every", 2))
-    path = experiment.checkpoints("runs/00000-digits-gan-s0")[0]
-    arrays = experiment.load_checkpoint(path)
+    path = run_folder.checkpoints("runs/00000-digits-gan-s0")[0]
+    arrays = checkpoints.load_checkpoint(path)
     del arrays["format"]
     arrays["trainer.generator.0.weight"][0, 0] = np.nan
-    experiment.save_checkpoint(path, arrays)
+    checkpoints.save_checkpoint(path, arrays)
     assert "using the one before it" in done(train("--resume", "--steps", 4))
-    for path in experiment.checkpoints("runs/00000-digits-gan-s0"):
-        experiment.save_checkpoint(path, arrays)
+    for path in run_folder.checkpoints("runs/00000-digits-gan-s0"):
+        checkpoints.save_checkpoint(path, arrays)
     refused(train("--resume", "--steps", 6), "trainer.generator.0.weight", "finite")

@@ -14,9 +14,10 @@ import pytest
 
 import minigan as mg
 import strict
-from minigan import (backend, classifier, data, evaluate, experiment, filtering, metrics, models, networks, nn, plots,
-                     sample, train)
-from minigan.experiment import Experiment
+from minigan import backend, data, evaluate, filtering, metrics, networks, nn, plots, sample, train
+from minigan.metrics import classifiers, lenet
+from minigan.runs import checkpoints, models, run_folder
+from minigan.runs.loop import Experiment
 from minigan.trainer import RECIPES, GANTrainer
 from test_ops import TABLE
 
@@ -172,10 +173,10 @@ def test_the_modes_of_samples_on_a_device_are_counted(backend_name):
 def small_classifier():
     """(test images, their features and probabilities, the losses of a training) on the backend in use."""
     streams = backend.Streams(0)
-    training, test = classifier.train_and_test("digits", None, streams)
-    network = classifier.LeNet((8, 8, 1), 10, streams["init"])
-    losses = list(classifier.fit(network, training.x[:300], training.labels[:300], 2, streams))
-    found = classifier.Classifier(network, "LeNet-digits", training.classes, (8, 8, 1), 0.0, "a test")
+    training, test = lenet.train_and_test("digits", None, streams)
+    network = lenet.LeNet((8, 8, 1), 10, streams["init"])
+    losses = list(lenet.fit(network, training.x[:300], training.labels[:300], 2, streams))
+    found = classifiers.Classifier(network, "LeNet-digits", training.classes, (8, 8, 1), 0.0, "a test")
     return data.to_unit(test.x), found, losses
 
 
@@ -193,10 +194,10 @@ def test_a_classifier_trained_there_judges_as_one_trained_here(backend_name):
 
 @on_strict
 def test_a_step_of_the_classifier_never_waits_but_for_the_loss_of_an_epoch():
-    network = classifier.LeNet((8, 8, 1), 2, backend.Streams()["init"])
+    network = lenet.LeNet((8, 8, 1), 2, backend.Streams()["init"])
     strict.costs.clear()
-    list(classifier.fit(network, np.zeros((450, 8, 8, 1), np.uint8), np.arange(450) % 2, 2, backend.Streams()))
-    assert len(strict.costs) == 2 and all("float() at classifier.py" in cost for cost in strict.costs)
+    list(lenet.fit(network, np.zeros((450, 8, 8, 1), np.uint8), np.arange(450) % 2, 2, backend.Streams()))
+    assert len(strict.costs) == 2 and all("float() at lenet.py" in cost for cost in strict.costs)
 
 
 # Checkpoints
@@ -211,7 +212,7 @@ def work_in(folder, kind, objective):
     streams = backend.Streams(0)
     options = models.defaults(objective, SHAPES[kind]) | SMALL[kind] | dict(ema=0.5)
     x = np.random.default_rng(1).uniform(-1, 1, (40, *SHAPES[kind])).astype(np.float32)
-    experiment.write_options(folder, {"options": options, "sample_shape": list(SHAPES[kind])})
+    run_folder.write_options(folder, {"options": options, "sample_shape": list(SHAPES[kind])})
     batches = data.Batches(x, options["batch_size"], streams["data"])
     with redirect_stdout(io.StringIO()):
         return Experiment(folder, models.trainer(options, SHAPES[kind], streams), batches, streams,
@@ -231,18 +232,18 @@ def test_a_checkpoint_is_taken_up_on_the_other_backend_bit_for_bit(tmp_path, bac
     here, there = ("numpy", backend_name) if first == "here" else (backend_name, "numpy")
     with mg.use_backend(here):
         run(work_in(tmp_path, kind, objective), 2)
-    [path] = experiment.checkpoints(tmp_path)
-    saved = experiment.load_checkpoint(path)
+    [path] = run_folder.checkpoints(tmp_path)
+    saved = checkpoints.load_checkpoint(path)
     with mg.use_backend(there):
         work = work_in(tmp_path, kind, objective)
         work.restore()
         work.save(keep=1)
-        assert_identical(experiment.load_checkpoint(path), saved)
+        assert_identical(checkpoints.load_checkpoint(path), saved)
         run(work, 3)
     with mg.use_backend(here):
         stayed = work_in(tmp_path / "stayed", kind, objective)
         run(stayed, 3)
-    left, right = experiment.read_stats(tmp_path)[-1], experiment.read_stats(tmp_path / "stayed")[-1]
+    left, right = run_folder.read_stats(tmp_path)[-1], run_folder.read_stats(tmp_path / "stayed")[-1]
     assert left["step"] == right["step"] == 3
     for name in ("d_loss", "g_loss", "d_grad_norm", "g_grad_norm"):
         assert left[name] == pytest.approx(right[name], rel=1e-3, abs=1e-5)
@@ -283,7 +284,7 @@ def test_a_run_goes_from_machine_to_machine(tmp_path, monkeypatch, backend_name,
     call(train.main, "--resume", "--out", "moves", "--steps", "6", name=backend_name)
     [stays], [moves] = Path("stays").iterdir(), Path("moves").iterdir()
     assert json.loads((moves / "options.json").read_text())["options"]["backend"] == backend_name
-    for a, b in zip(experiment.read_stats(moves), experiment.read_stats(stays), strict=True):
+    for a, b in zip(run_folder.read_stats(moves), run_folder.read_stats(stays), strict=True):
         assert a["step"] == b["step"] and a["d_loss"] == pytest.approx(b["d_loss"], rel=1e-3)
     if source == "ring8":  # samples are judged alike
         tables = []

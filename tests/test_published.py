@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from minigan import data, published
+from minigan import data
+from minigan.data import published
 from minigan.data import DataError
 
 REAL_DATA, REAL_MNIST = os.environ.get("MINIGAN_DATA", ""), published.PUBLISHED["mnist"]  # before the tests hide them

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import test_fuzz
 from benchmarks import images, mixtures
-from minigan import classifier, data, evaluate, judges, sample, train
+from minigan import classifier, data, evaluate, sample, train
+from minigan.metrics import judges
 from minigan.trainer import RECIPES
+from helpers import FUZZ_MANY, FUZZ_QUICK
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +27,12 @@ def test_the_reading_map_lists_every_file_with_its_length():
     files = {path.name: len(path.read_text(encoding="utf-8").splitlines())
              for path in (ROOT / "minigan").glob("*.py") if path.name != "__init__.py"}
     assert listed == files
+
+
+def test_the_reading_map_lists_every_folder_with_its_files():
+    listed = {re.match(r"\[(.*?)\]", row[0])[1]: set(re.findall(r"`(\w+)`", row[1])) for row in table("folder")}
+    folders = [path.parent for path in (ROOT / "minigan").glob("*/__init__.py")]
+    assert listed == {folder.name: {path.stem for path in folder.glob("*.py")} - {"__init__"} for folder in folders}
 
 
 def test_the_first_gradient_runs():
@@ -134,8 +141,8 @@ def test_the_counts_of_kills_and_of_command_lines_are_those_that_were_run():
     assert found["survived"] == found["kills"] >= 200
     assert not any(number for name, number in found.items() if name.endswith(("differ", "lost", "doubled", "over")))
     assert "{train} command lines for `train`, {sample} for `sample`, {evaluate} for `evaluate` and {classifier} for " \
-        "`classifier`".format(**test_fuzz.MANY) in text
-    assert "the quick one {train}, {sample}, {evaluate} and {classifier}".format(**test_fuzz.QUICK) in text
+        "`classifier`".format(**FUZZ_MANY) in text
+    assert "the quick one {train}, {sample}, {evaluate} and {classifier}".format(**FUZZ_QUICK) in text
 
 
 @pytest.mark.parametrize("mixture", mixtures.PUBLISHED)

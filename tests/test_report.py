@@ -4,114 +4,20 @@ import base64
 import hashlib
 import io
 import json
-import math
 import os
 import re
-from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import experiment, plots, report
+from minigan import plots
+from minigan.pictures import film, markup, report
+from minigan.report import main
+from minigan.runs import run_folder
+from pages import MEASURED, Page, curve_of, images, lines, make_run, page_of, run, write_lines
 
+__all__ = ["run"]  # the fixture
 HOSTILE = """</script><script>alert('1')</script><img src="http://x.invalid/" onerror=a>&amp;"]]>"""
-VOID = {"meta", "img", "input", "br", "link", "hr"}
-
-
-class Page(HTMLParser):
-    """A parsed page: every element with its attributes and its text. It fails where a browser would have to guess."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.elements, self._open = [], []
-        self.feed(text)
-        self.close()
-        assert self._open == [], "elements left open"
-        ids = [element["id"] for _, element, _ in self.elements if "id" in element]
-        assert len(ids) == len(set(ids))
-
-    def handle_starttag(self, tag, attributes):
-        names = [name for name, _ in attributes]
-        assert len(names) == len(set(names)), (tag, names)
-        self.elements.append((tag, dict(attributes), []))
-        if tag not in VOID:
-            self._open.append(self.elements[-1])
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes), []))
-
-    def handle_endtag(self, tag):
-        assert self._open and self._open[-1][0] == tag, f"</{tag}> in {[element[0] for element in self._open]}"
-        self._open.pop()
-
-    def handle_data(self, data):
-        for _, _, text in self._open:
-            text.append(data)
-
-    def all(self, tag, **attributes):
-        """[(attributes, text)] of the elements of this name and these attributes, `class_` for class."""
-        wanted = {name.rstrip("_"): value for name, value in attributes.items()}
-        return [(found, "".join(text)) for name, found, text in self.elements
-                if name == tag and wanted.items() <= found.items()]
-
-    def texts(self, tag, **attributes):
-        return [text for _, text in self.all(tag, **attributes)]
-
-    def data(self):
-        """What the page hands to its script, in the order it stands there."""
-        return [json.loads(text) for text in self.texts("script", type="application/json")]
-
-    def charts(self):
-        return [data for data in self.data() if isinstance(data, dict)]
-
-    def film(self):
-        [film] = [data for data in self.data() if isinstance(data, list)]
-        return film
-
-
-def page_of(folder, *more):
-    return Page(report.page(folder, *more))
-
-
-def lines(n, every=10, **more):
-    return [{"step": every * i, "d_loss": 1 / i, "g_loss": 2 + math.sin(i), "real_score": float(i), "fake_score": -i,
-             "d_grad_norm": 0.5, "g_grad_norm": 0.25 * i, "steps_per_s": 9.0} | more for i in range(1, n + 1)]
-
-
-def write_lines(folder, records):
-    (folder / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in records))
-
-
-def images(n=4, side=4, C=1, seed=0):
-    return np.random.default_rng(seed).uniform(-1, 1, (n, side, side, C)).astype(np.float32)
-
-
-MEASURED = {"step": 40, "n": 500, "against": "test", "seed": 0, "metrics": {
-    "FD-LeNet-mnist": {"value": 12.5, "standard_error": 0.25, "training_data": 3.5},
-    "recall": {"value": None, "standard_error": None, "training_data": None}}}
-
-
-def make_run(folder, snapshots=(0, 20, 40), records=None, complete=True, **options):
-    """A run's folder, written by hand."""
-    (folder / "samples").mkdir(parents=True)
-    known = {"objective": "gan", "data": "digits", "steps": 40, "seed": 0, "image_size": None, "lr_g": 2e-4}
-    experiment.write_options(folder, {"options": known | options, "sample_shape": [4, 4, 1],
-                                      "data": {"sha256": "abc"}, "versions": {"numpy": "2.0"}})
-    for step in snapshots:
-        plots.save_grid(folder / "samples" / f"{step:06d}.png", images(seed=step))
-    if complete:
-        write_lines(folder, lines(4) if records is None else records)
-        plots.save_grid(folder / "reals.png", images(seed=90), generated=False)
-        plots.save_grid(folder / "interpolation.png", images(32, seed=91), 8)
-        plots.save_grid(folder / "evaluation.png", images(seed=92))
-        (folder / "metrics.json").write_text(json.dumps(MEASURED))
-    return folder
-
-
-@pytest.fixture
-def run(tmp_path):
-    return make_run(tmp_path / "00000-digits-gan-s0")
 
 
 def content_of(uri):
@@ -168,7 +74,7 @@ def test_no_string_of_a_run_becomes_markup(tmp_path):
 
 
 def test_data_for_the_script_cannot_end_its_element():
-    text = report._json([HOSTILE, "<!--", {"a<b": None}])
+    text = markup.for_script([HOSTILE, "<!--", {"a<b": None}])
     assert text.count("<") == 2 and Page(text).data() == [[HOSTILE, "<!--", {"a<b": None}]]
 
 
@@ -209,7 +115,7 @@ def test_all_pictures_of_the_folder_are_there_with_a_description_and_a_mark(run)
     (100, 5, [0, 25, 50, 74, 99])])
 def test_frames_are_chosen_evenly_and_the_last_is_always_among_them(tmp_path, there, most, expected):
     folder = make_run(tmp_path / "a", snapshots=range(there))
-    assert [step for step, _ in report._film(folder, most)] == expected
+    assert [step for step, _ in film._film(folder, most)] == expected
     assert (f"{len(expected)} of {there} snapshots" in report.page(folder, most)) == (1 < len(expected) < there)
 
 
@@ -223,12 +129,12 @@ def test_a_page_has_a_bounded_size_and_pictures_that_were_reduced_keep_their_mar
     folder = make_run(tmp_path / "a", snapshots=())
     for step in range(12):
         plots.save_grid(folder / "samples" / f"{step:06d}.png", images(64, 96, C, seed=step))  # noise, hard to compress
-    monkeypatch.setattr(report, "FILM_BYTES", 1_000_000)
+    monkeypatch.setattr(film, "FILM_BYTES", 1_000_000)
     text = report.page(folder)
-    film = Page(text).film()
-    assert 2 <= len(film) < 12 and (film[0]["step"], film[-1]["step"]) == (0, 11)
+    frames = Page(text).film()
+    assert 2 <= len(frames) < 12 and (frames[0]["step"], frames[-1]["step"]) == (0, 11)
     assert len(text) < 1.5e6
-    kind, content = content_of(film[0]["uri"])
+    kind, content = content_of(frames[0]["uri"])
     with Image.open(io.BytesIO(content)) as picture:
         assert (kind, picture.format, max(picture.size)) == ("jpeg", "JPEG", 640)
         assert picture.info["comment"] == plots.MARK.encode()
@@ -255,102 +161,6 @@ def test_a_large_file_that_only_looks_like_a_picture_is_left_out(run):
     content = (run / "reals.png").read_bytes()
     (run / "reals.png").write_bytes(content[:40] + bytes(200_000) + content[40:])
     assert len(page_of(run).all("img")) == 3
-
-
-# Curves
-
-def curve_of(chart, i=0):
-    return list(zip(chart["lines"][i]["steps"], chart["lines"][i]["values"]))
-
-
-def test_the_charts_hold_the_numbers_of_the_log(run):
-    losses, scores, norms = page_of(run).charts()
-    for chart, names in ((losses, ("d_loss", "g_loss")), (scores, ("real_score", "fake_score")),
-                         (norms, ("d_grad_norm", "g_grad_norm"))):
-        for i, name in enumerate(names):
-            assert curve_of(chart, i) == [(line["step"], line[name]) for line in lines(4)]
-    titles = page_of(run).texts("strong")
-    assert titles == ["Losses", "Mean scores", "Norms of the gradients"]
-
-
-def test_the_drawn_path_goes_through_the_numbers(run):
-    page = page_of(run)
-    paths = [path["d"] for path, _ in page.all("path")]
-    losses = page.charts()[0]
-    numbers = [value for line in losses["lines"] for value in line["values"]]
-    drawn = [re.findall(r"[ML]([\d.]+) ([\d.]+)", path) for path in paths[:2]]
-    x, y = np.array([point for path in drawn for point in path], float).T
-    np.testing.assert_allclose(x, np.tile([10, 20, 30, 40], 2) * 1000 / 40, atol=0.06)
-    # y falls as the value grows, from one tenth of what is drawn above the least to as much below the greatest
-    low, high = min(numbers), max(numbers)
-    np.testing.assert_allclose(y, 1000 * (high + 0.05 * (high - low) - np.array(numbers)) / (1.1 * (high - low)),
-                               atol=0.06)
-    assert all(path.count("M") == 1 for path in paths)
-
-
-def test_the_ticks_stand_where_their_numbers_are():
-    assert report._ticks(0, 300) == [(0, "0"), (100, "100"), (200, "200"), (300, "300")]
-    assert [text for _, text in report._ticks(-0.3, 0.2)] == ["−0.3", "−0.2", "−0.1", "0.0", "0.1", "0.2"]
-    assert [text for _, text in report._ticks(0.00123, 0.00127)] == ["0.00123", "0.00124", "0.00125", "0.00126",
-                                                                     "0.00127"]
-    assert [text for _, text in report._ticks(0, 2, least=1)] == ["0", "1", "2"]
-    assert [text for _, text in report._ticks(0, 10_000)][-1] == "10,000"
-    assert [text for _, text in report._ticks(1e9, 1e9 + 3e3)] == ["1e+09", "1.000001e+09", "1.000002e+09",
-                                                                   "1.000003e+09"]
-    for low, high in ((0, 1e-99), (-1e99, 1e99), (1e9, 1e9 + 3e3), (0, 7), (-1, 17)):
-        ticks = [tick for tick, _ in report._ticks(low, high)]
-        assert 2 <= len(ticks) <= 6 and low <= ticks[0] and ticks[-1] <= high
-        np.testing.assert_allclose(np.diff(ticks), ticks[1] - ticks[0], rtol=1e-6)
-
-
-def test_a_wasserstein_objective_shows_its_distance_in_place_of_the_loss(tmp_path):
-    folder = make_run(tmp_path / "a", records=lines(4, wasserstein=7.0))
-    page = page_of(folder)
-    assert curve_of(page.charts()[0]) == [(10 * i, 7.0) for i in range(1, 5)]
-    assert "wasserstein" in page.texts("span", class_="key")[0]
-
-
-def test_each_evaluation_has_a_chart_with_the_steps_it_was_made_at(tmp_path):
-    records = lines(6)
-    records[1]["evaluation"], records[5]["evaluation"] = {"FD": 9.0, "modes": 3}, {"FD": 5.0}
-    page = page_of(make_run(tmp_path / "a", records=records))
-    assert page.texts("strong")[3:] == ["FD", "modes"]
-    assert [curve_of(chart) for chart in page.charts()[3:]] == [[(20, 9.0), (60, 5.0)], [(20, 3)]]
-
-
-def test_a_long_run_is_thinned_but_its_peaks_its_beginning_and_its_end_stay(tmp_path):
-    records = lines(20_000)
-    records[7777]["d_loss"], records[12_345]["g_loss"] = 99.0, -99.0
-    text = report.page(make_run(tmp_path / "a", records=records, snapshots=()))
-    losses = Page(text).charts()[0]
-    d, g = (dict(curve_of(losses, i)) for i in (0, 1))
-    assert d.keys() == g.keys() and 200 < len(d) <= report.POINTS + 2 and list(d) == sorted(d)
-    assert min(d) == 10 and max(d) == 200_000 and d[77_780] == 99.0 and g[123_460] == -99.0
-    assert all(records[step // 10 - 1]["d_loss"] == value for step, value in d.items())
-    assert len(text) < 250_000
-
-
-@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, None, "1.0", [1], True, 10 ** 400, 1e308])
-def test_what_is_no_number_that_can_be_drawn_is_a_gap(tmp_path, odd):
-    records = lines(5)
-    records[2]["d_loss"] = odd
-    page = page_of(make_run(tmp_path / "a", records=records))
-    assert [value for _, value in curve_of(page.charts()[0])] == [1, 0.5, None, 0.25, 0.2]
-    path = page.all("path")[0][0]["d"]
-    assert path.count("M") == 2 and path.count("L") == 2
-    assert not re.search("nan|inf", path)
-
-
-@pytest.mark.parametrize("value", [0.0, 5.0, -1e99, 1e-300])
-@pytest.mark.parametrize("n", [1, 3])
-def test_a_curve_that_does_not_move_can_be_drawn(tmp_path, value, n):
-    page = page_of(make_run(tmp_path / "a", records=lines(n, d_loss=value, g_loss=value)))
-    assert re.findall(r"[ML][\d.]+ ([\d.]+)", page.all("path")[0][0]["d"]) == ["500.0"] * n
-
-
-def test_a_chart_says_in_words_where_it_begins_and_ends(run):
-    [label, *_] = [plot["aria-label"] for plot, _ in page_of(run).all("svg", role="img", tabindex="0")]
-    assert label == ("Losses. d loss 1 at step 10 to 0.25 at step 40. g loss 2.841 at step 10 to 1.243 at step 40")
 
 
 # What is not there, or not as it should be
@@ -409,8 +219,8 @@ def test_all_options_versions_and_the_data_are_listed(run):
 
 @pytest.mark.parametrize("odd", [None, [], "x", 7])
 def test_a_record_without_versions_or_data_is_enough(run, odd):
-    record = experiment.read_options(run) | {"versions": odd, "data": odd}
-    experiment.write_options(run, record)
+    record = run_folder.read_options(run) | {"versions": odd, "data": odd}
+    run_folder.write_options(run, record)
     assert page_of(run).texts("caption")[1:] == ["Options"]
     Page(report.comparison([run, run]))
 
@@ -476,7 +286,7 @@ def command(tmp_path, monkeypatch, capsys):
 
     def call(*arguments):
         try:
-            status = report.main([*map(str, arguments)])
+            status = main([*map(str, arguments)])
         except SystemExit as end:
             status = end.code
         return status, *capsys.readouterr()

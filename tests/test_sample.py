@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import minigan as mg
-from minigan import data, models, plots
+from minigan import data, plots
+from minigan.runs import models
 from minigan.sample import main
 from minigan.train import main as train
 

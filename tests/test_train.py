@@ -1,93 +1,23 @@
-"""`python -m minigan.train`: a run leaves everything in its folder, goes on exactly, and fails in one line."""
+"""`python -m minigan.train`: a run leaves everything in its folder, and goes on exactly."""
 
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import backend, data, experiment, load, models, plots, report
-from minigan.experiment import Experiment
-from minigan.train import main
+from minigan import load, plots
+from minigan.pictures import report
+from minigan.runs import models, run_folder
+from minigan.runs.loop import Experiment
 from minigan.trainer import RECIPES
+from helpers import (IMAGES, OBJECTIVES, OFTEN, POINTS, assert_same_run, assert_same_weights, done, failed,
+                     last_checkpoint, refused, save_images, stats_of, train)
 
-ROOT = Path(__file__).parent.parent
-OBJECTIVES = ("minimax", "gan", "lsgan", "wgan", "wgan-gp", "hinge")
-POINTS = ("--data", "ring8", "--width", "8", "--batch-size", "16")
-IMAGES = ("--data", "digits", "--width", "2", "--batch-size", "8", "--latent", "3")
-OFTEN = ("--log-every", "2", "--snapshot-every", "4", "--checkpoint-every", "2")
-
-
-@pytest.fixture
-def train(tmp_path, monkeypatch, capsys, backend_name):
-    """Run the command line in this process and an empty folder: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(data, "load", partial(data.load, n=40))  # a ring of few points: two batches are an epoch
-    choice = () if backend_name == "numpy" else ("--backend", backend_name)
-
-    def call(*arguments):
-        try:
-            status = main([*map(str, arguments), *choice])
-        except SystemExit as end:
-            status = end.code
-        except KeyboardInterrupt:
-            status = "a traceback"
-        return status, *capsys.readouterr()
-    return call
-
-
-def done(result):
-    """The output of a call that was to succeed."""
-    status, out, err = result
-    assert (status, err) == (0, "")
-    return out
-
-
-def refused(result, *words):
-    """The one line of a call that was to fail because of the user."""
-    status, out, err = result
-    assert status == 2, (status, out, err)
-    assert err.count("\n") == 1 and err.endswith("\n") and err.startswith("minigan.train: ") and out == ""
-    assert "Traceback" not in err and "usage" not in err
-    for word in words:
-        assert word in err
-    return err
-
-
-def save_images(path, n=20, size=(8, 8), channels=1, seed=0):
-    images = np.random.default_rng(seed).integers(256, size=(n, *size, channels), dtype=np.uint8)
-    np.savez(path, images=images)
-    return images
-
-
-def last_checkpoint(folder):
-    return experiment.load_checkpoint(experiment.checkpoints(folder)[0])
-
-
-def stats_of(folder):
-    """What stands in stats.jsonl, without what depends on the clock."""
-    records = [json.loads(line) for line in (Path(folder) / "stats.jsonl").read_text().splitlines()]
-    assert all(record.pop("steps_per_s") > 0 for record in records)
-    return records
-
-
-def assert_same_weights(folder, other):
-    a, b = last_checkpoint(folder), last_checkpoint(other)
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name, strict=True)
-
-
-def assert_same_run(folder, other):
-    assert_same_weights(folder, other)
-    assert stats_of(folder) == stats_of(other)
+__all__ = ["train"]  # the fixture
 
 
 # What a run leaves behind
@@ -132,7 +62,7 @@ def test_every_file_of_a_run_folder_is_there_and_sound(train, tmp_path, source, 
         assert film.n_frames == 3
     assert (folder / "report.html").read_text(encoding="utf-8") == report.page(folder)
     assert out.splitlines()[-1].endswith(f"look at {Path('runs') / folder.name / 'report.html'}")
-    assert [path.name for path in experiment.checkpoints(folder)] == ["000005.npz", "000004.npz"]
+    assert [path.name for path in run_folder.checkpoints(folder)] == ["000005.npz", "000004.npz"]
     assert all(np.isfinite(array).all() for array in last_checkpoint(folder).values())
 
 
@@ -163,9 +93,9 @@ def test_a_run_on_a_folder_of_pictures(train, tmp_path):
         Image.fromarray(pixels).save(tmp_path / "my pets" / f"{i}.png")
     done(train("--data", "my pets", "--image-size", 16, "--batch-size", 4, "--width", 2, "--steps", 2))
     folder = tmp_path / "runs" / "00000-my-pets-gan-s0"
-    assert experiment.read_options(folder)["sample_shape"] == [16, 16, 3]
+    assert run_folder.read_options(folder)["sample_shape"] == [16, 16, 3]
     done(train("--resume", "--steps", 3))
-    assert experiment.checkpoints(folder)[0].stem == "000003"
+    assert run_folder.checkpoints(folder)[0].stem == "000003"
 
 
 def test_a_run_on_an_npz(train, tmp_path):
@@ -174,7 +104,7 @@ def test_a_run_on_an_npz(train, tmp_path):
                "../a b/ü"))
     [folder] = (tmp_path / "else" / "where").iterdir()
     assert re.fullmatch(r"00000-[A-Za-z0-9._-]+", folder.name)
-    assert experiment.read_options(folder)["sample_shape"] == [16, 12, 3]
+    assert run_folder.read_options(folder)["sample_shape"] == [16, 12, 3]
 
 
 def test_runs_are_numbered(train, tmp_path):
@@ -257,7 +187,7 @@ def test_an_interrupted_run_with_packs_and_falling_rates_goes_on_exactly(train, 
         patch.setattr(plots, "save_game", full_disk)
         failed(train(*given, "--out", "parts"), "the disk is full")
     [whole], [parts] = Path("whole").iterdir(), Path("parts").iterdir()
-    assert experiment.checkpoints(parts)[0].stem == "000002"
+    assert run_folder.checkpoints(parts)[0].stem == "000002"
     done(train("--resume", parts))
     assert_same_run(parts, whole)
     assert last_checkpoint(parts)["trainer.g_optimizer.lr"] == pytest.approx(0.1 * 2e-4)
@@ -301,13 +231,13 @@ def test_looking_at_a_run_does_not_change_it(train, tmp_path):
     [often], [rarely] = Path("often").iterdir(), Path("rarely").iterdir()
     assert_same_weights(often, rarely)
     assert stats_of(often)[-1] == stats_of(rarely)[-1]
-    assert len(experiment.checkpoints(often)) == 8
+    assert len(run_folder.checkpoints(often)) == 8
 
 
 def test_only_how_long_and_how_often_may_change(train):
     done(train(*IMAGES, "--steps", 2))
     done(train("--resume", "--steps", 4, *OFTEN, "--keep", 5, "--data", "digits", "--batch-size", 8, "--seed", 0))
-    assert [path.stem for path in experiment.checkpoints("runs/00000-digits-gan-s0")] == [
+    assert [path.stem for path in run_folder.checkpoints("runs/00000-digits-gan-s0")] == [
         "000004", "000002", "000000"]
 
 
@@ -326,8 +256,8 @@ def test_the_latest_run_that_can_go_on_is_chosen(train):
         done(train(*IMAGES, "--steps", steps))
     Path("runs/00002-halfmade").mkdir()
     done(train("--resume", "latest", "--steps", 3))
-    assert experiment.checkpoints("runs/00001-digits-gan-s0")[0].stem == "000003"
-    assert experiment.checkpoints("runs/00000-digits-gan-s0")[0].stem == "000001"
+    assert run_folder.checkpoints("runs/00001-digits-gan-s0")[0].stem == "000003"
+    assert run_folder.checkpoints("runs/00000-digits-gan-s0")[0].stem == "000001"
 
 
 def test_changed_data_are_refused(train):
@@ -354,252 +284,8 @@ def test_a_run_that_is_complete_says_so(train):
 def test_a_damaged_checkpoint_is_passed_over_and_said(train):
     done(train(*IMAGES, "--steps", 4, *OFTEN, "--out", "whole"))
     done(train(*IMAGES, "--steps", 4, *OFTEN))
-    newest = experiment.checkpoints("runs/00000-digits-gan-s0")[0]
+    newest = run_folder.checkpoints("runs/00000-digits-gan-s0")[0]
     newest.write_bytes(newest.read_bytes()[:1000])
     out = done(train("--resume"))
     assert "000004.npz" in out and "using the one before it" in out and "going on after step 2" in out
     assert_same_run("runs/00000-digits-gan-s0", "whole/00000-digits-gan-s0")
-
-
-# Bad input
-
-BAD = [
-    (["--data", "fashon-mini"], ["fashon-mini", "fashion-mini"]),
-    (["--data", "rign8"], ["rign8", "ring8"]),
-    (["--data", "nowhere/to/be.npz"], ["nowhere/to/be.npz"]),
-    (["--data", ""], ["data"]),
-    (["--data", "two\nlines"], ["two"]),
-    (["--objective", "wgn-gp"], ["wgn-gp", "wgan-gp"]),
-    (["--objective", ""], ["gan"]),
-    (["--backend", "nunpy"], ["nunpy", "numpy"]),
-    (["--batch-size", "1798"], ["1798", "1797"]),
-    (["--data", "odd.npz"], ["9×9", "even"]),
-    (["--data", "broken.npz"], ["broken.npz"]),
-    (["--data", "empty"], ["empty"]),
-    (["--data", "text.txt"], ["text.txt"]),
-    (["--data", "/dev/null"], ["/dev/null"]),
-    (["--data", "digits", "--image-size", "28"], ["28", "8"]),
-    (["--data", "pictures", "--image-size", "100000000"], ["pictures"]),
-    (["--data", "pictures", "--image-size", "7"], ["7×7"]),
-    (["--steps", "0"], ["--steps", "0"]),
-    (["--steps", "-5"], ["--steps", "-5"]),
-    (["--steps", "many"], ["--steps", "many"]),
-    (["--steps", "1.5"], ["--steps", "1.5"]),
-    (["--batch-size", "0"], ["--batch-size"]),
-    (["--width", "0"], ["--width"]),
-    (["--latent", "-1"], ["--latent"]),
-    (["--width", "1000000000000000"], []),                  # more than any machine's memory
-    (["--latent", "1000000000000000"], []),
-    (["--latent", str(10 ** 30)], []),
-    (["--n-critic", "0"], ["--n-critic"]),
-    (["--lr-g", "nan"], ["--lr-g", "nan"]),
-    (["--lr-g", "-1e-3"], ["--lr-g"]),
-    (["--lr-d", "inf"], ["--lr-d", "inf"]),
-    (["--lr-d", "fast"], ["--lr-d", "fast"]),
-    (["--clip", "-1"], ["--clip"]),
-    (["--gp-weight", "nan"], ["--gp-weight"]),
-    (["--ema", "1"], ["ema"]),
-    (["--ema", "nan"], ["--ema"]),
-    (["--pack", "0"], ["--pack"]),
-    (["--pack", "3"], ["packs of 3"]),
-    (["--lr-decay", "1.5"], ["lr_decay"]),
-    (["--lr-decay", "nan"], ["--lr-decay"]),
-    (["--seed", "-1"], ["--seed"]),
-    (["--seed", "x"], ["--seed"]),
-    (["--seed", str(2 ** 128)], ["seed"]),
-    (["--log-every", "0"], ["--log-every"]),
-    (["--keep", "0"], ["--keep"]),
-    (["--objective", "wgan", "--clip", "0"], ["clip"]),
-    (["--objective", "wgan-gp", "--gp-weight", "0"], ["gp_weight"]),
-    (["--no-such-option"], ["--no-such-option"]),
-    (["--object", "gan"], ["--object"]),                    # no abbreviations
-    (["surplus"], ["surplus"]),
-    (["--steps"], ["--steps"]),
-    (["--out", "text.txt"], ["text.txt"]),
-    (["--out", "text.txt/runs"], ["text.txt"]),
-    (["--out", "x" * 300], ["xxx"]),
-    (["--resume"], ["runs"]),
-    (["--resume", "nowhere"], ["nowhere"]),
-    (["--resume", "two\nlines"], ["lines"]),
-    (["--resume", "empty"], ["empty"]),
-    (["--resume", "text.txt"], ["text.txt"]),
-    (["--resume", "latest", "--out", "empty"], ["empty"]),
-]
-
-
-@pytest.mark.parametrize("arguments, words", BAD, ids=[" ".join(arguments)[:40] for arguments, _ in BAD])
-def test_bad_input_is_refused_in_one_line_and_leaves_no_folder(train, tmp_path, arguments, words):
-    save_images("odd.npz", size=(9, 9))
-    Path("broken.npz").write_bytes(Path("odd.npz").read_bytes()[:500])
-    Path("text.txt").write_text("not data")
-    Path("empty").mkdir()
-    Path("pictures").mkdir()
-    Image.new("L", (9, 9)).save("pictures/a.png")
-    before = sorted(tmp_path.rglob("*"))
-    base = [] if {"--data", "--resume"} & set(arguments) else ["--data", "digits"]
-    base += [] if {"--batch-size", "--resume"} & set(arguments) else ["--batch-size", "1"]
-    refused(train(*base, *arguments), *words)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize("record", [
-    "", "{", "[]", '{"options": {}}', '{"options": {}, "sample_shape": [2]}',
-    '{"options": {}, "sample_shape": [2], "data": {}}', '{"options": {"data": 3}, "sample_shape": [], "data": null}'])
-def test_a_run_with_damaged_options_is_refused(train, record):
-    done(train(*POINTS, "--steps", 1))
-    Path("runs/00000-ring8-gan-s0/options.json").write_text(record)
-    refused(train("--resume", "--steps", 2))
-
-
-@pytest.mark.parametrize("option, value", [("width", 9), ("latent", 3), ("width", "8"), ("width", None), ("seed", -1),
-                                           ("batch_size", "many"), ("objective", "wgan"), ("objective", 1),
-                                           ("backend", None), ("ema", "0"), ("data", 7), ("log_every", 0),
-                                           ("steps", "9")])
-def test_a_run_whose_options_were_tampered_with_is_refused(train, option, value):
-    done(train(*POINTS, "--steps", 1))
-    path = Path("runs/00000-ring8-gan-s0/options.json")
-    record = json.loads(path.read_text())
-    record["options"][option] = value
-    path.write_text(json.dumps(record))
-    refused(train("--resume", *(() if option == "steps" else ("--steps", 2))))
-
-
-def test_without_cupy_it_says_what_to_install(tmp_path):
-    code = "import sys; sys.modules['cupy'] = None; from minigan.train import main; sys.exit(main(sys.argv[1:]))"
-    end = subprocess.run([sys.executable, "-c", code, "--backend", "cupy"], cwd=tmp_path, env=environment(),
-                         capture_output=True, text=True)
-    refused((end.returncode, end.stdout, end.stderr), "CuPy", "pip install", "cuda12x", "cuda13x")
-    assert os.listdir(tmp_path) == []
-
-
-def test_help_is_not_an_error(train):
-    status, out, err = train("--help")
-    assert (status, err) == (0, "")
-    wanted = ("data objective backend steps batch-size width latent lr-g lr-d n-critic clip gp-weight ema pack "
-              "lr-decay seed out name image-size log-every snapshot-every evaluate-every classifier checkpoint-every "
-              "resume dry-run").split()
-    assert [name for name in wanted if f"--{name}" not in out] == []
-
-
-# A run that fails
-
-def failed(result, *words):
-    status, out, err = result
-    assert status == 1, (status, out, err)
-    assert err.count("\n") == 1 and err.startswith("minigan.train: ") and "Traceback" not in err
-    for word in words:
-        assert word in err
-    return err
-
-
-@pytest.mark.on_each_backend
-@pytest.mark.parametrize("source", [POINTS, IMAGES])
-def test_a_run_that_diverges_names_the_network_and_the_step_and_keeps_the_last_good_checkpoint(train, source):
-    line = failed(train(*source, "--lr-d", "1e30", "--steps", 8, *OFTEN), "discriminator", "000000.npz")
-    assert 1 <= int(re.search(r"step (\d)", line)[1]) <= 3
-    [folder] = Path("runs").iterdir()
-    assert [path.stem for path in experiment.checkpoints(folder)] == ["000000"]
-    assert all(np.isfinite(array).all() for array in last_checkpoint(folder).values())
-    assert not (folder / "stats.jsonl").exists() or all(
-        np.isfinite(value) for record in stats_of(folder) for value in record.values())
-
-
-@pytest.mark.on_each_backend
-def test_a_run_that_diverges_tells_the_layers_and_the_last_finite_statistics(train):
-    done(train(*IMAGES, "--steps", 4, *OFTEN))
-    [folder] = Path("runs").iterdir()
-    last = stats_of(folder)[-1]
-    path = folder / "options.json"
-    path.write_text(path.read_text().replace('"lr_d": 0.0002', '"lr_d": 1e+30'))
-    state = last_checkpoint(folder) | {"trainer.d_optimizer.lr": np.float64(1e30)}
-    del state["format"]
-    experiment.save_checkpoint(experiment.checkpoints(folder)[0], state)
-    line = failed(train("--resume", "--steps", 9), "discriminator", "(Conv2d)", "(Dense)", "000004.npz")
-    assert int(re.search(r"not finite since step (\d)", line)[1]) in (5, 6)
-    assert "the last finite statistics are those of step 4: " + ", ".join(
-        f"{name} {value:.4g}" for name, value in last.items() if name != "step") in line
-
-
-@pytest.mark.on_each_backend
-def test_a_generator_that_is_thrown_off_in_the_last_step_is_not_saved(train):
-    failed(train(*IMAGES, "--lr-g", "1e39", "--steps", 1), "generator", "step 1", "000000.npz")
-    [folder] = Path("runs").iterdir()
-    assert [path.stem for path in experiment.checkpoints(folder)] == ["000000"]
-
-
-@pytest.mark.on_each_backend
-def test_a_dry_run_that_diverges_fails_in_one_line(train):
-    failed(train(*IMAGES, "--lr-d", "1e30", "--dry-run"), "step 1")
-    assert os.listdir() == []
-
-
-@pytest.mark.parametrize("place", ["numpy.savez", "minigan.plots.save_samples", "minigan.report.write", "os.fsync"])
-def test_a_full_disk_ends_the_run_in_one_line_and_the_last_good_checkpoint_is_named(train, monkeypatch, place):
-    done(train(*IMAGES, "--steps", 2, *OFTEN))
-
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-    with monkeypatch.context() as patch:
-        patch.setattr(place, full)
-        status, out, err = train("--resume", "--steps", 8)
-    assert status in (1, 2) and err.count("\n") == 1 and "No space left" in err
-    folder = "runs/00000-digits-gan-s0"
-    assert experiment.checkpoints(folder)[0].stem == "000002"
-    done(train("--resume", "--steps", 4))
-    done(train(*IMAGES, "--steps", 4, *OFTEN, "--out", "whole"))
-    assert_same_run(folder, "whole/00000-digits-gan-s0")
-
-
-# A run that is ended
-
-def environment():
-    return os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-
-
-def command(*arguments, code=None):
-    start = ["-m", "minigan.train"] if code is None else ["-c", code]
-    return [sys.executable, *start, *(str(argument) for argument in arguments)]
-
-
-def start(folder, *arguments, code=None):
-    return subprocess.Popen(command(*arguments, code=code), cwd=folder, env=environment(), stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
-
-
-def finish(folder, *arguments):
-    end = subprocess.run(command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True)
-    assert (end.returncode, end.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("number, status, name", [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
-def test_ended_by_a_signal_it_saves_and_says_how_to_go_on(tmp_path, number, status, name):
-    process = start(tmp_path, *IMAGES, "--steps", 1_000_000, "--log-every", 5)
-    for line in process.stdout:
-        if line.startswith("step 5/"):
-            break
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (status, "")
-    last = out.splitlines()[-1]
-    assert name in last and "python -m minigan.train --resume runs/00000-digits-gan-s0" in last
-    folder = tmp_path / "runs" / "00000-digits-gan-s0"
-    step = int(re.search(r"step (\d+)", last)[1])
-    assert experiment.checkpoints(folder)[0].stem == f"{step:06d}" and step >= 5
-    assert not (folder / "progress.gif").exists()
-
-    finish(tmp_path, "--resume", "runs/00000-digits-gan-s0", "--steps", step + 20)
-    finish(tmp_path, *IMAGES, "--steps", step + 20, "--out", "whole")
-    assert_same_weights(folder, tmp_path / "whole" / "00000-digits-gan-s0")
-
-
-def test_ctrl_c_before_there_is_a_run_is_one_line(train, monkeypatch):
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
-    monkeypatch.setattr(data, "load", interrupted)
-    status, out, err = train(*IMAGES)
-    assert (status, out, err) == (130, "", "minigan.train: interrupted\n")
-    assert os.listdir() == []
-
-
-def test_no_test_here_left_the_backend_changed():
-    assert backend.current().name == "numpy"

@@ -16,12 +16,16 @@ Kernels (`kernels`) are written once, in a language over loop indices (`text`) t
 
 import os
 
+import numpy as np
+
+from minigan import backend
+from minigan.fast import convolution, elementwise, fusion, native, norms, products, sampling
+from minigan.fast import threads, updates
 from minigan.tensor import FAST
 
 
 def on():
     """Use the fast engine from now on, in all threads."""
-    from minigan.fast import convolution, elementwise, fusion, norms, products, sampling, updates
     FAST.update({
         "leaky_relu": elementwise.leaky_relu, "relu": elementwise.relu, "tanh": elementwise.tanh,
         "sigmoid": elementwise.sigmoid, "softplus": elementwise.softplus,
@@ -38,13 +42,34 @@ def on():
 
 def off():
     """Use the plain engine from now on, and give NumPy's matrix library its cores back."""
-    from minigan.fast import threads
     FAST.clear()
     threads.release()
 
 
 def is_on():
     return bool(FAST)
+
+
+def about():
+    """What the bits of a computation depend on here: the engine and, on a CPU, the number of
+    threads and the matrix library's kernels."""
+    engine = "plain" if advice() or not is_on() else "fast"
+    if backend.current().xp is not np:
+        return {"engine": engine}
+    if engine == "plain":
+        return {"engine": engine, "threads": os.cpu_count()}
+    pool = threads.pool()
+    blas = pool.blas.get_corename().decode() if pool.blas else "unknown"
+    return {"engine": engine, "threads": pool.size, "blas": blas}
+
+
+def advice():
+    """A line that says what would make training faster; empty if nothing is missing."""
+    if not is_on():
+        return ""
+    if backend.current().xp is np and native.functions(np.dtype("float32")) is None:
+        return f"the plain engine trains, at less than half the speed: {native.why_not}"
+    return ""
 
 
 if os.environ.get("MINIGAN_FAST", "1") != "0":

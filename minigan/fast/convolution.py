@@ -1,5 +1,7 @@
 """The three operations of convolution, filtered where that pays, by windows elsewhere."""
 
+from weakref import WeakKeyDictionary, ref
+
 import numpy as np
 
 from minigan import conv
@@ -8,17 +10,32 @@ from minigan.fast.launch import serves
 from minigan.fast.windows import Windows
 
 
-def _way(like, w_shape, image, size, stride, padding):
-    filtered = type(like) is np.ndarray and filtering.pays(
-        len(like), w_shape, image, size, stride, padding)
-    return (filtering.Filter if filtered else Windows)(w_shape, image, size, stride, padding)
+_ways = WeakKeyDictionary()  # of a kernel: the way that was last made for it, if it still lives
+
+
+def _way(like, w, w_shape, image, size, stride, padding):
+    """How to convolve. A filtered way has transformed its kernel: while a graph holds it, whoever
+    convolves with the same numbers shares it, as the real and the fake batch of a step do."""
+    geometry = w_shape, image, size, stride, padding
+    if type(like) is not np.ndarray or not filtering.pays(len(like), *geometry):
+        return Windows(*geometry)
+    if w is None:
+        return filtering.Filter(*geometry)
+    known, way = _ways.get(w), None
+    if known and known[0] == geometry:
+        way = known[1]()
+    if way is None or not np.array_equal(way.w, w.data):
+        way = filtering.Filter(*geometry)
+        way.w = w.data.copy()
+        _ways[w] = geometry, ref(way)
+    return way
 
 
 def conv2d(x, w, /, stride=1, padding=0):
     stride, padding, size = conv.conv2d_geometry(x, w, stride, padding)
     if not serves(x.data):
         return None
-    way = _way(x.data, w.shape, x.shape[1:3], size, stride, padding)
+    way = _way(x.data, w, w.shape, x.shape[1:3], size, stride, padding)
 
     def first(g, needed):
         if all(needed):
@@ -32,7 +49,7 @@ def conv_transpose2d(y, w, /, stride=1, padding=0, output_size=None):
     stride, padding, image = conv.conv_transpose2d_geometry(y, w, stride, padding, output_size)
     if not serves(y.data):
         return None
-    way = _way(y.data, w.shape, image, y.shape[1:3], stride, padding)
+    way = _way(y.data, w, w.shape, image, y.shape[1:3], stride, padding)
 
     def first(g, needed):
         if all(needed):
@@ -46,6 +63,6 @@ def conv2d_weight(x, y, /, kernel_size, stride=1, padding=0):
     stride, padding, kernel_size = conv.conv2d_weight_geometry(x, y, kernel_size, stride, padding)
     if not serves(x.data):
         return None
-    way = _way(x.data, (*kernel_size, x.shape[3], y.shape[3]), x.shape[1:3], y.shape[1:3], stride,
-               padding)
+    way = _way(x.data, None, (*kernel_size, x.shape[3], y.shape[3]), x.shape[1:3], y.shape[1:3],
+               stride, padding)
     return way.w_from(x.data, y.data), conv.conv2d_weight_maps(x, y, stride, padding)

@@ -3,6 +3,7 @@
 A GPU's products are so fast, and its memory is so slow beside them, that it would not gain.
 """
 
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from minigan.fast.elementwise import contiguous
 from minigan.fast.filters import FILTERS, TAPS
 from minigan.fast.launch import run
+from minigan.fast.products import stack_product
 from minigan.fast.windows import over_batch, sum_over_batch
 
 LEAST_CHANNELS = 32     # below, sums and differences cost more than the multiplications saved
@@ -35,10 +37,12 @@ class Axis:
         threes = -outputs % 4
         fours = (outputs - 3 * threes) // 4
         #             m, how many, the first output, the first tile
-        self.kinds = [(4, fours, 0, 0)] * (fours > 0) + [(3, threes, 4 * fours, fours)] * (threes > 0)
+        self.kinds = [kind for kind in ((4, fours, 0, 0), (3, threes, 4 * fours, fours)) if kind[1]]
         common, tiles = r + 2, fours + threes
         # The points (from, to) that so many tiles use
-        self.groups = [(0, common, tiles), (common, r + 3, fours)] if threes else [(0, r + 3, fours)]
+        self.groups = [(0, common, tiles), (common, r + 3, fours)]
+        if not threes:
+            self.groups = [(0, r + 3, fours)]
         self.tiles = [0] * 6
         for begin, end, count in self.groups:
             self.tiles[begin:end] = [count] * (end - begin)
@@ -49,12 +53,12 @@ class Points:
     """Where the matrix of each point (p, q) lies in one array: those of a group of points, which
     have equally many rows, one after another."""
 
-    def __init__(self, rows, columns, height, width):
-        """height(tiles) is the number of rows of a matrix, width its columns."""
+    def __init__(self, rows, columns, per_tile, height, width):
+        """A matrix has `per_tile` rows for each tile, and `height` more; `width` columns."""
         self.width, self.places, self.groups, at = width, np.zeros(48, np.int64), [], 0
         for p0, p1, th in rows.groups:
             for q0, q1, tw in columns.groups:
-                n, count = height(th * tw), (p1 - p0) * (q1 - q0)
+                n, count = per_tile * th * tw + height, (p1 - p0) * (q1 - q0)
                 for p in range(p0, p1):
                     for q in range(q0, q1):
                         self.places[p * 6 + q] = at + ((p - p0) * (q1 - q0) + q - q0) * n * width
@@ -67,18 +71,22 @@ class Points:
         return [array[begin:end].reshape(shape) for begin, end, shape in self.groups]
 
 
+axis, layout = lru_cache(256)(Axis), lru_cache(256)(Points)  # a training has a few of them
+
+
 class Filter:
-    """The filtered way of one convolution, with the methods of `Windows`."""
+    """The filtered way of one convolution, with the methods of `Windows`; of one kernel w only."""
 
     def __init__(self, w_shape, image, size, stride, padding):
         self.w_shape, self.image, self.size = w_shape, image, size
         self.stride, self.padding, self.r = stride, padding, w_shape[0] // stride[0]
         self.C, self.O = w_shape[2:]
-        self.rows, self.columns = Axis(size[0], self.r), Axis(size[1], self.r)
+        self.rows, self.columns = axis(size[0], self.r), axis(size[1], self.r)
         self.depth = prod(stride) * self.C  # numbers in a block of the image
         self.each = self.rows.values * self.columns.values * (self.depth + self.O)
-        self.factors = Points(self.rows, self.columns, lambda tiles: self.depth, self.O)
-        self._transformed, self._layouts = (None, None), {}
+        self.factors = layout(self.rows, self.columns, 0, self.depth, self.O)
+        self.transposed = layout(self.rows, self.columns, 0, self.O, self.depth)
+        self._factors = {}
 
     def y_from(self, x, w):
         """conv2d: Yᵀ[(X x)(W w)]."""
@@ -92,7 +100,8 @@ class Filter:
 
     def x_from(self, y, w):
         """conv_transpose2d: Xᵀ[(Y y)(W w)]."""
-        y, x, factors = contiguous(y), np.zeros((len(y), *self.image, self.C), y.dtype), self._W(w)
+        y, factors = contiguous(y), self._W_transposed(w)
+        x = np.zeros((len(y), *self.image, self.C), y.dtype)
 
         def block(begin, end):
             n, part = end - begin, self._Y(y[begin:end])
@@ -111,7 +120,7 @@ class Filter:
 
     def x_and_w(self, x, y, w):
         """`x_from(y, w)` and `w_from(x, y)`, which have Y y in common."""
-        x, y, factors = contiguous(x), contiguous(y), self._W(w)
+        x, y, factors = contiguous(x), contiguous(y), self._W_transposed(w)
         x_out = np.zeros((len(y), *self.image, self.C), y.dtype)
 
         def block(begin, end):
@@ -134,24 +143,27 @@ class Filter:
     # A matrix product at each point
 
     def _products(self, n, at_x, factors):
-        out = np.empty(self._points(n, self.O).size, at_x.dtype)
-        for x, w, y in zip(self._points(n, self.depth).stacks(at_x), factors,
-                           self._points(n, self.O).stacks(out)):
-            np.matmul(x, w, out=y)
+        """X x times W w."""
+        points = self._points(n, self.O)
+        out = np.empty(points.size, at_x.dtype)
+        for x, w, y in zip(self._points(n, self.depth).stacks(at_x), factors, points.stacks(out)):
+            stack_product(x, w, y)
         return out
 
     def _adjoint_products(self, n, at_y, factors):
-        out = np.empty(self._points(n, self.depth).size, at_y.dtype)
-        for y, w, x in zip(self._points(n, self.O).stacks(at_y), factors,
-                           self._points(n, self.depth).stacks(out)):
-            np.matmul(y, w.transpose(0, 2, 1), out=x)
+        """Y y times (W w)ᵀ."""
+        points = self._points(n, self.depth)
+        out = np.empty(points.size, at_y.dtype)
+        for y, w, x in zip(self._points(n, self.O).stacks(at_y), factors, points.stacks(out)):
+            stack_product(y, w, x)
         return out
 
     def _weight_products(self, n, at_x, at_y):
+        """(X x)ᵀ times Y y."""
         out = np.empty(self.factors.size, at_x.dtype)
         for x, y, w in zip(self._points(n, self.depth).stacks(at_x),
                            self._points(n, self.O).stacks(at_y), self.factors.stacks(out)):
-            np.matmul(x.transpose(0, 2, 1), y, out=w)
+            stack_product(x, y, w, transposed=True)
         return out
 
     # To the points and back
@@ -186,13 +198,20 @@ class Filter:
                 *tile, self.O, points.places, y)
 
     def _W(self, w):
-        """The kernel at the points, as stacks. Made once for both directions."""
-        if self._transformed[0] is not w:
-            out = np.empty(self.factors.size, w.dtype)
-            run(FILTERS[f"W_{self.r}"], (self.C, *self.stride, self.O), contiguous(w),
-                self.factors.places, out)
-            self._transformed = w, self.factors.stacks(out)
-        return self._transformed[1]
+        """The kernel at the points, as stacks; made once."""
+        return self._made("W", self.factors, contiguous(w), (self.C, *self.stride, self.O))
+
+    def _W_transposed(self, w):
+        """The transposed matrices."""
+        return self._made("W transposed", self.transposed, w.transpose(0, 1, 3, 2).copy(),
+                          (self.O, *self.stride, self.C))
+
+    def _made(self, name, points, w, sizes):
+        if name not in self._factors:
+            out = np.empty(points.size, w.dtype)
+            run(FILTERS[f"{name}_{self.r}"], sizes, w, points.places, out)
+            self._factors[name] = points.stacks(out)
+        return self._factors[name]
 
     def _to_w(self, at_points):
         w = np.empty(self.w_shape, at_points.dtype)
@@ -200,10 +219,7 @@ class Filter:
                    at_points, self.factors.places, w)
 
     def _points(self, n, width):
-        key = n, width
-        if key not in self._layouts:
-            self._layouts[key] = Points(self.rows, self.columns, lambda tiles: n * tiles, width)
-        return self._layouts[key]
+        return layout(self.rows, self.columns, n, 0, width)
 
     def _regions(self):
         """(the kernels' suffix, how many tiles, where they begin) for tiles of 4 and of 3."""

@@ -166,7 +166,7 @@ def _kernels(r, mh, mw):
 
 
 def _tap(r):
-    return lambda k, l: (f"w[((({k} * n_su + su) * {r} * n_sv + {l} * n_sv + sv) * n_c + c)"
+    return lambda k, i: (f"w[((({k} * n_su + su) * {r} * n_sv + {i} * n_sv + sv) * n_c + c)"
                          " * n_o + o]")
 
 
@@ -175,16 +175,23 @@ def _factor(p, q):
 
 
 def _weight_kernels(r):
-    """W and its adjoint along both axes, for all points."""
+    """W and its adjoint along both axes, for all points. "W transposed" makes the transposed
+    matrices, of a kernel (KH, KW, O, C)."""
     W = matrices(max(TILES), r)[1]
     return {
+        f"W transposed_{r}": Kernel(
+            f"taps_to_points_transposed_{r}", "o su sv c", "*w, index *places", "*points",
+            _both_axes(W, W, lambda k, i: _tap(r)(k, i).replace("n_c + c) * n_o + o",
+                                                               "n_o + o) * n_c + c"),
+                       lambda p, q: f"points[places[{p} * 6 + {q}] + "
+                       "((o * n_su + su) * n_sv + sv) * n_c + c] =")),
         f"W_{r}": Kernel(
             f"taps_to_points_{r}", "c su sv o", "*w, index *places", "*points",
             _both_axes(W, W, _tap(r), lambda p, q: _factor(p, q) + " =")),
         f"W adjoint_{r}": Kernel(
             f"points_to_taps_{r}", "c su sv o", "*points, index *places", "*w",
             _both_axes(_transposed(W), _transposed(W), _factor,
-                       lambda k, l: _tap(r)(k, l) + " ="))}
+                       lambda k, i: _tap(r)(k, i) + " ="))}
 
 
 FILTERS = {name: kernel for r in TAPS for kernels in (

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.fast import text, threads
+from minigan.fast import stacks, text, threads
 from minigan.fast.filters import FILTERS
 from minigan.fast.kernels import KERNELS as GENERAL
 
@@ -76,16 +76,21 @@ def _loaded(dtype):
                    "'minigan[native]'")
         return None
     sources = [text.c_source(KERNELS[i::HALVES], dtype) for i in range(HALVES)]
+    sources[0] += stacks.SOURCE
     try:
         library = ctypes.CDLL(str(_compiled(command, sources, dtype)))
         found = {kernel.name: getattr(library, kernel.name) for kernel in KERNELS}
+        found["products"] = library.products
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         why_not = f"{' '.join(command)} made no kernels ({_first_line(error)})"
         return None
     for kernel in KERNELS:
+        span = 3 if isinstance(kernel, text.Sum) else 2  # (part,) begin, end
         found[kernel.name].restype = None
-        found[kernel.name].argtypes = [TYPES["index"]] * (3 if isinstance(kernel, text.Sum) else 2) + [
+        found[kernel.name].argtypes = [TYPES["index"]] * span + [
             ctypes.c_void_p if "*" in p else TYPES[p.split()[0]] for p in kernel.parameters()]
+    found["products"].argtypes = [TYPES["index"]] * 4 + [ctypes.c_void_p, *[TYPES["index"]] * 2,
+                                                        ctypes.c_void_p, ctypes.c_void_p]
     return found
 
 

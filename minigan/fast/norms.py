@@ -118,15 +118,14 @@ def fast_layer_norm_gradient(g, x, weight, /, eps=1e-5):
     samples, g_array = Samples(x.data, weight.data, float(eps)), contiguous(g.data)
 
     def first(u, needed):
-        u, (s, p, c) = contiguous(u), samples.sizes
-        common = samples.x, samples.mean, samples.inverse
+        u, common = contiguous(u), (samples.x, samples.mean, samples.inverse)
         found = sums(kernels.LAYER_SECOND_SUMS, samples.sizes, u, g_array, weight.data, *common)
         g_gradient, x_gradient = empty(u), empty(u)
         run(kernels.LAYER_SECOND, samples.sizes, u, g_array, weight.data, *common, found,
             samples.share, g_gradient, x_gradient)
         [weight_gradient] = samples.per_channel(
             kernels.LAYER_SECOND_WEIGHT_SUMS, u, g_array, *common, found,
-            after=(s, samples.share))
+            after=(len(u), samples.share))
         return g_gradient, x_gradient, weight_gradient
     return samples.projected(g_array), None, first
 

@@ -1,14 +1,12 @@
-"""Matrix products, by NumPy's or CuPy's matrix library."""
+"""Matrix products, and what is made in one pass with them."""
 
 import numpy as np
 
-from minigan.backend import xp_of
-from minigan.fast import threads
-from minigan.fast.elementwise import contiguous, row_sum
-from minigan.fast.elementwise import elementwise, empty
-from minigan.fast import kernels
-from minigan.fast.launch import run, serves
 from minigan import ops
+from minigan.backend import xp_of
+from minigan.fast import kernels, native, threads
+from minigan.fast.elementwise import contiguous, elementwise, empty, row_sum
+from minigan.fast.launch import run, serves
 from minigan.tensor import composed
 
 
@@ -23,6 +21,18 @@ def product(x, y):
     threads.split(lambda part, begin, end: np.matmul(x[begin:end], y, out=value[begin:end]),
                   len(x), len(x) * y.size // 128)
     return value
+
+
+def stack_product(a, b, out, transposed=False):
+    """out (n, M, N) = a (n, M, K) @ b (n, K, N), all contiguous. With `transposed` a is (n, K, M),
+    and aᵀ is multiplied."""
+    (count, K, N), M = b.shape, out.shape[1]
+    row, k = (1, M) if transposed else (K, 1)
+    products = native.functions(a.dtype)["products"]
+    done = products(count, M, K, N, native.address(a), row, k, native.address(b),
+                    native.address(out))
+    if not done:
+        np.matmul(a.transpose(0, 2, 1) if transposed else a, b, out=out)
 
 
 def matmul(x, y, /):

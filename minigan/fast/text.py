@@ -64,8 +64,8 @@ def _position(indices):
 
 
 class Kernel:
-    """`body` for each combination of the loop indices. `outer` is what only the outer loops' indices
-    are needed for: C computes it once per run of the innermost loop."""
+    """`body` for each combination of the loop indices. `outer` needs only the outer loops' indices:
+    C computes it once per run of the innermost loop."""
 
     def __init__(self, name, loops, inputs, outputs, body, outer=""):
         self.name, self.loops = name, loops.split()
@@ -123,8 +123,8 @@ class Kernel:
 
 
 class Overlap(Kernel):
-    """One output that is the sum of what `body` says for each place that the loops in `around` find;
-    `scaled` is what becomes of the sum. C has the last loop innermost, so that it makes vectors."""
+    """One output that is the sum of `body` over the places that the loops in `around` find; `scaled`
+    is what becomes of the sum. C has the last loop innermost, so that it makes vectors."""
 
     def __init__(self, name, loops, inputs, output, around, body, outer="", scaled="sum"):
         super().__init__(name, loops, inputs, output, body, outer)
@@ -221,7 +221,7 @@ class Sum(Kernel):
         K, kept = len(self.sums), self.kept
         if self.by_row:
             row = number = self.loops[0]
-            lanes, step, count = 32, "blockDim.x / 32", f"n_{row}"
+            lanes, step = 32, "blockDim.x / 32"
             where = f"""
             const index {kept} = blockIdx.x * 32ll + threadIdx.x % 32;
             const index begin = n_{row} * blockIdx.y / gridDim.y + threadIdx.x / 32;
@@ -234,7 +234,8 @@ class Sum(Kernel):
             const index {kept} = blockIdx.x, begin = threadIdx.x;
             const index end = n_{position} * n_{channel};"""
             place = f"{{k}} * n_{kept} + {kept}"
-            split = f"const index {position} = number_ / n_{channel}, {channel} = number_ % n_{channel};"
+            split = (f"const index {position} = number_ / n_{channel};"
+                     f"const index {channel} = number_ % n_{channel};")
         return f"""extern "C" __global__ void {self.name}({", ".join(self.parameters())}) {{{where}
             const index step = {step};
             const bool inside = {kept} < n_{kept};
@@ -267,8 +268,8 @@ def c_source(kernels, dtype):
     """All kernels for C."""
     head = ["#include <math.h>", "#include <tgmath.h>", f"typedef {_c_type(dtype)} T;",
             "#define INLINE static inline",
-            '#define SIMD _Pragma("omp simd")',
-            "#define TEXT(x) #x", "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))"]
+            '#define SIMD _Pragma("omp simd")', "#define TEXT(x) #x",
+            "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))"]
     return "\n".join([*head, PRELUDE, *[kernel.c() for kernel in kernels]]) + "\n"
 
 

@@ -82,7 +82,7 @@ def release():
 
 def _forked():
     """In a child process the threads are gone: they are started anew at the next use."""
-    global _pool, _lock
+    global _lock
     _lock = threading.Lock()
     if _pool is not None:
         _pool.others = [_Worker() for _ in _pool.others]

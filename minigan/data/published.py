@@ -1,7 +1,8 @@
 """MNIST, Fashion-MNIST and CIFAR-10: found on this machine or downloaded, and proven before use.
 
-A file's checksum is the only thing believed about it. It is of the uncompressed bytes, so that a copy may be gzipped
-or not, by whatever program; no more than the published number of them is ever unpacked.
+A file's checksum is the only thing believed about it. It is of the uncompressed bytes, so that a
+copy may be gzipped or not, by whatever program; no more than the published number of them is ever
+unpacked.
 """
 
 import gzip
@@ -15,7 +16,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from minigan.files import DataError, tell
+from minigan.data.files import DataError, tell
 
 TIMEOUT = 30  # seconds without a byte, after which a mirror is given up
 SYSTEM = "/usr/share/datasets"  # where Debian's dataset-fashion-mnist puts its files
@@ -30,24 +31,28 @@ class File(NamedTuple):
 
 class Published(NamedTuple):
     """A published data set: where copies of it may be, what is in it, and how it is read."""
-    folders: tuple[str, ...]            # what its folder on this machine may be called; the first is ours
-    mirrors: tuple[str, ...]            # addresses in the order they are tried, {} being a file's name
+    folders: tuple[str, ...]            # what its folder may be called; the first name is ours
+    mirrors: tuple[str, ...]            # addresses, in order, {} being a file's name
     files: dict[str, tuple[File, ...]]  # split → its files
-    decode: Callable                    # (split, the content of each file) → pictures and labels, uint8
+    decode: Callable                    # (split, content of each file) → pictures, labels; uint8
     classes: tuple[str, ...]
 
 
 def _idx_files(*digests):
-    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+             "t10k-labels-idx1-ubyte")
     sizes = (16 + 60_000 * 28 * 28, 8 + 60_000, 16 + 10_000 * 28 * 28, 8 + 10_000)
-    files = tuple(File(name, size, "sha256:" + digest) for name, size, digest in zip(names, sizes, digests))
+    files = tuple(File(name, size, "sha256:" + digest)
+                  for name, size, digest in zip(names, sizes, digests))
     return {"train": files[:2], "test": files[2:]}
 
 
 def _decode_idx(split, images, labels):
-    """LeCun's format: a header of 16 bytes before pictures, 8 before labels; then a byte for each value."""
+    """LeCun's format: a header of 16 bytes before pictures, 8 before labels; then a byte for each
+    value."""
     images = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28, 1)
-    return images.copy(), np.frombuffer(labels, np.uint8, offset=8)  # a copy, for what stands on bytes is read-only
+    # A copy, for an array on bytes is read-only.
+    return images.copy(), np.frombuffer(labels, np.uint8, offset=8)
 
 
 def _decode_cifar(split, archive):
@@ -55,7 +60,8 @@ def _decode_cifar(split, archive):
     import tarfile  # here, for it takes milliseconds to import and is rarely needed
     batches = [f"data_batch_{k}" for k in range(1, 6)] if split == "train" else ["test_batch"]
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
-        content = b"".join(tar.extractfile(f"cifar-10-batches-bin/{batch}.bin").read() for batch in batches)
+        content = b"".join(tar.extractfile(f"cifar-10-batches-bin/{batch}.bin").read()
+                           for batch in batches)
     records = np.frombuffer(content, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
     planes = records[:, 1:].reshape(-1, 3, 32, 32)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, 0]
@@ -88,17 +94,19 @@ PUBLISHED = {
         files=dict.fromkeys(("train", "test"), (
             File("cifar-10-binary.tar.gz", 170_052_171, "md5:c32a1d4ab5d03f1284b67883e8d87530"),)),
         decode=_decode_cifar,
-        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")),
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
+                 "truck")),
 }
 
 
 def read_published(name, split):
-    """Pictures (N, H, W, C) uint8, labels (N,) int64 and class names of `PUBLISHED[name]`; `split` train or test.
+    """Pictures (N, H, W, C) uint8, labels (N,) int64 and class names of `PUBLISHED[name]`; `split`
+    train or test.
 
-    Each file is looked for in $MINIGAN_DATA, the user's cache ($XDG_CACHE_HOME/minigan or ~/.cache/minigan) and
-    /usr/share/datasets, there and in a subfolder named after the set, gzipped or not; else downloaded into the
-    cache, mirror after mirror. A wrong copy is passed over, and named. `DataError`, saying what to do offline, if
-    there is no right one.
+    Each file is looked for in $MINIGAN_DATA, the user's cache ($XDG_CACHE_HOME/minigan or
+    ~/.cache/minigan) and /usr/share/datasets, there and in a subfolder named after the set, gzipped
+    or not; else downloaded into the cache, mirror after mirror. A wrong copy is passed over, and
+    named. `DataError`, saying what to do offline, if there is no right one.
     """
     published = PUBLISHED[name]
     contents = [_content(published, file) for file in published.files[split]]
@@ -108,7 +116,8 @@ def read_published(name, split):
 
 def _content(published, file):
     """The proven bytes of `file`, from the first place that has them."""
-    cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "minigan")
+    cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+                         "minigan")
     home = os.path.join(cache, published.folders[0])
     failures = []
     for place in (*_copies(published, file, (os.environ.get("MINIGAN_DATA"), cache, SYSTEM)),
@@ -116,7 +125,8 @@ def _content(published, file):
         try:
             content = _downloaded(place, home, file) if "://" in place else _proven(place, file)
         except (OSError, EOFError, zlib.error, ValueError) as error:
-            # Not the end: MNIST's and Fashion-MNIST's files have the same names, and mirrors come and go.
+            # Not the end: MNIST's and Fashion-MNIST's files have the same names, and mirrors come
+            # and go.
             failures.append(f"{place}: {error}")
             continue
         if failures:
@@ -124,21 +134,24 @@ def _content(published, file):
         return content
     wanted = sorted({os.path.basename(published.mirrors[0].format(each.name))
                      for split in published.files.values() for each in split})
-    raise DataError(f"{published.folders[0]}: no usable {file.name} ({'; '.join(failures)}): without a network, "
-                    f"put {', '.join(wanted)} into {home}, or point MINIGAN_DATA at the folder that has them")
+    raise DataError(f"{published.folders[0]}: no usable {file.name} ({'; '.join(failures)}): "
+                    f"without a network, put {', '.join(wanted)} into {home}, or point "
+                    "MINIGAN_DATA at the folder that has them")
 
 
 def _copies(published, file, roots):
     """The paths below `roots` at which there is a file named like `file`."""
     paths = [os.path.join(root, folder, file.name + suffix)
-             for root in roots if root for folder in (*published.folders, "") for suffix in ("", ".gz")]
+             for root in roots if root for folder in (*published.folders, "")
+             for suffix in ("", ".gz")]
     return [path for path in paths if os.path.isfile(path)]
 
 
 def _proven(path, file):
     """The uncompressed bytes at `path`; `DataError` if they aren't those of `file`."""
     with open(path, "rb") if path.endswith(file.name) else gzip.open(path) as stream:
-        content = stream.read(file.size + 1)  # one more shows that it is too long, all of a bomb would burst memory
+        # One byte more shows that it is too long; all of a bomb would burst memory.
+        content = stream.read(file.size + 1)
     algorithm, _, digest = file.digest.partition(":")
     if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != digest:
         raise DataError(f"wrong checksum, this is not the published {file.name}")
@@ -146,27 +159,33 @@ def _proven(path, file):
 
 
 def _downloaded(url, folder, file):
-    """The bytes of `file` from `url`, kept in `folder` under their published name once they are proven."""
-    import http.client  # here, for the two are a third of the time it takes to import all of minigan
+    """The bytes of `file` from `url`, kept in `folder` under their published name once they are
+    proven."""
+    # Here, for the two are a third of the time it takes to import all of minigan.
+    import http.client
     import urllib.request
     os.makedirs(folder, exist_ok=True)
     name = url.rpartition("/")[2]
     with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
         path = os.path.join(scratch, name)
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(path, "wb") as stream:
-                _receive(response, stream, name, file.size + 1024)  # gzip adds a little to what it cannot compress
+            with (urllib.request.urlopen(url, timeout=TIMEOUT) as response,
+                  open(path, "wb") as stream):
+                # gzip adds a little to what it cannot compress.
+                _receive(response, stream, name, file.size + 1024)
                 stream.flush()
                 os.fsync(stream.fileno())
         except http.client.HTTPException as error:
             raise OSError(f"the server's answer is not HTTP ({error!r})") from None
         content = _proven(path, file)
-        os.replace(path, os.path.join(folder, name))  # at once: nobody ever sees half a file under this name
+        # At once: nobody ever sees half a file under this name.
+        os.replace(path, os.path.join(folder, name))
     return content
 
 
 def _receive(response, stream, name, limit):
-    """Copy `response` to `stream`, with its progress on stderr: one line, refreshed if that is a terminal."""
+    """Copy `response` to `stream`, with its progress on stderr: one line, refreshed if that is a
+    terminal."""
     total, done, terminal = int(response.headers.get("Content-Length", 0)), 0, sys.stderr.isatty()
     if not terminal:
         tell(f"downloading {response.url}")
@@ -177,8 +196,8 @@ def _receive(response, stream, name, limit):
             if done > limit:
                 raise DataError(f"more than the {limit} bytes expected")
             if terminal:
-                print(f"\rminigan: downloading {name}: {done / 1e6:.1f} MB" + f" of {total / 1e6:.1f}" * (total > 0),
-                      end="", file=sys.stderr, flush=True)
+                print(f"\rminigan: downloading {name}: {done / 1e6:.1f} MB"
+                      + f" of {total / 1e6:.1f}" * (total > 0), end="", file=sys.stderr, flush=True)
     finally:
         if terminal:
             print(file=sys.stderr)

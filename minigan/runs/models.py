@@ -2,39 +2,40 @@
 
 import numpy as np
 
-from minigan import backend, experiment, networks
-from minigan.latent import slerp
+from minigan import backend, data, networks
+from minigan.metrics.latent import slerp
+from minigan.runs.checkpoints import newest_checkpoint
+from minigan.runs.run_folder import read_options
 from minigan.tensor import Tensor, constant, no_grad
 from minigan.trainer import RECIPES, GANTrainer
 
 WAY = 8  # samples on one way from noise to noise
 
 
-def is_image(sample_shape):
-    """Whether samples are images (H, W, C), and not points (features,)."""
-    return len(sample_shape) == 3
-
-
 def defaults(objective, sample_shape):
-    """All options of the trainer: what follows from the objective is its paper's, what from the kind of data ours.
+    """All options of the trainer: what follows from the objective is its paper's, what from the
+    kind of data ours.
 
-    On points a penalty weighs 0.1 instead of 10, as in the experiments on such mixtures of arXiv:1704.00028's authors:
-    10 holds the critic's slope so close to 1 that it does not see modes as narrow as these.
+    On points a penalty weighs 0.1 instead of 10, as in the experiments on such mixtures of
+    arXiv:1704.00028's authors: 10 holds the critic's slope so close to 1 that it does not see modes
+    as narrow as these.
     """
     if objective not in RECIPES:
         raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[objective]
-    common = dict(objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic, clip=recipe.clip,
-                  ema=0.999, pack=1, lr_decay=1.0)
-    if is_image(sample_shape):
-        return common | dict(steps=2500, batch_size=64, width=64, latent=100, gp_weight=recipe.gp_weight)
-    return common | dict(steps=10_000, batch_size=256, width=128, latent=2, gp_weight=recipe.gp_weight / 100)
+    common = dict(objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic,
+                  clip=recipe.clip, ema=0.999, pack=1, lr_decay=1.0)
+    if data.is_image(sample_shape):
+        return common | dict(steps=2500, batch_size=64, width=64, latent=100,
+                             gp_weight=recipe.gp_weight)
+    return common | dict(steps=10_000, batch_size=256, width=128, latent=2,
+                         gp_weight=recipe.gp_weight / 100)
 
 
 def pair(options, sample_shape, rng=None):
     """Generator and discriminator for samples of this shape."""
     common = dict(latent=options["latent"], width=options["width"], pack=options["pack"], rng=rng)
-    if is_image(sample_shape):
+    if data.is_image(sample_shape):
         return networks.dcgan_pair(sample_shape, penalised=options["gp_weight"] > 0, **common)
     return networks.mlp_pair(sample_shape[0], **common)
 
@@ -42,10 +43,18 @@ def pair(options, sample_shape, rng=None):
 def trainer(options, sample_shape, streams):
     """The trainer that `options`, complete as in options.json, describe."""
     if options["batch_size"] % options["pack"]:
-        raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of {options['pack']}")
+        raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
+                         f"{options['pack']}")
     settings = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
     return GANTrainer(*pair(options, sample_shape, streams["init"]), streams=streams,
                       **{name: options[name] for name in settings})
+
+
+def build(options, x):
+    """(trainer, batches, streams), all at their beginning."""
+    backend.seed(options["seed"])
+    batches = data.Batches(x, options["batch_size"], backend.streams["data"])
+    return trainer(options, x.shape[1:], backend.streams), batches, backend.streams
 
 
 class TrainedGenerator:
@@ -55,17 +64,20 @@ class TrainedGenerator:
         self.network, self.latent, self.options, self.steps = network, latent, options, steps
 
     def __call__(self, noise):
-        """Noise (N, latent), a tensor or an array → a tensor of samples: images (N, H, W, C) in (−1, 1), or points."""
+        """Noise (N, latent), a tensor or an array → a tensor of samples: images (N, H, W, C) in
+        (−1, 1), or points."""
         return self.network(noise if isinstance(noise, Tensor) else Tensor(noise))
 
     def sample(self, n, seed=0, block=256):
-        """n samples as a NumPy array, from the noise that `seed` draws, computed `block` at a time."""
+        """n samples as a NumPy array, from the noise that `seed` draws, computed `block` at a time.
+        """
         return self.samples(noise(n, self.latent, seed), block)
 
     def samples(self, noise, block=256):
         """Noise (N, latent) → samples as a NumPy array."""
         with no_grad():
-            parts = [self.network(constant(backend.asarray(noise[i:i + block]))) for i in range(0, len(noise), block)]
+            parts = [self.network(constant(backend.asarray(noise[i:i + block])))
+                     for i in range(0, len(noise), block)]
         return np.concatenate([part.numpy() for part in parts])
 
 
@@ -83,15 +95,17 @@ def ways(n, latent, seed):
 def load(run):
     """The trained generator of a run folder: `mg.load("runs/00000-…").sample(64)`.
 
-    Its newest checkpoint that is sound and fits is read. ValueError, naming the files, if the folder is not a run or
-    has none.
+    Its newest checkpoint that is sound and fits is read. ValueError, naming the files, if the
+    folder is not a run or has none.
     """
-    record = experiment.read_options(run)
+    record = read_options(run)
     options, prefix = record["options"], "trainer.averaged."
 
     def trained(arrays):
         generator, _ = pair(options, tuple(record["sample_shape"]), backend.Streams()["init"])
-        generator.load_state_dict({name.removeprefix(prefix): array for name, array in arrays.items()
+        generator.load_state_dict({name.removeprefix(prefix): array
+                                   for name, array in arrays.items()
                                    if name.startswith(prefix)})
-        return TrainedGenerator(generator.eval(), options["latent"], options, int(arrays["trainer.steps"]))
-    return experiment.newest_checkpoint(run, trained)[0]
+        return TrainedGenerator(generator.eval(), options["latent"], options,
+                                int(arrays["trainer.steps"]))
+    return newest_checkpoint(run, trained)[0]

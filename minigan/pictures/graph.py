@@ -1,8 +1,10 @@
-"""The graph of a tensor, laid out in layers: what was computed from what. `plots.draw_graph` draws it.
+"""The graph of a tensor, laid out in layers: what was computed from what. `plots.draw_graph` draws
+it.
 
-Three steps, as in Sugiyama, Tagawa & Toda 1981, doi:10.1109/TSMC.1981.4308636: each box gets a layer, so that all
-arrows point the same way; boxes of a layer are put in the order of their neighbours, so that few arrows cross; then
-they are moved towards their neighbours as far as they do not overlap.
+Three steps, as in Sugiyama, Tagawa & Toda 1981, doi:10.1109/TSMC.1981.4308636: each box gets a
+layer, so that all arrows point the same way; boxes of a layer are put in the order of their
+neighbours, so that few arrows cross; then they are moved towards their neighbours as far as they do
+not overlap.
 """
 
 from typing import NamedTuple
@@ -11,29 +13,32 @@ from minigan.tensor import Scalar
 
 
 class Box(NamedTuple):
-    """A tensor or an operation. `layer` counts in the direction of the computation, the output has the last one;
-    boxes of one layer are at least 1 apart in `place`."""
+    """A tensor or an operation. `layer` counts in the direction of the computation, the output has
+    the last one; boxes of one layer are at least 1 apart in `place`."""
     label: str
-    kind: str  # leaf (a gradient flows to it), constant, operation or result (the output, and what has a name)
+    kind: str  # leaf (a gradient flows to it), constant, operation, result (output, or named)
     layer: int
     place: float
 
 
 class Arrow(NamedTuple):
-    """From boxes[begin] to boxes[end]; `between` are the places at which it passes through the layers between."""
+    """From boxes[begin] to boxes[end]; `between` are the places at which it passes through the
+    layers between."""
     begin: int
     end: int
     between: list
 
 
 def layout(output, names=None):
-    """([Box], [Arrow]) for everything `output` was computed from. `names`: {tensor or its id: what to call it}.
+    """([Box], [Arrow]) for everything `output` was computed from. `names`: {tensor or its id: what
+    to call it}.
 
-    An operation and its result are one box, unless the result has a name. ValueError for a tensor without a graph.
+    An operation and its result are one box, unless the result has a name. ValueError for a tensor
+    without a graph.
     """
     if output.node is None:
-        raise ValueError(f"draw_graph: the tensor {output.shape} has no graph: it was not computed from anything that "
-                         "requires a gradient, or under no_grad()")
+        raise ValueError(f"draw_graph: the tensor {output.shape} has no graph: it was not computed "
+                         "from anything that requires a gradient, or under no_grad()")
     names = {key if isinstance(key, int) else id(key): name for key, name in (names or {}).items()}
     labels, edges = _boxes(output, names)
     layer = _layers(len(labels), edges)
@@ -44,7 +49,8 @@ def layout(output, names=None):
 
 
 def _boxes(output, names):
-    """([(label, kind)] of the boxes, [(begin, end)] of the arrows, as indices; one arrow for each argument)."""
+    """([(label, kind)] of the boxes, [(begin, end)] of the arrows, as indices; one arrow for each
+    argument)."""
     labels, edges = [], []
     value_of = {}  # id of a tensor → the index of the box its value comes out of
     waiting = [output]
@@ -63,7 +69,8 @@ def _boxes(output, names):
             value_of[id(t)] = add(_label(name, t), kind)
             continue
         boxed = name or t is output
-        operation = value_of[id(t)] = add(t.node.name if boxed else _label(t.node.name, t), "operation")
+        operation = value_of[id(t)] = add(t.node.name if boxed else _label(t.node.name, t),
+                                          "operation")
         if boxed:
             value_of[id(t)] = add(_label(name, t), "result")
             edges.append((operation, value_of[id(t)]))
@@ -93,8 +100,9 @@ def _layers(n, edges):
 
 
 def _through_layers(edges, layer):
-    """For each edge its way, by one more vertex in each layer it passes; the vertices of each layer; and for each
-    vertex its neighbours in the layer before and in that after. Vertices below len(layer) are boxes."""
+    """For each edge its way, by one more vertex in each layer it passes; the vertices of each
+    layer; and for each vertex its neighbours in the layer before and in that after. Vertices below
+    len(layer) are boxes."""
     layers = [[] for _ in range(max(layer) + 1)]
     for vertex, its in enumerate(layer):
         layers[its].append(vertex)
@@ -114,18 +122,23 @@ def _through_layers(edges, layer):
 
 
 def _places(layers, joined, carried, sweeps=24):
-    """The place of each vertex in its layer: sweep through the layers and back, and put each vertex at the mean of its
-    neighbours, in the order of these means, boxes at least 1 apart. `carried`: for each box whether it was computed:
-    these weigh most, so that a computation runs straight, and what joins it stands beside it."""
+    """The place of each vertex in its layer: sweep through the layers and back, and put each vertex
+    at the mean of its neighbours, in the order of these means, boxes at least 1 apart. `carried`:
+    for each box whether it was computed: these weigh most, so that a computation runs straight, and
+    what joins it stands beside it."""
     place = {vertex: i for layer in layers for i, vertex in enumerate(layer)}
-    weight = [1.0 if computed else 0.01 for computed in carried] + [0.3] * (len(joined) - len(carried))
-    room = [1.0] * len(carried) + [0.4] * (len(joined) - len(carried))  # for a box, and for an arrow that passes by
+    # Boxes first, then arrows that pass by.
+    passing = len(joined) - len(carried)
+    weight = [1.0 if computed else 0.01 for computed in carried] + [0.3] * passing
+    room = [1.0] * len(carried) + [0.4] * passing
 
     def mean(numbers, vertices):
-        return sum(weight[v] * x for v, x in zip(vertices, numbers)) / sum(weight[v] for v in vertices)
+        total = sum(weight[v] for v in vertices)
+        return sum(weight[v] * x for v, x in zip(vertices, numbers)) / total
     for sweep in range(sweeps):
         for layer in layers if sweep % 2 == 0 else layers[::-1]:
-            sides = (0, 1) if sweep >= sweeps - 4 else (sweep % 2,)  # where it comes from; in the end both sides
+            # Where it comes from; in the end both sides.
+            sides = (0, 1) if sweep >= sweeps - 4 else (sweep % 2,)
             wish = {}
             for vertex in layer:
                 near = [other for side in sides for other in joined[vertex][side]] or [vertex]

@@ -1,4 +1,4 @@
-"""Ways through the latent space: from noise to noise, and how evenly the pictures change on them."""
+"""Ways through the latent space, and how evenly the pictures change on them."""
 
 from typing import NamedTuple
 
@@ -8,15 +8,18 @@ from minigan import backend
 
 
 def slerp(a, b, t):
-    """Spherical interpolation of noise a, b (N, latent) at the fractions t, (T,) or (N, T) → (N, T, latent).
+    """Spherical interpolation of noise a, b (N, latent) at the fractions t, (T,) or (N, T)
+    → (N, T, latent).
 
-    sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b. Unlike the straight line it keeps the
-    length of normal noise, on which a generator was trained. Source: White 2016, arXiv:1609.04468, §2.
+    sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b. Unlike the straight
+    line it keeps the length of normal noise, on which a generator was trained. Source: White 2016,
+    arXiv:1609.04468, §2.
     """
     cosine = np.sum(a * b, axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))[:, None, None]
     t = np.asarray(t)[..., None]
-    parallel = np.sin(angle) < 1e-6  # the same direction, or opposite ones with no way singled out: straight on
+    # The same direction, or opposite ones with no way singled out: straight on.
+    parallel = np.sin(angle) < 1e-6
     sine = np.where(parallel, 1.0, np.sin(angle))
     toward_a = np.where(parallel, 1.0 - t, np.sin((1.0 - t) * angle) / sine)
     toward_b = np.where(parallel, t, np.sin(t * angle) / sine)
@@ -29,24 +32,27 @@ class PathLength(NamedTuple):
 
 
 def perceptual_path_length(generator, features, latent, rng, n=10_000, epsilon=1e-4, block=256):
-    """E ‖φ(G(z(t + ε))) − φ(G(z(t)))‖² / ε², z(t) = slerp(a, b, t), a and b ~ N(0, 1) and t ~ U(0, 1): the squared
-    speed at which features change on the way from noise to noise; small is smooth. Returns `PathLength`.
+    """The squared speed at which features change on the way from noise to noise; small is smooth.
+
+    E ‖φ(G(z(t + ε))) − φ(G(z(t)))‖² / ε², z(t) = slerp(a, b, t), a and b ~ N(0, 1), t ~ U(0, 1).
+    Returns `PathLength`.
 
     generator: latents (B, latent), float64 on the host → samples, `block` or fewer at a time
     features: samples → features φ (B, d)
     latent: the width of the noise; rng: the NumPy generator it is drawn from; n ≥ 2: how many ways
 
-    ValueError if features are not a finite float64 (B, d): ε is so small that rounding to float32 would be measured.
-    Both networks are converted by `astype("float64")`.
+    ValueError if features are not a finite float64 (B, d): ε is so small that rounding to float32
+    would be measured. Both networks are converted by `astype("float64")`.
 
-    It knows no real data: a generator that has collapsed to one picture scores 0, the best. It scales with the
-    features, here squared distances in one layer; in the paper they are weighted ones in several (LPIPS), and the
-    paper's code leaves out the ways below the 1st and above the 99th percentile. Its figures cannot be compared.
+    It knows no real data: a generator that has collapsed to one picture scores 0, the best. It
+    scales with the features, here squared distances in one layer; in the paper they are weighted
+    ones in several (LPIPS), and the paper's code leaves out the ways below the 1st and above the
+    99th percentile. Its figures cannot be compared.
     Source: Karras et al. 2019 (StyleGAN), arXiv:1812.04948, §4.1, eq. 2.
     """
     if n < 2 or latent < 1 or not epsilon > 0:
-        raise ValueError(f"perceptual_path_length: expected n ≥ 2, latent ≥ 1 and epsilon > 0, got n {n}, latent "
-                         f"{latent} and epsilon {epsilon}")
+        raise ValueError("perceptual_path_length: expected n ≥ 2, latent ≥ 1 and epsilon > 0, got "
+                         f"n {n}, latent {latent} and epsilon {epsilon}")
     a, b = rng.standard_normal((2, n, latent))
     t = rng.random(n)
     here, there = slerp(a, b, np.stack([t, t + epsilon], axis=1)).swapaxes(0, 1)
@@ -61,8 +67,9 @@ def perceptual_path_length(generator, features, latent, rng, n=10_000, epsilon=1
 def _features(generator, features, z):
     f = backend.to_numpy(features(generator(z)))
     if f.ndim != 2 or len(f) != len(z) or f.dtype != np.float64:
-        raise ValueError(f"perceptual_path_length: expected features ({len(z)}, d) in float64, got {f.dtype} {f.shape} "
-                         "(networks are converted by astype('float64'))")
+        raise ValueError(f"perceptual_path_length: expected features ({len(z)}, d) in float64, got "
+                         f"{f.dtype} {f.shape} (networks are converted by astype('float64'))")
     if not np.isfinite(f).all():
-        raise ValueError(f"perceptual_path_length: features {f.shape} hold NaN or infinity, expected finite numbers")
+        raise ValueError(f"perceptual_path_length: features {f.shape} hold NaN or infinity, "
+                         "expected finite numbers")
     return f

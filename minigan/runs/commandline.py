@@ -1,6 +1,7 @@
 """What the command lines share: errors for people, and exit statuses.
 
-0 done · 1 the run failed · 2 the user's mistake, one line on stderr · 130 and 143 ended by Ctrl-C and by SIGTERM.
+0 done · 1 the run failed · 2 the user's mistake, one line on stderr · 130 and 143 ended by Ctrl-C
+and by SIGTERM.
 """
 
 import argparse
@@ -8,7 +9,7 @@ import difflib
 import sys
 
 from minigan.backend import BackendError
-from minigan.files import printable
+from minigan.data.files import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +40,8 @@ def one_of(names):
         if text in names:
             return text
         near = difflib.get_close_matches(text.lower(), names)
-        raise argparse.ArgumentTypeError(f"unknown {text!r}" + (f", did you mean {' or '.join(near)}?" if near else "")
+        raise argparse.ArgumentTypeError(f"unknown {text!r}"
+                                         + (f", did you mean {' or '.join(near)}?" if near else "")
                                          + f" (one of {', '.join(names)})")
     return check
 
@@ -59,7 +61,8 @@ def _integer(text, least):
         number = int(text)
     except ValueError:
         number = least - 1
-    if not least <= number <= sys.maxsize:  # no array is longer, and beyond it arithmetic with floats may fail
+    # No array is longer, and beyond it arithmetic with floats may fail.
+    if not least <= number <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"expected an integer ≥ {least}, got {text[:40]}")
     return number
 

@@ -1,0 +1,15 @@
+"""What a GAN learns from: 2-D mixtures, bundled pictures, published sets, your own folder or
+`.npz`; and batches of it.
+
+    sources     `load`: data sets by name or path
+    mixtures    normal distributions in the plane
+    files       your own files: read, never trusted
+    published   MNIST, Fashion-MNIST and CIFAR-10: found or downloaded, and verified
+    batches     `Batches`: a data set in shuffled batches
+"""
+
+from minigan.data.batches import Batches, to_unit  # noqa: F401
+from minigan.data.files import DataError  # noqa: F401
+from minigan.data.mixtures import MIXTURES, Mixture  # noqa: F401
+from minigan.data.published import PUBLISHED  # noqa: F401
+from minigan.data.sources import BUNDLED, NAMES, Dataset, fingerprint, is_image, load  # noqa: F401

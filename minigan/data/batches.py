@@ -1,0 +1,80 @@
+"""Batches of a data set, shuffled anew each epoch.
+
+Pictures stay uint8 until their batch is due: `to_unit` then takes 0 … 255 to [−1, 1], the range of
+a generator that ends in tanh.
+"""
+
+import numpy as np
+
+from minigan import backend
+from minigan.data.files import DataError
+
+ON_DEVICE = 1 << 30  # bytes
+
+
+def to_unit(x):
+    """Pixels uint8 0 … 255 as float32 in [−1, 1]: x / 127.5 − 1. Float32 (in range since `load`) is
+    returned as it is.
+
+    Works on NumPy and CuPy arrays alike. `DataError` for any other dtype.
+    """
+    if x.dtype == np.uint8:
+        return x.astype(np.float32) / 127.5 - 1
+    if x.dtype == np.float32:
+        return x
+    raise DataError(f"to_unit: expected uint8 pixels or float32 values, got {x.dtype} {x.shape}")
+
+
+class Batches:
+    """Endless batches of `x`: each epoch is a fresh permutation, its incomplete last batch is
+    dropped.
+
+    x: (N, …) uint8 or float32. Up to ON_DEVICE bytes of it are kept on a GPU, to which then only
+        indices are copied.
+    rng: the NumPy generator that draws the permutations, one at the start of each epoch. Its state
+        is its owner's to keep: restored together with `load_state_dict`, it makes the batches go on
+        exactly where they were.
+
+    `DataError` if a batch is empty or larger than the data.
+    """
+
+    def __init__(self, x, batch_size, rng):
+        if not 1 <= batch_size <= len(x):
+            raise DataError(f"batch size {batch_size}: expected 1 … {len(x)}, for there are "
+                            f"{len(x)} samples")
+        self.x = backend.current().xp.asarray(x) if x.nbytes <= ON_DEVICE else x
+        self.batch_size, self.rng = batch_size, rng
+        # Drawn when first needed, so that building draws nothing from `rng`.
+        self._order = np.empty(0, np.int64)
+        self._position = 0
+
+    def next_indices(self):
+        """Which samples the next batch is made of: (batch_size,) int64."""
+        if self._position + self.batch_size > len(self._order):
+            self._order, self._position = self.rng.permutation(len(self.x)), 0
+        start, self._position = self._position, self._position + self.batch_size
+        return self._order[start:self._position]
+
+    def next(self):
+        """The next batch, (batch_size, …) float32; pictures in [−1, 1]."""
+        return to_unit(self.x[backend.xp_of(self.x).asarray(self.next_indices())])
+
+    def state_dict(self):
+        """The epoch's order (empty before the first batch) and how much of it has been dealt, as
+        NumPy arrays."""
+        return {"order": self._order, "position": np.array(self._position)}
+
+    def load_state_dict(self, state):
+        """Go on from `state`; `DataError`, and no change, if it is no state of batches of this size
+        and data."""
+        order, position = np.asarray(state["order"]), np.asarray(state["position"])
+        n, begun = len(self.x), order.size > 0
+        if begun and not (order.dtype == np.int64 and np.array_equal(np.sort(order), np.arange(n))):
+            raise DataError(f"Batches: the saved order, {order.dtype} {order.shape}, is no "
+                            f"permutation of the {n} samples: it was saved with other data")
+        if position.shape != () or position.dtype.kind not in "iu" or int(position) not in range(
+                0, order.size + 1, self.batch_size):
+            raise DataError(f"Batches: the saved position {position} is not a multiple of the "
+                            f"batch size {self.batch_size} within the {order.size} samples of "
+                            "the epoch")
+        self._order, self._position = order, int(position)

@@ -1,0 +1,91 @@
+"""`load` turns a name or a path into a `Dataset`."""
+
+import difflib
+import hashlib
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from minigan.data import files
+from minigan.data.files import DataError
+from minigan.data.mixtures import MIXTURES
+from minigan.data.published import PUBLISHED, read_published
+
+_DATASETS = os.path.join(os.path.dirname(__file__), "datasets")
+BUNDLED = {name: os.path.join(_DATASETS, name + ".npz") for name in ("fashion-mini", "digits")}
+NAMES = (*MIXTURES, *BUNDLED, *PUBLISHED)
+
+
+class Dataset(NamedTuple):
+    """What `load` returns; it unpacks as `x, labels, classes = load(...)`.
+
+    x: pictures (N, H, W, C), uint8 or float32 in [−1, 1], C = 1 (grey) or 3 (RGB);
+        or points (N, 2), float32
+    labels: (N,) int64, `classes[labels[i]]` names the class of `x[i]`; None where the source has no
+        classes
+    classes: the names, a tuple of printable one-line strings; () where there are no labels
+    """
+    x: np.ndarray
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+
+
+def load(source, image_size=None, split="train", seed=0, n=100_000):
+    """The `Dataset` that `source` names.
+
+    source: one of `NAMES`, or the path of a folder of pictures (see `files.read_folder`) or of an
+        `.npz` (see `files.read_npz`). A name wins over a path; write `./digits` for a folder of
+        that name.
+    image_size: side in pixels to which the pictures of a folder are cropped and resized, 64 unless
+        given. Other sources are never resized, and refused if they are of another size.
+    split: "train" or "test"; the published sets (`mnist`, `fashion`, `cifar10`) have the latter.
+    seed, n: a mixture's `n` points are drawn anew from `seed`; other sources don't look at them.
+
+    `DataError` if there is no such source, or what is there cannot be used.
+    """
+    source = os.fspath(source)
+    if split not in ("train", "test"):
+        raise DataError(f"split: expected train or test, got {split}")
+    if split == "test" and source not in PUBLISHED:
+        raise DataError(f"{source} has no test split: only {', '.join(PUBLISHED)} have one")
+    if source in MIXTURES:
+        dataset = _draw(MIXTURES[source], n, seed)
+    elif source in PUBLISHED:
+        dataset = Dataset(*read_published(source, split))
+    elif source in BUNDLED or os.path.isfile(source):
+        dataset = Dataset(*files.read_npz(BUNDLED.get(source, source)))
+    elif os.path.isdir(source):
+        dataset = Dataset(*files.read_folder(source, 64 if image_size is None else image_size))
+    else:
+        near = difflib.get_close_matches(source.lower(), NAMES)
+        raise DataError(f"there is no data set, folder or .npz file '{source}'"
+                        + (f": did you mean {' or '.join(near)}?" if near else "")
+                        + f" (data sets: {', '.join(NAMES)})")
+    if image_size is not None and dataset.x.shape[1:-1] != (image_size, image_size):
+        raise DataError(f"{source}: image size {image_size} was asked for, its samples are "
+                        f"{dataset.x.shape[1:]}: only a folder of pictures is resized")
+    return dataset
+
+
+def _draw(mixture, n, seed):
+    if n < 1 or seed < 0:
+        raise DataError(f"a mixture: expected n ≥ 1 points and a seed ≥ 0, got n {n} and seed "
+                        f"{seed}")
+    # A stream of its own, derived as `backend.Streams` does: training with the same seed draws
+    # other numbers.
+    stream = np.random.SeedSequence(seed, spawn_key=tuple(b"mixture"))
+    points, labels = mixture.sample(n, np.random.Generator(np.random.Philox(stream)))
+    return Dataset(points, labels, tuple(str(k) for k in range(len(mixture.modes))))
+
+
+def fingerprint(x):
+    """What must be the same when a run goes on or is judged: shape, dtype and content of its data.
+    """
+    return {"shape": list(x.shape), "dtype": str(x.dtype),
+            "sha256": hashlib.sha256(np.ascontiguousarray(x)).hexdigest()}
+
+
+def is_image(sample_shape):
+    """Whether samples are images (H, W, C), and not points (features,)."""
+    return len(sample_shape) == 3

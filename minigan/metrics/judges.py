@@ -1,0 +1,117 @@
+"""Who judges the samples of a run: the metrics that suit its kind of data, and what they compare
+with.
+
+A judge holds the real samples, prepared once, and lists its measures for given samples. `evaluate`
+computes them all, with error bars; training with `--evaluate-every` computes the quick ones.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minigan import data, metrics
+from minigan.metrics import classifiers
+
+
+class Measure(NamedTuple):
+    names: dict            # {name: "↓" or "↑"}, of each number of metric(*arrays), what is better
+    metric: object
+    arrays: tuple
+    quick: bool = False
+
+    def numbers(self, value):
+        """{name: number} from what the metric returned, a number or a named tuple of numbers."""
+        return dict(zip(self.names, value if isinstance(value, tuple) else (value,)))
+
+
+class ImageJudge:
+    """Images (N, H, W, C), compared with real ones by the features and class probabilities of
+    `network`: anything with `name`, which becomes part of the measures' names, `classes`, and
+    `judge(images) -> (features, probabilities)`."""
+
+    def __init__(self, real, network):
+        self.real, self.network, self.name = real, network, network.name
+        self.features, probabilities = network.judge(real)
+        self.shares = metrics.class_shares(probabilities)
+
+    def features_of(self, images):
+        return self.network.judge(images)[0]
+
+    def measures(self, images):
+        features, probabilities = self.network.judge(images)
+        both = self.features, features
+        return [
+            Measure({f"FD-{self.name}": "↓"}, metrics.frechet_distance, both, quick=True),
+            Measure({f"KD-{self.name}": "↓"}, metrics.kernel_distance, both),
+            Measure({f"IS-{self.name}": "↑"}, lambda p: metrics.inception_score(p, splits=1).mean,
+                    (probabilities,)),
+            Measure({f"MS-{self.name}": "↑"}, lambda p: metrics.mode_score(p, self.shares),
+                    (probabilities,)),
+            Measure({"class_divergence": "↓"}, lambda p: metrics.class_divergence(p, self.shares),
+                    (probabilities,), quick=True),
+            *_among_neighbours(*both)]
+
+
+class PointJudge:
+    """Points (N, d), compared with real ones as they are, and with the mixture they are from, where
+    that is known."""
+
+    name = "points"
+
+    def __init__(self, real, mixture=None):
+        self.real, self.features, self.mixture = real, real, mixture
+
+    def features_of(self, points):
+        return points
+
+    def measures(self, points):
+        known = Measure({"modes": "↑", "high_quality": "↑", "reverse_kl": "↓"},
+                        lambda p: metrics.mode_coverage(p, *self.mixture), (points,), quick=True)
+        return [*([known] if self.mixture else []),
+                Measure({"FD-points": "↓"}, metrics.frechet_distance, (self.real, points),
+                        quick=True),
+                *_among_neighbours(self.real, points)]
+
+
+def _among_neighbours(real, fake):
+    return [Measure({"precision": "↑", "recall": "↑"}, metrics.precision_recall, (real, fake)),
+            Measure({"density": "↑", "coverage": "↑"}, metrics.density_coverage, (real, fake))]
+
+
+def training_distance(training, real, fake):
+    """The `Measure` of how much nearer samples are to the training data than new real data are, all
+    given as features: median distance to the nearest, divided by that of `real`. 1 is like new
+    data, 0 is copied."""
+    distances = [metrics.nearest(training, x).distance for x in (fake, real)]
+    return Measure({"training_distance": ""}, lambda f, r: float(np.median(f) / np.median(r)),
+                   tuple(distances))
+
+
+def judge_for(source, real, network=None):
+    """The judge for the data set `source`, from real samples as they are in it. `network`, for
+    images, is the name or the file of a classifier, by default the shipped one for the data.
+    ValueError, saying what to do, if none is known, and if one is given for points."""
+    if not data.is_image(real.shape[1:]):
+        if network is not None:
+            raise ValueError(f"--classifier {network}: expected images, {source} has samples "
+                             f"{real.shape[1:]}")
+        return PointJudge(real, data.MIXTURES.get(source))
+    network = network or classifiers.for_data(source)
+    if network is None:
+        raise ValueError(f"no feature network is known for {source}: python -m minigan.classifier "
+                         "trains one on labelled images, and --classifier names its file")
+    return ImageJudge(real, classifiers.load(network))
+
+
+def quick(judge, samples):
+    """{name: number} of the quick measures; what has no finite value is left out."""
+    found = {}
+    for measure in judge.measures(samples):
+        if measure.quick:
+            found |= measure.numbers(measure.metric(*measure.arrays))
+    return {name: number for name, number in found.items() if np.isfinite(number)}
+
+
+def some(x, n, stream):
+    """n of the samples, all if there are fewer, drawn without replacement from `stream`."""
+    return x[np.sort(stream.permutation(len(x))[:n])]

@@ -1,0 +1,24 @@
+"""Real beside generated samples, as they were evaluated."""
+
+import numpy as np
+
+from minigan import data, metrics
+from minigan.pictures import plots
+
+
+def save_evaluation(path, judge, samples, training, training_features):
+    """Of points (N, 2), where the real and the generated ones are. Of images both kinds, their
+    classes, and what in the training data is nearest to the most real-looking generated ones.
+
+    judge: of `metrics.judges`, with the real samples; training: the training data, and their
+        features for the judge.
+    """
+    if not data.is_image(samples.shape[1:]):
+        plots.save_densities(path, judge.real, samples)
+        return
+    features, probabilities = judge.network.judge(samples)
+    best = np.argsort(-metrics.realism(judge.features, features), kind="stable")[:24]
+    nearest = metrics.nearest(training_features, features[best]).index
+    plots.save_judged_images(path, data.to_unit(judge.real[:64]), samples, judge.network.classes,
+                             judge.shares, metrics.class_shares(probabilities), samples[best],
+                             data.to_unit(training[nearest]))

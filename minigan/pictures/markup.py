@@ -1,0 +1,27 @@
+"""What the parts of the report page share: text, columns, and data for its script."""
+
+import json
+
+
+def columns(*parts):
+    return f'<div class="columns">{"".join(parts)}</div>' if any(parts) else ""
+
+
+def for_script(data):
+    """Data for the script; no string in it can end the element."""
+    text = json.dumps(data, allow_nan=False).replace("<", r"\u003c")
+    return f'<script type="application/json">{text}</script>'
+
+
+def number(value):
+    """What can be drawn, or None."""
+    known = type(value) in (int, float) and abs(value) < 1e100  # false for NaN too
+    return value if known else None
+
+
+def words(name):
+    return name.replace("_", " ")
+
+
+def text(value):
+    return "–" if number(value) is None else f"{value:.4g}".replace("-", "−")

@@ -1,0 +1,56 @@
+"""What a run looks like while it trains, drawn into its folder."""
+
+import numpy as np
+
+from minigan import backend, data
+from minigan.pictures import plots, report
+from minigan.runs import run_folder
+from minigan.runs import models
+
+
+class Pictures:
+    """What a run looks like, drawn into its folder."""
+
+    def __init__(self, folder, trainer, x, options):
+        self.folder, self.trainer, self.image = folder, trainer, data.is_image(x.shape[1:])
+        self.noise = models.noise(64 if self.image else 2500, options["latent"], options["seed"])
+        self.ways = models.ways(4, options["latent"], options["seed"])
+        stream = backend.Streams(options["seed"])["preview reals"]
+        chosen = stream.permutation(len(x))[:len(self.noise)]
+        self.reals = data.to_unit(x[np.sort(chosen)])
+
+    def reals_once(self):
+        plots.save_samples(self.folder / "reals.png", self.reals, generated=False)
+
+    def snapshot(self, step):
+        """samples/NNNNNN.png: the averaged generator at the same noise every time. Of images also
+        interpolation.png, the ways from the first samples to the next ones. report.html as far as
+        it goes."""
+        path = self.folder / "samples" / f"{step:06d}.png"
+        samples = backend.to_numpy(self.trainer.sample(self.noise))
+        if self.image:
+            plots.save_samples(path, samples)
+            between = backend.to_numpy(self.trainer.sample(self.ways))
+            plots.save_grid(self.folder / "interpolation.png", between, models.WAY)
+        else:
+            plots.save_game(path, samples, self.reals, self._feedback, self._from_plane,
+                            self.trainer.objective.undecided,
+                            "score" if self.trainer.pack == 1
+                            else f"score beside {self.trainer.pack - 1} copies")
+        report.write(self.folder, report.FRAMES_IN_TRAINING)
+
+    def _feedback(self, points):
+        return [backend.to_numpy(array) for array in self.trainer.feedback(points)]
+
+    def _from_plane(self, z):
+        """Points of the plane of the first two latent numbers, the others 0 → samples."""
+        noise = np.zeros((len(z), self.noise.shape[1]), np.float32)
+        noise[:, :2] = z[:, :noise.shape[1]]
+        return backend.to_numpy(self.trainer.sample(noise))
+
+    def finish(self):
+        """losses.png, progress.gif and the whole report.html."""
+        plots.save_losses(self.folder / "losses.png", run_folder.read_stats(self.folder),
+                          self.trainer.headline)
+        plots.save_gif(self.folder / "progress.gif", run_folder.snapshots(self.folder))
+        report.write(self.folder)

@@ -1,0 +1,85 @@
+"""The tables on the report page: what was measured, and the options."""
+
+import json
+from html import escape
+
+from minigan.pictures.markup import columns, number, text, words
+
+
+def read_metrics(path):
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for row in record["metrics"].values():
+            row.keys()
+        return record if {"n", "step", "against"} <= record.keys() else None
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def measures(runs):
+    """A table of what `evaluate` found: a row for each measure, a column for each run."""
+    unread = "".join(f"<p>{escape(str(run.folder / 'metrics.json'))} cannot be read.</p>\n"
+                     for run in runs if run.metrics is None)
+    found = [run.metrics or {"metrics": {}} for run in runs]
+    names = dict.fromkeys(name for record in found for name in record["metrics"])
+    if not names:
+        return unread
+    about = [f"{_cell(record['n'])} samples after step {_cell(record['step'])} beside "
+             f"{_cell(record['against'])} data"
+             if record["metrics"] else "not measured" for record in found]
+    rows = [[words(name), *(_measure(record["metrics"].get(name, {})) for record in found)]
+            for name in names]
+    if len(runs) > 1:
+        return unread + _table("Value ± standard error", ["", *(run.name for run in runs)],
+                               [["of", *about], *rows])
+    for row, numbers in zip(rows, found[0]["metrics"].values()):
+        row.append(text(numbers.get("training_data")))
+    return unread + _table(about[0], ["", "value ± standard error", "training data in their place"],
+                           rows)
+
+
+def _measure(row):
+    value, error = row.get("value"), row.get("standard_error")
+    return text(value) + (f"\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{error:.2g}"
+                          if number(error) is not None else "")
+
+
+def options(run):
+    options, *others = (
+        _table(caption, [], [(name, _cell(value)) for name, value in rows.items()])
+        if isinstance(rows, dict) else ""
+        for caption, rows in (("Options", run.options), ("Versions", run.record.get("versions")),
+                              ("Data", run.record.get("data"))))
+    return columns(options, f'<div class="stack">{"".join(others)}</div>')
+
+
+def differences(runs):
+    versions = [run.record.get("versions") for run in runs]
+    known = [{**(found if isinstance(found, dict) else {}), **run.options}
+             for run, found in zip(runs, versions)]
+    rows = [[name, *(_cell(values.get(name)) for values in known)]
+            for name in dict.fromkeys(name for values in reversed(known) for name in values)]
+    return _table("What all have alike is left out", ["", *(run.name for run in runs)],
+                  [row for row in rows if len(set(row[1:])) > 1])
+
+
+def _table(caption, heads, rows):
+    """Rows of text, the first cell of each its head."""
+    line = lambda tag, cells: "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells)
+    head = f"<thead><tr>{line('th', heads)}</tr></thead>" if heads else ""
+    body = "\n".join(f'<tr><th scope="row">{escape(str(first))}</th>{line("td", cells)}</tr>'
+                     for first, *cells in rows)
+    if not rows:
+        return ""
+    return ('<div class="scroll" role="region" tabindex="0" '
+            f'aria-label="{escape(caption)}"><table>\n'
+            f"<caption>{escape(caption)}</caption>{head}"
+            f"<tbody>\n{body}\n</tbody></table></div>\n")
+
+
+def _cell(value):
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,50 @@
+"""Checkpoints: written whole or not at all, and read without trust."""
+
+import numpy as np
+
+from minigan.data import DataError, files
+from minigan.runs.run_folder import RunError, checkpoints, whole
+
+FORMAT = 1  # of checkpoints; to be raised when an old one can no longer be read
+
+
+def save_checkpoint(path, arrays):
+    """Write {name: NumPy array} to an .npz file that is, whatever happens, either whole or not
+    there."""
+    with whole(path) as file:
+        np.savez(file, **arrays, format=np.int64(FORMAT))
+
+
+def load_checkpoint(path):
+    """The {name: array} of a checkpoint, finite numbers. RunError if it is damaged, foreign, or of
+    another format."""
+    try:
+        arrays = files.read_arrays(path)
+    except DataError as error:
+        raise RunError(f"{path} is damaged or no checkpoint ({error})") from None
+    version = arrays.get("format")
+    if version is None or version.shape != () or version.dtype.kind not in "iu":
+        raise RunError(f"{path} is not a checkpoint of minigan")
+    if version != FORMAT:
+        raise RunError(f"{path} has checkpoint format {version}, this version reads "
+                       f"{FORMAT}")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise RunError(f"{path} is no checkpoint: its {name} holds more than finite numbers "
+                           f"({array.dtype})")
+    return arrays
+
+
+def newest_checkpoint(folder, use):
+    """(use(arrays), complaints): of the newest checkpoint that is sound and fits, and a line about
+    each newer one that is not or does not. `use` raises ValueError, KeyError or TypeError for
+    arrays that do not fit."""
+    complaints = []
+    for path in checkpoints(folder):
+        try:
+            return use(load_checkpoint(path)), complaints
+        except RunError as error:
+            complaints.append(str(error))
+        except (ValueError, KeyError, TypeError) as error:
+            complaints.append(f"{path} does not fit the run's options ({error})")
+    raise RunError("; ".join([f"{folder} has no checkpoint that can be used", *complaints]))

@@ -1,0 +1,178 @@
+"""A trainer at work in a run folder: train, log, save; resume exactly.
+
+This file knows no GAN theory. It needs of a trainer `step(batches) -> {name: 0-d array}`,
+`batches_per_step`, `steps`, `state_dict`, `load_state_dict`, `check_finite` and `headline`, the
+names of the statistics worth a place on the screen.
+"""
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from minigan import backend
+from minigan.data.files import printable
+from minigan.runs.checkpoints import newest_checkpoint, save_checkpoint
+from minigan.runs.run_folder import checkpoints, read_stats, snapshots, to_disk, write_whole
+
+
+class StopRequest:
+    """While active, Ctrl-C and SIGTERM are noted in `.signal` instead of interrupting a step half
+    way; a second one of the same kind does what it always did."""
+
+    def __enter__(self):
+        self.signal = None
+        self._previous = {number: signal.signal(number, self._note)
+                          for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _note(self, number, frame):
+        self.signal = number
+        signal.signal(number, self._previous[number])
+
+    def __exit__(self, *exception):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+class Experiment:
+    """A trainer at work in a run folder.
+
+    `batches.next()` gives real batches; `streams` are all random streams the trainer and the
+    batches draw from. `on_snapshot(step)` draws; `on_finish()` draws what needs the whole run;
+    `on_evaluate()` measures, {name: number}.
+    """
+
+    def __init__(self, folder, trainer, batches, streams, on_snapshot, on_finish, on_evaluate=None):
+        self.folder, self.trainer = Path(folder), trainer
+        self.batches, self.streams = batches, streams
+        self.on_snapshot, self.on_finish, self.on_evaluate = on_snapshot, on_finish, on_evaluate
+        self._saved = None  # the step of the newest checkpoint
+        for name in ("checkpoints", "samples"):
+            (self.folder / name).mkdir(exist_ok=True)
+
+    # Saving and restoring
+
+    def _parts(self):
+        return {"trainer": self.trainer, "batches": self.batches, "streams": self.streams}
+
+    def save(self, keep):
+        """Write a checkpoint of this very step, then remove all but `keep`: this one and those
+        before it. ArithmeticError for a state with a number that is not finite: the last good
+        checkpoint stays."""
+        self.trainer.check_finite()
+        arrays = {f"{part}.{name}": array for part, owner in self._parts().items()
+                  for name, array in owner.state_dict().items()}
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ArithmeticError(f"{name} is not finite after step {self.trainer.steps}")
+        with open(self.folder / "stats.jsonl", "ab") as file:
+            # First, for whoever goes on from the checkpoint counts on what was logged before it.
+            to_disk(file)
+        save_checkpoint(self.folder / "checkpoints" / f"{self.trainer.steps:06d}.npz", arrays)
+        self._saved = self.trainer.steps
+        before = [path for path in checkpoints(self.folder) if int(path.stem) < self._saved]
+        for old in before[keep - 1:]:
+            old.unlink()
+
+    def restore(self):
+        """Go back to the newest checkpoint that is sound and fits, and forget what was logged and
+        drawn after it, and what a crash left half written."""
+        _, complaints = newest_checkpoint(self.folder, self._load)
+        for complaint in complaints:
+            self.say(f"{complaint}: using the one before it")
+        self._saved = step = self.trainer.steps
+        kept = [line for line in read_stats(self.folder) if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_whole(self.folder / "stats.jsonl", text.encode())
+        for file in checkpoints(self.folder) + snapshots(self.folder):
+            if int(file.stem) > step:
+                file.unlink()
+        for file in [*self.folder.glob("*.partial"), *self.folder.glob("checkpoints/*.partial")]:
+            file.unlink()
+
+    def _load(self, arrays):
+        for part, owner in self._parts().items():
+            owner.load_state_dict({name.removeprefix(part + "."): array
+                                   for name, array in arrays.items()
+                                   if name.startswith(part + ".")})
+
+    # Training
+
+    def run(self, steps, log_every, snapshot_every, checkpoint_every, keep, evaluate_every=0):
+        """Train until `steps` have been done. Returns None, or the number of the signal that ended
+        it early."""
+        # What is not finite is found by the trainer's flags.
+        with StopRequest() as stop, np.errstate(all="ignore"):
+            if self.trainer.steps == 0:
+                self.on_snapshot(0)
+                # So that there is a state to resume from, whenever the run is killed.
+                self.save(keep)
+            speed = _Speed(self.trainer.steps)
+            while self.trainer.steps < steps and stop.signal is None:
+                batches = [self.batches.next() for _ in range(self.trainer.batches_per_step)]
+                stats = self.trainer.step(batches)
+                step = self.trainer.steps
+                evaluating = evaluate_every and (step % evaluate_every == 0 or step == steps)
+                if step % log_every == 0 or step == steps or evaluating:
+                    self._log(step, steps, stats, speed, evaluating)
+                if step % snapshot_every == 0 or step == steps:
+                    self.on_snapshot(step)
+                if step % checkpoint_every == 0:
+                    self.save(keep)
+            if self._saved != self.trainer.steps:
+                self.save(keep)
+        if stop.signal is None:
+            self.on_finish()
+        return stop.signal
+
+    def _log(self, step, steps, stats, speed, evaluating):
+        self.trainer.check_finite()
+        values = {name: float(backend.to_numpy(value)) for name, value in stats.items()}
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise ArithmeticError(f"{name} is not finite in step {step}")
+        rate = speed.at(step)
+        record = {"step": step, **values, "steps_per_s": round(rate, 3)}
+        measured = self.on_evaluate() if evaluating else {}
+        if measured:
+            record["evaluation"] = measured
+        with open(self.folder / "stats.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        shown = {name: values[name] for name in self.trainer.headline} | measured
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        self.say(f"step {step}/{steps}  {numbers}  {rate:.3g} steps/s  "
+                 f"{_clock((steps - step) / rate)} left", passing=step < steps)
+
+    def say(self, line, passing=False):
+        """A line to log.txt and the screen; on a terminal the next line takes the place of a
+        passing one."""
+        line = printable(line)
+        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if sys.stdout.isatty():
+            print(f"\r\x1b[K{line}", end="" if passing else "\n", flush=True)
+        else:
+            print(line, flush=True)
+
+
+class _Speed:
+    """Steps per second since it was last asked."""
+
+    def __init__(self, step):
+        self._step, self._time = step, time.perf_counter()
+
+    def at(self, step):
+        now = time.perf_counter()
+        rate = (step - self._step) / max(now - self._time, 1e-9)
+        self._step, self._time = step, now
+        return rate
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,115 @@
+"""The options of a run: as they are typed, as they are recorded in options.json, and as a resumed
+run keeps them."""
+
+import argparse
+
+from minigan import backend, data
+from minigan.runs import models
+from minigan.runs.commandline import Parser, non_negative, one_of, positive, real
+from minigan.trainer import RECIPES
+
+CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "classifier",
+              "checkpoint_every", "keep", "backend"}  # by a run that is resumed
+DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None,
+                log_every=50, snapshot_every=100, evaluate_every=0, classifier=None,
+                checkpoint_every=250, keep=2)
+ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
+
+
+def parser(prog="minigan.train", **more):
+    """The options. Those left out are not in the result at all, so that a resumed run can tell what
+    was asked for."""
+    p = Parser(prog=prog, description="Train a GAN. Everything about the run is left in a "
+               "folder of its own.", argument_default=argparse.SUPPRESS, **more)
+    p.add_argument("--data", metavar="NAME|PATH", help=f"{', '.join(data.NAMES)}, a folder of "
+                   "pictures, or an .npz with `images` (default: fashion-mini)")
+    p.add_argument("--objective", metavar="NAME", type=one_of(list(RECIPES)),
+                   help=f"{', '.join(RECIPES)} (default: gan)")
+    p.add_argument("--backend", metavar="NAME", type=one_of(backend.names()),
+                   help=f"{' or '.join(backend.names())} (default: numpy)")
+    p.add_argument("--tf32", action="store_true",
+                   help="with cupy: faster, less exact products of matrices (10 binary digits)")
+    p.add_argument("--steps", type=positive,
+                   help="generator updates (default: 2500 on images, 10000 on points)")
+    p.add_argument("--batch-size", type=positive,
+                   help="samples per batch (default: 64 images, 256 points)")
+    p.add_argument("--width", type=positive,
+                   help="channels next to the image, or hidden units (default: 64, 128)")
+    p.add_argument("--latent", type=positive,
+                   help="width of the noise (default: 100 for images, 2 for points)")
+    p.add_argument("--lr-g", type=real,
+                   help="the generator's learning rate (default: the objective's)")
+    p.add_argument("--lr-d", type=real, help="the discriminator's (default: the objective's)")
+    p.add_argument("--n-critic", type=positive,
+                   help="discriminator steps per generator step (default: the objective's)")
+    p.add_argument("--clip", type=real,
+                   help="bound on the critic's weights, 0 for none (default: the objective's)")
+    p.add_argument("--gp-weight", type=real,
+                   help="weight of the gradient penalty, 0 for none (default: the objective's)")
+    p.add_argument("--ema", type=real,
+                   help="decay of the averaged generator, below 1 (default: 0.999)")
+    p.add_argument("--pack", type=positive, metavar="SAMPLES",
+                   help="how many the discriminator judges at once, against mode collapse "
+                   "(default: 1)")
+    p.add_argument("--lr-decay", type=real, metavar="SHARE", help="part of the learning rates that "
+                   "is left at the last step; they fall on a straight line (default: 1)")
+    p.add_argument("--seed", type=non_negative, help="of all random numbers (default: 0)")
+    p.add_argument("--image-size", type=positive,
+                   help="side of the pictures of a folder (default: 64)")
+    p.add_argument("--out", metavar="FOLDER", help="where run folders are made (default: runs)")
+    p.add_argument("--name", help="the run folder's name after its number (default: from data, "
+                   "objective and seed)")
+    p.add_argument("--log-every", type=positive, metavar="STEPS", help="(default: 50)")
+    p.add_argument("--snapshot-every", type=positive, metavar="STEPS",
+                   help="a picture of samples (default: 100)")
+    p.add_argument("--evaluate-every", type=non_negative, metavar="STEPS",
+                   help="quick measures of 2000 samples, into stats.jsonl and losses.png "
+                   "(default: 0, never)")
+    p.add_argument("--classifier", metavar="NAME|FILE",
+                   help="the feature network to measure images with: mnist, fashion, or a file "
+                   "that python -m minigan.classifier wrote (default: by the data)")
+    p.add_argument("--checkpoint-every", type=positive, metavar="STEPS",
+                   help="a state to resume from (default: 250)")
+    p.add_argument("--keep", type=positive, help="how many checkpoints stay (default: 2)")
+    p.add_argument("--resume", nargs="?", const="latest", metavar="RUN",
+                   help="go on with this run folder, or with the latest one that has a checkpoint")
+    p.add_argument("--dry-run", action="store_true",
+                   help="print the resolved options, run one step, write nothing")
+    return p
+
+
+def of_the_run(given):
+    return {name: value for name, value in given.items() if name not in ABOUT_THIS_CALL}
+
+
+def recorded_options(record, folder, prog="minigan.train"):
+    """The options in a run's options.json, read as if they were typed, so that what was tampered
+    with is refused."""
+    options, path = record["options"], folder / "options.json"
+    typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is
+             not None]
+    read = vars(parser(prog, hint=f"in {path}").parse_args(typed))
+    expected = DEFAULTS.keys() | models.defaults(DEFAULTS["objective"],
+                                                 record["sample_shape"]).keys()
+    if options.keys() != expected or any(read.get(name) != value for name,
+                                         value in options.items()):
+        raise ValueError(f"{path} does not hold a run's options")
+    return options
+
+
+def resume_options(given, recorded, folder):
+    """The options of a run that goes on. ValueError, listing every difference, if others than
+    CHANGEABLE differ."""
+    chosen = of_the_run(given)
+    differences = [f"--{name.replace('_', '-')} {value} (it has {recorded.get(name)})"
+                   for name, value in chosen.items() if name not in CHANGEABLE
+                   and value != recorded.get(name)]
+    if differences:
+        raise ValueError(f"{folder} was started with other options, and a resumed run keeps its "
+                         "own: "
+                         + ", ".join(differences))
+    return recorded | chosen
+
+
+def load_data(options):
+    return data.load(options["data"], image_size=options["image_size"], seed=options["seed"])
