@@ -115,7 +115,7 @@ _in_use = _InUse()
 class use_backend:
     """Create new arrays on backend `name` from now on; as a context manager, only inside the block.
 
-    It holds for this thread, and for threads that start later if this is the main thread.
+    It holds for this thread, and if this is the main thread for those that first use one later.
     `BackendError` if the backend is unknown or cannot work here: nothing falls back silently.
     """
 

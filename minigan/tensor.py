@@ -317,7 +317,7 @@ def _constant_like(leader, name, value):
         return scalar
     if type(value) is Scalar:
         return value
-    if not backend.is_array(value):
+    if not backend.is_array(value) or value.dtype.kind not in "fiub":
         value = _tensor(name, value).data
     return constant(value.astype(leader.dtype, copy=False))  # on another backend it is refused
 
