@@ -166,6 +166,8 @@ def mean(x, /, axis=None, keepdims=False):
 def max(x, /, axis=None, keepdims=False):
     """The largest over `axis`, as for `sum`; equals share the gradient."""
     axes, kept = _reduced(x.shape, axis)
+    if x.size == 0:
+        raise ValueError(f"max: x {x.shape} has no elements")
     value = x.data.max(axis=axes, keepdims=True)
     largest = (x.data == value).astype(x.dtype)
     share = largest / largest.sum(axis=axes, keepdims=True)
@@ -175,6 +177,8 @@ def max(x, /, axis=None, keepdims=False):
 @composed
 def min(x, /, axis=None, keepdims=False):
     """The smallest over `axis`, as for `max`."""
+    if x.size == 0:
+        raise ValueError(f"min: x {x.shape} has no elements")
     return -max(-x, axis, keepdims)
 
 

@@ -253,7 +253,7 @@ def fast_silu(monkeypatch, factor, definition):
     def silu_for_test(x, /):
         return definition(x)
 
-    monkeypatch.setitem(FAST, "silu_for_test", fast)
+    monkeypatch.setitem(FAST, silu_for_test, fast)
     return composed(silu_for_test)
 
 

@@ -22,18 +22,15 @@ def check_apart(leaves, *others):
 
 
 @pytest.mark.parametrize("f", [
-    lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x + y + x, lambda x, y: ops.concatenate(x, y)[:3] + x,
+    lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x + y + x, lambda x, y: ops.concatenate(x, y)[1:3] + x,
     lambda x, y: x.reshape(3, 2).reshape(2, 3).sum(0) + y.transpose().transpose(), lambda x, y: ops.relu(x) + y],
     ids=range(6))
 def test_gradients_share_no_memory(f):
-    for first in (False, True):
-        x, y = leaf(np.ones((2, 3))), leaf(np.full((2, 3), 2.0))
-        x_, y_ = (x, y) if f(x, y).shape == (2, 3) else (leaf(np.ones((3, 3))), leaf(np.ones((3, 3))))
-        z = f(x_, y_)
-        c = np.ones(z.shape)
-        for _ in range(2 if first else 1):
-            f(x_, y_).backward(c)
-        check_apart([x_, y_], c)
+    for times in (1, 2):
+        x, y, c = leaf(np.ones((2, 3))), leaf(np.full((2, 3), 2.0)), np.ones((2, 3))
+        for _ in range(times):
+            f(x, y).backward(c)
+        check_apart([x, y], c)
         np.testing.assert_array_equal(c, 1.0)
 
 

@@ -50,6 +50,8 @@ RULES = {
     "Adam with a large eps": (optim.Adam, naive_adam, {"lr": 0.1, "betas": (0.9, 0.99), "eps": 0.1}),
 }
 each_rule = pytest.mark.parametrize("make, naive, options", RULES.values(), ids=RULES)
+
+
 @each_rule
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 2e-5)])
 def test_thirty_steps_follow_the_published_rule(make, naive, options, dtype, tolerance):
