@@ -55,8 +55,8 @@ class Optimizer:
         for i, p in enumerate(self.params):
             if p.grad is not None:
                 slots = [self.state[slot][i].astype(p.dtype, copy=False) for slot in self.slots]
-                new = self.update(p.data, p.grad.data, lr, self.steps, *slots)
-                p.data, *slots = [p.xp.asarray(array) for array in new]  # () gives NumPy scalars
+                new, dtype = self.update(p.data, p.grad.data, lr, self.steps, *slots), p.dtype
+                p.data, *slots = [p.xp.asarray(array, dtype) for array in new]  # () gives scalars
                 for slot, array in zip(self.slots, slots):
                     self.state[slot][i] = array
 

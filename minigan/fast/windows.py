@@ -30,7 +30,8 @@ class Windows:
         x, y = contiguous(x), empty(x, len(x), *self.size, self.w_shape[3])
         for begin, end in blocks(x, self.each, BLOCK):
             windows = self._gathered(x[begin:end])
-            product(windows, self._matrix(w), out=y[begin:end].reshape(len(windows), -1))
+            product(windows, self._matrix(w),
+                    out=y[begin:end].reshape(-1, self.w_shape[3]))
         return y
 
     def x_from(self, y, w):
@@ -83,5 +84,5 @@ def blocks(batch, each, most):
     at most so many per block: as few as memory needs. On a GPU one."""
     n = len(batch)
     count = max(1, -(-n * each // most)) if isinstance(batch, np.ndarray) else 1
-    count = min(n, count)
+    count = max(1, min(n, count))
     return [(n * i // count, n * (i + 1) // count) for i in range(count)]
