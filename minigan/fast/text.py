@@ -274,7 +274,7 @@ def c_source(kernels, dtype):
 
 def cuda_source(kernels, dtype):
     """All kernels for CUDA C++."""
-    head = [f"typedef {_c_type(dtype)} T;", "#define INLINE static __device__ inline"]
+    head = [f"typedef {_c_type(dtype)} T;", "#define INLINE __device__ inline"]
     return "\n".join([*head, PRELUDE, *[kernel.cuda() for kernel in kernels]]) + "\n"
 
 

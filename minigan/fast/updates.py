@@ -18,6 +18,9 @@ from minigan.fast.launch import run, serves
 from minigan.fast.text import Kernel
 
 
+MOST_JOINED = 200  # arrays: a CUDA kernel takes 4 KiB of arguments, in some versions more
+
+
 class Flat:
     """Arrays as views of a single one."""
 
@@ -77,8 +80,8 @@ def gradient_of(params):
 def joined(arrays):
     """The arrays one after another: on a GPU in one launch, where CuPy makes one for each."""
     xp = xp_of(arrays[0])
-    if xp is np:
-        return np.concatenate([array.reshape(-1) for array in arrays])
+    if xp is np or len(arrays) > MOST_JOINED:
+        return xp.concatenate([array.reshape(-1) for array in arrays])
     places = spans(arrays)
     given = [value for array, (begin, _) in zip(arrays, places)
              for value in (contiguous(array), begin)]
