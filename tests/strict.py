@@ -83,7 +83,7 @@ def _launch(name, arguments=(), result=None):
     beyond that one kernel and what tells it where they are; of two vectors, a product and then its sum."""
     if name in ("empty", "empty_like") or name in VIEWS and np.may_share_memory(result, arguments[0]):
         return
-    times = 2 if name == "dot" else 1
+    times = 2 if name == "dot" or name == "matmul" and result.size == 1 else 1
     if name in ("concatenate", "stack"):
         times = len(arguments[0]) if len(arguments[0]) <= 8 else 4
     launches.extend([f"{name} at {_place()}"] * times)

@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from minigan.backend import xp_of
-from minigan.fast import threads
-from minigan.fast.elementwise import contiguous, row_sum
-from minigan.fast.elementwise import elementwise, empty
-from minigan.fast import kernels
-from minigan.fast.launch import run, serves
 from minigan import ops
+from minigan.autograd import sum_to
+from minigan.backend import xp_of
+from minigan.fast import kernels, threads
+from minigan.fast.elementwise import contiguous, elementwise, empty, leak, row_sum
+from minigan.fast.launch import run, serves
 from minigan.tensor import composed
 
 
@@ -43,14 +42,16 @@ def fast_dense_leaky(x, w, b, /, slope=1.0):
     if not serves(x.data):
         return None
     value = product(x.data, w.data)
-    run(kernels.ADD_ROW, value.shape, value, b.data, slope, value)
+    run(kernels.ADD_ROW, value.shape, value, contiguous(b.data), slope, value)
 
     def first(g, needed):
         if slope != 1.0:
             g = elementwise(kernels.LEAK, g, value, slope)
         return (product(g, w.data.T) if needed[0] else None,
                 product(x.data.T, g) if needed[1] else None, needed[2] and row_sum(g))
-    return value, None, first
+    before = lambda g: g if slope == 1.0 else leak(g, value, slope)
+    return value, (lambda g: ops.matmul(before(g), w.T), lambda g: ops.matmul(x.T, before(g)),
+                   lambda g: sum_to(before(g), b.shape)), first
 
 
 @composed
@@ -65,10 +66,12 @@ def fast_add_leaky(x, b, /, slope=1.0):
     if not serves(x.data):
         return None
     array = contiguous(x.data)
-    value = run(kernels.ADD_ROW, (x.size // b.size, b.size), array, b.data, slope, empty(array))
+    value = run(kernels.ADD_ROW, (x.size // b.size, b.size), array, contiguous(b.data), slope,
+                empty(array))
 
     def first(g, needed):
         if slope != 1.0:
             g = elementwise(kernels.LEAK, g, value, slope)
         return g, needed[1] and row_sum(g)
-    return value, None, first
+    before = lambda g: g if slope == 1.0 else leak(g, value, slope)
+    return value, (before, lambda g: sum_to(before(g), b.shape)), first

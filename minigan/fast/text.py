@@ -152,11 +152,12 @@ class Sum(Kernel):
     Kept is the last loop, "row channel" for sums over rows, or the first, "sample position channel"
     for sums of each sample. The output is (parts, number of sums, number of kept indices), of
     doubles: rows are cut into parts that somebody adds up; of samples there is one part. `outer` is
-    run for each row, or for each sample and position.
+    run for each row, or for each sample and position; `then` for each sample, when its sums are
+    known as total0, total1, ….
     """
 
-    def __init__(self, name, loops, kept, inputs, *sums, outer="", block="T"):
-        super().__init__(name, loops, inputs, "", "", outer)
+    def __init__(self, name, loops, kept, inputs, *sums, outer="", block="T", outputs="", then=""):
+        super().__init__(name, loops, inputs, outputs, then, outer)
         self.kept, self.sums, self.block = kept, sums, block
         self.by_row = kept == self.loops[-1]
 
@@ -213,6 +214,7 @@ class Sum(Kernel):
                 {self._each('total{k} += block{k};')}
             }}
             {self._each(f'result_[{{k}} * n_{sample} + {sample}] = total{{k}};')}
+            {self._written(self.body)}
         }}"""
 
     def cuda(self):
@@ -258,7 +260,9 @@ class Sum(Kernel):
                 }}
             }}
             if (threadIdx.x < {lanes} && inside) {{
-                {self._each(f'result_[{place}] = totals[{{k}}][threadIdx.x];')}
+                {self._each('total{k} = totals[{k}][threadIdx.x];')}
+                {self._each(f'result_[{place}] = total{{k}};')}
+                {self._written(self.body)}
             }}
         }}"""
 

@@ -129,9 +129,9 @@ def watched(optimizer, loss, first_bad, step):
     if g is None or not serves(g):
         return optim.watched_plainly(optimizer, loss, first_bad, step)
     square = loss.xp.asarray(loss.xp.dot(g, g))
-    norm, first_bad = empty(square), first_bad.copy()
-    run(kernels.FLAG, (1,), loss.data, square, step, norm, first_bad)
-    return norm, first_bad
+    norm, new = empty(square), empty(first_bad)
+    run(kernels.FLAG, (1,), loss.data, square, step, first_bad, norm, new)
+    return norm, new
 
 
 def average(copies, weights, share):
@@ -139,3 +139,5 @@ def average(copies, weights, share):
         return optim.average(copies, weights, share)
     copy = weights_of(copies)
     run(kernels.AVERAGE, (copy.size,), weights_of(weights), share, copy)
+    for p in copies:
+        p.version += 1

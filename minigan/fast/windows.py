@@ -71,8 +71,11 @@ class Windows:
         def block(begin, end):
             windows = self._gathered(x[begin:end])
             also(windows, begin, end)
-            return windows.T @ y[begin:end].reshape(len(windows), -1)
-        return sum_over_batch(x, block, self.each).reshape(self.w_shape)
+            w = empty(x, *self.w_shape)
+            xp_of(x).matmul(windows.T, y[begin:end].reshape(len(windows), -1),
+                            out=w.reshape(windows.shape[1], -1))
+            return w
+        return sum_over_batch(x, block, self.each)
 
     def _gathered(self, x):
         """A copy of every window of x (N, H, W, C), a row each: (N·OH·OW, KH·KW·C)."""
