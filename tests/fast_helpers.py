@@ -57,7 +57,7 @@ def three_threads():
 def laid_out(array, layout):
     """An equal array with its numbers elsewhere in memory; for "broadcast" one that repeats its
     first entry along the first axis, and cannot be written to."""
-    if layout == "transposed":
+    if layout == "transposed" and array.ndim:
         return np.ascontiguousarray(array.T).T
     if layout == "sliced" and array.ndim:
         wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), np.nan, array.dtype)
