@@ -50,6 +50,8 @@ def three_threads():
     try:
         yield
     finally:
+        for worker in pool.others:
+            worker.inbox.put(None)
         threads.SMALL, pool.others, pool.size = small, others, size
         threads._pool = before or pool
 

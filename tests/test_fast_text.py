@@ -31,19 +31,26 @@ SAMPLES = Sum("samples", "sample position channel", "sample",
 MINE = [WEIGHTED, IN_PLACE, OVERLAP, ROWS, SAMPLES]
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["one thread", "three threads"])
-def mine(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
     """The kernels of this file, compiled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(native, "KERNELS", MINE)
         patch.setattr(native, "_libraries", {})
-        assert native.functions(np.dtype("d")), native.why_not
-        if request.param == 1:
+        assert native.functions(np.dtype("d")) and native.functions(np.dtype("f")), native.why_not
+        return native._libraries
+
+
+@pytest.fixture(params=[1, 3], ids=["one thread", "three threads"])
+def mine(request, compiled, monkeypatch):
+    """The kernels of this file in place of the package's."""
+    monkeypatch.setattr(native, "_libraries", compiled)
+    if request.param == 1:
+        yield
+    else:
+        with three_threads():
             yield
-        else:
-            with three_threads():
-                yield
 
 
 # The text

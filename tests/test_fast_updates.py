@@ -82,6 +82,15 @@ def test_merged_layers_are_the_layers(name, train):
             np.testing.assert_allclose(a, e, rtol=1e-9, atol=1e-11)
 
 
+def test_a_relu_hides_minus_infinity_merged_or_not():
+    network = nn.Sequential(nn.Dense(1, 2), nn.ReLU())
+    network.layers[0].bias.data = np.array([-np.inf, np.inf], np.float32)
+    y = network(np.ones((1, 1), np.float32))
+    np.testing.assert_array_equal(y.data, [[0, np.inf]])
+    [g] = mg.grad(y, network.layers[0].bias, np.array([[np.nan, 1.0]], np.float32))
+    np.testing.assert_array_equal(g.data, [0, 1])
+
+
 def test_the_plan_is_merged_kernels():
     with kernels_called() as called:
         nn.Sequential(nn.BatchNorm(3), nn.ReLU(), nn.Dense(3, 2), nn.LeakyReLU())(drawn((4, 3), 0))

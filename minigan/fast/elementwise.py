@@ -58,7 +58,7 @@ def sigmoid(x, /):
     if not serves(x.data):
         return None
     value = elementwise(kernels.SIGMOID, x.data)
-    return value, (lambda g: g * (sigmoid(x) * sigmoid(-x)),)
+    return value, (lambda g: g * (ops.sigmoid(x) * ops.sigmoid(-x)),)
 
 
 def softplus(x, /):

@@ -94,9 +94,11 @@ def _loaded(dtype):
 
 
 def _first_line(error):
-    said = getattr(error, "stderr", None) or str(error)
-    if isinstance(said, bytes):  # of a compiler that was stopped
-        said = said.decode(errors="replace")
+    said = str(error)
+    if isinstance(error, subprocess.SubprocessError):
+        said = said.replace(f"Command '{error.cmd}'", "it")
+    if isinstance(error, subprocess.CalledProcessError) and error.stderr.strip():
+        said = error.stderr
     return next((line for line in said.splitlines() if line.strip()), type(error).__name__)[:200]
 
 

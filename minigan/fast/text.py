@@ -15,8 +15,10 @@ import re
 
 PRELUDE = """
 typedef long long index;
-INLINE T leaky(T x, double slope) { return x > 0 ? x : (T)slope * x; }
-INLINE T leak(T g, T kink, double slope) { return kink > 0 ? g : (T)slope * g; }
+INLINE T leaky(T x, double slope) { return x > 0 ? x : slope == 0 && x < 0 ? 0 : (T)slope * x; }
+INLINE T leak(T g, T kink, double slope) {
+    return kink > 0 ? g : slope == 0 ? 0 : (T)slope * g;
+}
 INLINE T logistic(T x) {
     const T small = exp(-fabs(x));
     return (x >= 0 ? (T)1 : small) / ((T)1 + small);

@@ -34,15 +34,17 @@ class _Worker(threading.Thread):
     def run(self):
         _thread.busy = True
         while True:
-            work, arguments, done = self.inbox.get()
-            error = None
+            task = self.inbox.get()
+            if task is None:
+                return
+            (work, arguments, done), error = task, None
             try:
                 with np.errstate(all="ignore"):
                     work(*arguments)
             except BaseException as raised:
                 error = raised
             done.put(error)
-            del work, arguments, done, error  # what they refer to must not live until the next call
+            del task, work, arguments, done, error  # what they refer to must not live until the next call
 
 
 class _Pool:
@@ -72,9 +74,11 @@ def pool():
 
 
 def release():
-    """Give the matrix library its cores back."""
+    """Give the matrix library its cores back, and end the threads."""
     global _pool
     with _lock:
+        for worker in _pool.others if _pool else []:
+            worker.inbox.put(None)
         if _pool is not None and _pool.blas:
             _pool.blas.set_num_threads(_pool.blas_threads)
         _pool = None

@@ -31,7 +31,7 @@ class Windows:
 
         def block(begin, end):
             windows = self._gathered(x[begin:end])
-            xp_of(x).matmul(windows, kernel, out=y[begin:end].reshape(len(windows), -1))
+            xp_of(x).matmul(windows, kernel, out=y[begin:end].reshape(-1, y.shape[3]))
         over_batch(x, block, self.each)
         return y
 
@@ -61,7 +61,7 @@ class Windows:
         y_out, kernel = empty(y, *y.shape), contiguous(w).reshape(-1, self.w_shape[3])
 
         def also(windows, begin, end):
-            xp_of(x).matmul(windows, kernel, out=y_out[begin:end].reshape(len(windows), -1))
+            xp_of(x).matmul(windows, kernel, out=y_out[begin:end].reshape(-1, y.shape[3]))
         w_out = self._w_and(x, y, also)
         return y_out, w_out
 
@@ -72,7 +72,7 @@ class Windows:
             windows = self._gathered(x[begin:end])
             also(windows, begin, end)
             w = empty(x, *self.w_shape)
-            xp_of(x).matmul(windows.T, y[begin:end].reshape(len(windows), -1),
+            xp_of(x).matmul(windows.T, y[begin:end].reshape(-1, y.shape[3]),
                             out=w.reshape(windows.shape[1], -1))
             return w
         return sum_over_batch(x, block, self.each)
