@@ -215,4 +215,3 @@ def average(copies, weights, share):
     """copy ← copy + share · (weight − copy), each in its place."""
     for copy, weight in zip(copies, weights):
         copy.data = copy.data + share * (weight.data - copy.data)
-

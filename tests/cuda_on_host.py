@@ -1,10 +1,10 @@
 """`cupy.RawModule` without a GPU: CUDA text, compiled for the host by its C++ compiler.
 
 The threads of a block are fibres of one thread of the system: each runs until it comes to
-`__syncthreads`, then the next one does. From one barrier to the next they run in the opposite order,
-and shared memory begins as NaN. So a barrier that is missing shows in the result, every time. A
-barrier that not all threads of a block come to is an error, as is any argument that CuPy would
-pass on without a word and the kernel would misread.
+`__syncthreads`, then the next one does. From one barrier to the next they run in the opposite
+order, and shared memory begins as NaN. So a barrier that is missing shows in the result, every
+time. A barrier that not all threads of a block come to is an error, as is any argument that CuPy
+would pass on without a word and the kernel would misread.
 """
 
 import ctypes
@@ -24,9 +24,7 @@ launches = []  # the names of the kernels, in order
 NUMBERS = {"index": (np.int64, ctypes.c_longlong), "double": (np.float64, ctypes.c_double)}
 LAUNCHER = r"""
 #include <cmath>
-#include <cstdlib>
 #include <functional>
-#include <limits>
 #include <setjmp.h>
 #include <ucontext.h>
 #define __global__
@@ -127,7 +125,8 @@ class RawModule:
         values = [self._value(name, *pair) for pair in zip(arguments, self.kernels[name])]
         launches.append(name)
         blocks = [ctypes.c_uint(n) for n in (*grid, 1, 1)[:3]]
-        diverged = getattr(self.library, f"launch_{name}")(*blocks, ctypes.c_uint(block[0]), *values)
+        launch = getattr(self.library, f"launch_{name}")
+        diverged = launch(*blocks, ctypes.c_uint(block[0]), *values)
         assert not diverged, f"{name}: some threads of a block never came to a barrier"
 
     @property
@@ -151,16 +150,16 @@ class RawModule:
 @functools.cache
 def _library(code):
     poison = SHARED.sub(r"static double \1[\2][\3]; if (threadIdx.x == 0) for (auto &row : \1) "
-                        r"for (double &x : row) x = std::numeric_limits<double>::quiet_NaN();", code)
+                        r"for (double &x : row) x = NAN;", code)
     launchers = []
     for match in KERNEL.finditer(code):
         name, parameters = match.groups()
         body = code[match.end():code.find('extern "C"', match.end()) % (len(code) + 1)]
         names = ", ".join(p.rpartition(" ")[2].lstrip("*") for p in parameters.split(", "))
         launchers.append(
-            f'extern "C" int launch_{name}(unsigned gx__, unsigned gy__, unsigned gz__, unsigned t__, '
-            f"{parameters}) {{ return grid({{gx__, gy__, gz__}}, t__, {int('__syncthreads' in body)}, "
-            f"[=] {{ {name}({names}); }}); }}")
+            f'extern "C" int launch_{name}(unsigned gx__, unsigned gy__, unsigned gz__, '
+            f"unsigned t__, {parameters}) {{ return grid({{gx__, gy__, gz__}}, t__, "
+            f"{int('__syncthreads' in body)}, [=] {{ {name}({names}); }}); }}")
     with tempfile.TemporaryDirectory() as folder:
         path, library = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
         path.write_text(LAUNCHER + poison + "\n".join(launchers) + "\n}\n")

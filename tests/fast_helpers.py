@@ -1,4 +1,4 @@
-"""What the tests of the fast engine share: both engines side by side, and arrays in every layout."""
+"""What the tests of the fast engine share: both engines side by side, arrays in every layout."""
 
 import contextlib
 

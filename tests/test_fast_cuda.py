@@ -78,7 +78,8 @@ def test_nvrtc_takes_what_cupy_is_given(dtype, architecture):
     if nvrtc is None:
         pytest.skip("NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12")
     xp = Recorded()
-    for kernel in [*kernels.KERNELS, *[updates._joining(n) for n in (1, 2, 9, updates.MOST_JOINED)]]:
+    joining = [updates._joining(n) for n in (1, 2, 9, updates.MOST_JOINED)]
+    for kernel in [*kernels.KERNELS, *joining]:
         cuda._function(xp, np.dtype(dtype), kernel)
     assert len(xp.modules) == 5
     for code, options in xp.modules:

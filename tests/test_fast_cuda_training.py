@@ -15,7 +15,8 @@ from minigan import backend, networks, nn, ops, optim
 from minigan.fast import cuda, kernels, updates
 from minigan.trainer import RECIPES, GANTrainer, NonFiniteError
 
-pytestmark = pytest.mark.skipif(cuda_on_host.COMPILER is None, reason="no C++ compiler is installed")
+pytestmark = pytest.mark.skipif(cuda_on_host.COMPILER is None,
+                                reason="no C++ compiler is installed")
 IMAGE = 8, 12, 2
 
 

@@ -1,5 +1,5 @@
-"""The compiled file: loaded only from a safe place, made again when damaged; and whatever a compiler
-does, the run goes on."""
+"""The compiled file: loaded only from a safe place, made again when damaged; and whatever a
+compiler does, the run goes on."""
 
 import os
 import shlex
@@ -181,7 +181,8 @@ DAMAGE = {
     "a digest that is no text": _other(lambda path: _replaced(path, b"\xff\xfe\0")),
     "a digest of another file": _other(lambda path: _replaced(path, b"0" * 64)),
     "a digest writable by all": _other(lambda path: path.chmod(0o666)),
-    "a folder as digest": _other(_instead(_folder)), "a pipe as digest": _other(_instead(os.mkfifo)),
+    "a folder as digest": _other(_instead(_folder)),
+    "a pipe as digest": _other(_instead(os.mkfifo)),
 }
 
 

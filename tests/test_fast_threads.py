@@ -93,10 +93,11 @@ def test_workers_do_not_warn(three):
 def test_nothing_is_kept_alive(three):
     class Thing:
         pass
-    thing = Thing()
-    dead = weakref.ref(thing)
-    threads.split(lambda *part: str(thing), 3, 1)
-    del thing
+    def once():
+        thing = Thing()
+        threads.split(lambda *part: str(thing), 3, 1)
+        return weakref.ref(thing)
+    dead = once()
     gc.collect()
     for _ in range(1000):  # a worker has put its answer before it lets go
         if dead() is None:
@@ -156,7 +157,8 @@ def test_two_threads_call_kernels_at_once(three):
         for _ in range(200):
             y = launch.run(kernels.LEAKY, (x.size,), x, 0.2, np.empty_like(x))
             found = launch.sums(kernels.ROW_SUM, x.shape, x).sum((0, 1))
-            if abs(found - expected).max() > 1e-3 or (y != np.where(x > 0, x, np.float32(.2) * x)).any():
+            leaky = np.where(x > 0, x, np.float32(0.2) * x)
+            if abs(found - expected).max() > 1e-3 or (y != leaky).any():
                 errors.append(seed)
     callers = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
     for caller in callers:

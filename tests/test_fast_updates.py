@@ -1,4 +1,4 @@
-"""Neighbours in a `Sequential`, optimizers, moving average and flag: as the plain engine has them."""
+"""Neighbours in a `Sequential`, optimizers, moving average, flag: as the plain engine has them."""
 
 import copy
 
@@ -295,7 +295,8 @@ def test_the_norm_and_the_first_bad_step(dtype):
         return found
     with np.errstate(all="ignore"):
         fast, plain = both_engines(run)
-    assert [a.shape for a in fast] == [()] * 10 and [int(a) for a in fast[1::2]] == [-1, -1, 2, 2, 2]
+    assert [a.shape for a in fast] == [()] * 10
+    assert [int(a) for a in fast[1::2]] == [-1, -1, 2, 2, 2]
     for a, e in zip(fast, plain):
         assert a.dtype == e.dtype
         np.testing.assert_allclose(a, e, rtol=1e-6)

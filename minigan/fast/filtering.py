@@ -35,10 +35,13 @@ class Axis:
         threes = -outputs % 4
         fours = (outputs - 3 * threes) // 4
         #             m, how many, the first output, the first tile
-        self.kinds = [(4, fours, 0, 0)] * (fours > 0) + [(3, threes, 4 * fours, fours)] * (threes > 0)
+        kinds = (4, fours, 0, 0), (3, threes, 4 * fours, fours)
+        self.kinds = [kind for kind in kinds if kind[1]]
         common, tiles = r + 2, fours + threes
         # The points (from, to) that so many tiles use
-        self.groups = [(0, common, tiles), (common, r + 3, fours)] if threes else [(0, r + 3, fours)]
+        self.groups = [(0, r + 3, fours)]
+        if threes:
+            self.groups = [(0, common, tiles), (common, r + 3, fours)]
         self.tiles = [0] * 6
         for begin, end, count in self.groups:
             self.tiles[begin:end] = [count] * (end - begin)

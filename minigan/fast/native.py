@@ -88,7 +88,8 @@ def _loaded(dtype):
         return None
     for kernel in KERNELS:
         found[kernel.name].restype = None
-        found[kernel.name].argtypes = [TYPES["index"]] * (3 if isinstance(kernel, text.Sum) else 2) + [
+        head = 3 if isinstance(kernel, text.Sum) else 2
+        found[kernel.name].argtypes = [TYPES["index"]] * head + [
             ctypes.c_void_p if "*" in p else TYPES[p.split()[0]] for p in kernel.parameters()]
     return found
 

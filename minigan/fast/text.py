@@ -66,8 +66,8 @@ def _position(indices):
 
 
 class Kernel:
-    """`body` for each combination of the loop indices. `outer` is what only the outer loops' indices
-    are needed for: C computes it once per run of the innermost loop."""
+    """`body` for each combination of the loop indices. `outer` is what only the outer loops'
+    indices are needed for: C computes it once per run of the innermost loop."""
 
     def __init__(self, name, loops, inputs, outputs, body, outer=""):
         self.name, self.loops = name, loops.split()
@@ -125,8 +125,9 @@ class Kernel:
 
 
 class Overlap(Kernel):
-    """One output that is the sum of what `body` says for each place that the loops in `around` find;
-    `scaled` is what becomes of the sum. C has the last loop innermost, so that it makes vectors."""
+    """One output that is the sum of what `body` says for each place that the loops in `around`
+    find; `scaled` is what becomes of the sum. C has the last loop innermost, so that it makes
+    vectors."""
 
     def __init__(self, name, loops, inputs, output, around, body, outer="", scaled="sum"):
         super().__init__(name, loops, inputs, output, body, outer)
@@ -225,7 +226,7 @@ class Sum(Kernel):
         K, kept = len(self.sums), self.kept
         if self.by_row:
             row = number = self.loops[0]
-            lanes, step, count = 32, "blockDim.x / 32", f"n_{row}"
+            lanes, step = 32, "blockDim.x / 32"
             where = f"""
             const index {kept} = blockIdx.x * 32ll + threadIdx.x % 32;
             const index begin = n_{row} * blockIdx.y / gridDim.y + threadIdx.x / 32;
@@ -238,7 +239,8 @@ class Sum(Kernel):
             const index {kept} = blockIdx.x, begin = threadIdx.x;
             const index end = n_{position} * n_{channel};"""
             place = f"{{k}} * n_{kept} + {kept}"
-            split = f"const index {position} = number_ / n_{channel}, {channel} = number_ % n_{channel};"
+            split = (f"const index {position} = number_ / n_{channel}, "
+                     f"{channel} = number_ % n_{channel};")
         return f"""extern "C" __global__ void {self.name}({", ".join(self.parameters())}) {{{where}
             const index step = {step};
             const bool inside = {kept} < n_{kept};
@@ -274,7 +276,8 @@ def c_source(kernels, dtype):
     head = ["#include <math.h>", "#include <tgmath.h>", f"typedef {_c_type(dtype)} T;",
             "#define INLINE static inline",
             '#define SIMD _Pragma("omp simd")',
-            "#define TEXT(x) #x", "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))"]
+            "#define TEXT(x) #x",
+            "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))"]
     return "\n".join([*head, PRELUDE, *[kernel.c() for kernel in kernels]]) + "\n"
 
 

@@ -44,7 +44,8 @@ class _Worker(threading.Thread):
             except BaseException as raised:
                 error = raised
             done.put(error)
-            del task, work, arguments, done, error  # what they refer to must not live until the next call
+            # What they refer to must not live until the next call
+            del task, work, arguments, done, error
 
 
 class _Pool:
@@ -86,7 +87,7 @@ def release():
 
 def _forked():
     """In a child process the threads are gone: they are started anew at the next use."""
-    global _pool, _lock
+    global _lock
     _lock = threading.Lock()
     if _pool is not None:
         _pool.others = [_Worker() for _ in _pool.others]
