@@ -17,7 +17,7 @@ from minigan.trainer import RECIPES, GANTrainer, NonFiniteError
 
 pytestmark = pytest.mark.skipif(cuda_on_host.COMPILER is None,
                                 reason="no C++ compiler is installed")
-IMAGE = 8, 12, 2
+IMAGE = 16, 20, 2  # which can be halved twice: networks with norms
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ def test_workers_do_not_warn(three):
 def test_nothing_is_kept_alive(three):
     class Thing:
         pass
+
     def once():
         thing = Thing()
         threads.split(lambda *part: str(thing), 3, 1)
