@@ -193,7 +193,8 @@ def norm(x, /, axis=None, keepdims=False):
     def unit():
         return x * ((1.0 - zero) / sqrt(sum(x * x, axes, keepdims=True) + zero))
 
-    return value if keepdims else total(value, axes), (lambda g: reshape(g, kept) * unit(),)
+    shape = kept if keepdims else [n for i, n in enumerate(x.shape) if i not in axes]
+    return value.reshape(shape), (lambda g: reshape(g, kept) * unit(),)
 
 
 def _reduced(shape, axis):

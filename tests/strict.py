@@ -23,6 +23,7 @@ import operator
 import os
 import sys
 import types
+import weakref
 
 import numpy as np
 
@@ -49,6 +50,7 @@ ATTRIBUTES = "shape ndim size dtype itemsize nbytes strides flags".split()
 violations = []  # every one, for code that catches the error is not the better for it
 costs = []       # "float() at trainer.py:130": where the host waited for the device, or CuPy would have to copy
 launches = []    # "add at ops.py:28"
+_owners = weakref.WeakValueDictionary()  # of the numbers on the host
 
 
 class Violation(TypeError):
@@ -79,7 +81,7 @@ def _launch(name, arguments=(), result=None):
     beyond that one kernel and what tells it where they are; of two vectors, a product and then its sum."""
     if name in ("empty", "empty_like") or name in VIEWS and np.may_share_memory(result, arguments[0]):
         return
-    times = 2 if name == "dot" else 1
+    times = 2 if name == "dot" or name == "matmul" and result.size == 1 else 1
     if name in ("concatenate", "stack"):
         times = len(arguments[0]) if len(arguments[0]) <= 8 else 4
     launches.extend([f"{name} at {_place()}"] * times)
@@ -88,11 +90,17 @@ def _launch(name, arguments=(), result=None):
 class Array:
     """An array on the device that is none."""
 
-    __slots__ = ("_host",)
+    __slots__ = ("_host", "__weakref__")
     __hash__ = None
 
     def __init__(self, host):
         self._host = host
+        _owners.setdefault(id(host), self)
+
+    @property
+    def base(self):
+        """The array whose memory this one shows, the very object; None for one with its own."""
+        return None if self._host.base is None else _owners.get(id(self._host.base))
 
     def __array__(self, *args, **kwargs):
         raise Violation("an implicit conversion to a NumPy array")
@@ -198,9 +206,11 @@ def _on_device(function, *arguments, **keywords):
     """function(…), computed on the host, given back on the device."""
     if "out" in keywords:
         _check_writable(keywords["out"])
-    arguments = [_on_host(argument) for argument in arguments]
+    given, arguments = arguments, [_on_host(argument) for argument in arguments]
     with np.errstate(all="ignore"):
         result = function(*arguments, **{name: _on_host(value) for name, value in keywords.items()})
+    if result is arguments[0]:  # astype(copy=False)
+        return given[0]
     _launch(function.__name__, arguments, result)
     return keywords["out"] if "out" in keywords else _wrapped(result)
 

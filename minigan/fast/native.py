@@ -6,6 +6,7 @@ at once do no harm, and its digest is kept beside it: a damaged one is made agai
 here costs speed and never the run: the plain engine does the work.
 """
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -50,8 +51,11 @@ why_not = None   # why there are no compiled kernels, in a line for people
 def compiler():
     """The command of a C compiler, a list: $CC, cc, gcc, clang, or the one in the package ziglang;
     None without any."""
-    candidates = [shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]]
-    for command in candidates:
+    try:
+        chosen = shlex.split(os.environ.get("CC", ""))
+    except ValueError:  # a quotation without an end
+        chosen = []
+    for command in (chosen, ["cc"], ["gcc"], ["clang"]):
         if command and (path := shutil.which(command[0])):
             return [path, *command[1:]]
     if find_spec("ziglang"):
@@ -103,9 +107,13 @@ def _loaded(dtype):
 
 def _first_line(error):
     """The first line that speaks of an error, or the first one that says anything."""
-    lines = [line for line in (getattr(error, "stderr", None) or str(error)).splitlines() if line]
-    lines = [line for line in lines if "error" in line] or lines or ["it says nothing"]
-    return lines[0][:200]
+    said = str(error)
+    if isinstance(error, subprocess.SubprocessError):
+        said = said.replace(f"Command '{error.cmd}'", "it")
+    if isinstance(error, subprocess.CalledProcessError) and error.stderr.strip():
+        said = error.stderr
+    lines = [line for line in said.splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in lines if "error" in line), lines[0])[:200]
 
 
 # The cache
@@ -132,6 +140,7 @@ def _compiled(command, sources, dtype):
         pass
     if not _is_ours(folder):
         folder = Path(tempfile.mkdtemp(prefix="minigan-"))  # for this process only
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path, digest = folder / name, folder / f"{name}.sha256"
     if not _is_whole(path, digest):
         _compile(command, sources, path, digest)
@@ -144,8 +153,8 @@ def _is_ours(folder):
         about = os.lstat(folder)
     except OSError:
         return False
-    if stat.S_ISLNK(about.st_mode):
-        return False
+    if not stat.S_ISDIR(about.st_mode) and not stat.S_ISREG(about.st_mode):
+        return False  # a link leads elsewhere, a pipe has no end
     if not hasattr(os, "getuid"):  # Windows: the folder lies in the user's profile
         return True
     return about.st_uid == os.getuid() and not about.st_mode & 0o022 and (
@@ -173,8 +182,10 @@ def _compile(command, sources, path, digest):
         made.chmod(0o700)
         summed = folder / "sum"
         summed.write_text(hashlib.sha256(made.read_bytes()).hexdigest() + "\n")
-        os.replace(made, path)
-        os.replace(summed, digest)
+        for new, place in ((made, path), (summed, digest)):
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            os.replace(new, place)
         print(f" {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
     except BaseException:
         print(" failed", file=sys.stderr, flush=True)
@@ -198,8 +209,8 @@ def _built(command, sources, folder, flags):
 
 
 def _called(command):
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT,
-                   stdin=subprocess.DEVNULL)
+    subprocess.run(command, check=True, capture_output=True, text=True, errors="replace",
+                   timeout=LIMIT, stdin=subprocess.DEVNULL)
 
 
 def _stamp(path):
@@ -300,8 +311,7 @@ class Sequence:
 
     def sums(self, tiles, a, b, c):
         """When all is done: c (n, M, N) = Σ aᵀ @ b over the rooms, a (n, K, M), b (n, K, N)."""
-        (at_a, shape_a), (at_b, shape_b), (at_c, shape_c) = a[1:], b[1:], c[1:]
-        (count, M, N), K = shape_c, shape_a[1]
+        (at_a, (_, K, _)), at_b, (at_c, (count, M, N)) = a[1:], b[1], c[1:]
         if tiles == 0:
             c[0][at_c:at_c + count * M * N] = 0
             return
