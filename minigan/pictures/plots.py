@@ -28,19 +28,31 @@ def save_samples(path, samples, real=None, generated=True):
 
 
 def save_grid(path, images, columns=None, generated=True):
-    """Images (N, H, W, C) in [−1, 1], C = 1 or 3, side by side in `columns` (a square by default),
+    """Images (N, H, W, C), in [−1, 1] or pixels, C = 1 or 3, side by side in `columns` (a square by default),
     as PNG. Small images are enlarged by a whole factor, so that their pixels stay pixels."""
     from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
     pixels = tile(images, columns)
     factor = max(1, round(448 / max(pixels.shape[0], pixels.shape[1])))
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     picture = picture.resize((picture.width * factor, picture.height * factor),
                              Image.Resampling.NEAREST)
+    picture.save(path, format="png", pnginfo=_mark(generated))
+
+
+def save_image(path, image, generated=True):
+    """One image (H, W, C), in [−1, 1] or pixels, as PNG, a pixel for a pixel."""
+    from PIL import Image
+    pixels = to_pixels(image)
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    picture.save(path, format="png", pnginfo=_mark(generated))
+
+
+def _mark(generated):
+    from PIL.PngImagePlugin import PngInfo
     info = PngInfo()
     if generated:
         info.add_text("Description", MARK)
-    picture.save(path, format="png", pnginfo=info)
+    return info
 
 
 def tile(images, columns=None, gap=2):
@@ -57,7 +69,9 @@ def tile(images, columns=None, gap=2):
 
 
 def to_pixels(images):
-    """[−1, 1] → 0 … 255, uint8."""
+    """[−1, 1] → 0 … 255, uint8, which pixels are already."""
+    if images.dtype == np.uint8:
+        return images
     return np.rint(np.clip(images * 127.5 + 127.5, 0, 255)).astype(np.uint8)
 
 
@@ -147,6 +161,16 @@ def save_judged_images(path, real, fake, classes, real_shares, fake_shares, best
                     interpolation="antialiased")
         axes.set_title(title, fontsize="medium")
         axes.set_axis_off()
+    if len(classes):
+        _draw_shares(bars, classes, real_shares, fake_shares)
+    else:  # of a judge that knows none
+        bars.set_axis_off()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about letters in names of classes that the font lacks
+        drawing.savefig(path, format="png", metadata={"Description": MARK})
+
+
+def _draw_shares(bars, classes, real_shares, fake_shares):
     positions = np.arange(len(classes))
     bars.barh(positions - 0.2, 100 * real_shares, height=0.4, color=GREY, label="real")
     bars.barh(positions + 0.2, 100 * fake_shares, height=0.4, color=COLOURS[0], label="generated")
@@ -155,9 +179,6 @@ def save_judged_images(path, real, fake, classes, real_shares, fake_shares, best
              xlabel="classified as, %")
     bars.invert_yaxis()
     bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about letters in names of classes that the font lacks
-        drawing.savefig(path, format="png", metadata={"Description": MARK})
 
 
 def save_densities(path, real, fake):

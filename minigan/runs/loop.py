@@ -59,13 +59,17 @@ class Experiment:
     def _parts(self):
         return {"trainer": self.trainer, "batches": self.batches, "streams": self.streams}
 
+    def state(self):
+        """{name: NumPy array}: everything a checkpoint holds."""
+        return {f"{part}.{name}": array for part, owner in self._parts().items()
+                for name, array in owner.state_dict().items()}
+
     def save(self, keep):
         """Write a checkpoint of this very step, then remove all but `keep`: this one and those
         before it. ArithmeticError for a state with a number that is not finite: the last good
         checkpoint stays."""
         self.trainer.check_finite()
-        arrays = {f"{part}.{name}": array for part, owner in self._parts().items()
-                  for name, array in owner.state_dict().items()}
+        arrays = self.state()
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ArithmeticError(f"{name} is not finite after step {self.trainer.steps}")
