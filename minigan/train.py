@@ -17,6 +17,7 @@ from minigan.metrics import judges
 from minigan.pictures.snapshots import Pictures
 from minigan.runs import run_folder
 from minigan.runs import models
+from minigan.runs.balance import Balance
 from minigan.runs.best import KeepBest
 from minigan.runs.commandline import USER_ERRORS, fail
 from minigan.runs.loop import Experiment
@@ -191,6 +192,7 @@ def run(given):
         evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
         work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
                           evaluation)
+        work.on_log = Balance(trainer.objective)
         if options["keep_best"] and evaluation:
             work.on_evaluate = KeepBest(folder, evaluation, work.state)
         if resuming:
