@@ -195,8 +195,10 @@ def test_torn_and_foreign_lines_are_left_out(run):
 
 def test_the_measures_are_a_table_with_errors_and_what_has_no_value_is_a_dash(run):
     page = page_of(run)
-    rows = dict(zip(page.texts("th", scope="row"), zip(page.texts("td")[::2], page.texts("td")[1::2])))
-    assert rows["FD-LeNet-mnist"] == ("12.5\xa0±\xa00.25", "3.5") and rows["recall"] == ("–", "–")
+    rows = dict(zip(page.texts("th", scope="row"), zip(*(page.texts("td")[i::3] for i in range(3)))))
+    explained = "distance of means and covariances of features: fidelity and variety in one number"
+    assert rows["FD-LeNet-mnist ↓"] == ("12.5\xa0±\xa00.25", "3.5", explained)
+    assert rows["recall"][:2] == ("–", "–") and "↑ more is better, ↓ less is." in page.texts("p")
     assert page.texts("caption")[0] == "500 samples after step 40 beside test data"
 
 
@@ -212,7 +214,7 @@ def test_all_options_versions_and_the_data_are_listed(run):
     page = page_of(run)
     assert page.texts("caption")[1:] == ["Options", "Versions", "Data"]
     names = page.texts("th", scope="row")[2:]
-    assert dict(zip(names, page.texts("td")[4:])) == {
+    assert dict(zip(names, page.texts("td")[6:])) == {
         "objective": "gan", "data": "digits", "steps": "40", "seed": "0", "image_size": "–", "lr_g": "0.0002",
         "numpy": "2.0", "sha256": "abc"}
 

@@ -118,8 +118,8 @@ def doubts(judge):
     """Why figures of this judge may mean little, a line each."""
     found, network = [], getattr(judge, "network", None)
     if isinstance(network, GeneralFeatures):
-        found.append(f"{network.name}: features of a network for other pictures, which sees these "
-                     "resized and grey; compare its figures with each other only")
+        found.append(f"{network.name}: features of a network for other pictures, compare "
+                     "these figures only with each other")
     elif isinstance(network, classifiers.Classifier):
         chance = 1 / len(network.classes)
         if network.accuracy < chance + 0.1 * (1 - chance):

@@ -64,8 +64,8 @@ def explanation(name):
 
 
 def _arrow(name, records):
-    found = {record["metrics"].get(name, {}).get("better") for record in records} & {"↑", "↓"}
-    return found.pop() if len(found) == 1 else ""
+    found = [record["metrics"].get(name, {}).get("better") for record in records]
+    return next((arrow for arrow in "↑↓" if arrow in found), "")
 
 
 def _measure(row):
