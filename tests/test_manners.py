@@ -22,7 +22,7 @@ __all__ = ["train"]  # the fixture
 @pytest.mark.parametrize("given, meant", [
     (["--lr", "0.1"], "--lr-g and --lr-d"), (["--lr=0.1"], "--lr-g and --lr-d"), (["--epochs", "3"], "--steps, which "),
     (["--batch", "9"], "--batch-size"), (["--gpu"], "--backend cupy"), (["--stps", "3"], "--steps"),
-    (["--lr", "1", "--epochs", "2"], "--lr-d, and --steps")])
+    (["--lr", "1", "--epochs", "2"], "--lr-g and --lr-d, and --steps")])
 def test_an_unknown_option_is_answered_with_the_one_that_was_meant(train, given, meant):
     refused(train(*given), f"did you mean {meant}")
 

@@ -276,7 +276,7 @@ def test_a_comparison_shows_the_last_samples_of_each_and_the_options_that_differ
     rows, cells = page.texts("th", scope="row"), page.texts("td")
     table = dict(zip(rows, zip(cells[::2], cells[1::2])))
     assert table == {"of": ("500 samples after step 40 beside test data", "not measured"),
-                     "FD-LeNet-mnist": ("12.5\xa0±\xa00.25", "–"), "recall": ("–", "–"),
+                     "FD-LeNet-mnist ↓": ("12.5\xa0±\xa00.25", "–"), "recall": ("–", "–"),
                      "lr_g": ("0.0002", "0.5"), "clip": ("–", "0.01")}
 
 

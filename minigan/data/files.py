@@ -58,8 +58,8 @@ def read_folder(folder, size):
         names += [os.path.relpath(os.path.join(where, name), folder) for name in found]
     height, width = size
     if min(size) < 1 or len(names) * height * width * 3 > MAX_BYTES:
-        raise DataError(f"{folder}: {len(names)} files as {height} × {width} pictures: expected "
-                        f"sides of at least 1 and at most {MAX_BYTES // 2**30} GiB in all")
+        raise DataError(f"{folder}: {len(names)} files as {height} × {width} pictures: expected a "
+                        f"size of at least 1 and at most {MAX_BYTES // 2**30} GiB in all")
     x = np.empty((len(names), height, width, 3), np.uint8)
     kept, grey = [], True
     for name in sorted(names):

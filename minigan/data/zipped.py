@@ -23,7 +23,7 @@ def read_zip(path, size):
                        and not _hidden(member.filename)]
             if min(size) < 1 or len(members) * height * width * 3 > files.MAX_BYTES:
                 raise DataError(f"{path}: {len(members)} files as {height} × {width} pictures: "
-                                "expected sides of at least 1 and at most "
+                                "expected a size of at least 1 and at most "
                                 f"{files.MAX_BYTES // 2**30} GiB in all")
             x = np.empty((len(members), height, width, 3), np.uint8)
             kept, skipped, grey = [], [], True
