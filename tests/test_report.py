@@ -328,3 +328,13 @@ def test_options_that_are_no_run_s_are_refused(command, run):
     (run / "options.json").write_text("[]")
     status, _, err = command(run)
     assert (status, err) == (2, f"minigan.report: {run / 'options.json'} does not hold a run's options\n")
+
+
+def test_drawings_of_points_are_wide_and_turn_dark_with_the_page(tmp_path):
+    folder = make_run(tmp_path / "00000-ring8-gan-s0")
+    run_folder.write_options(folder, run_folder.read_options(folder) | {"sample_shape": [2]})
+    page, pictures = report.page(folder), report.page(make_run(tmp_path / "00001-digits-gan-s0"))
+    assert '<div class="stack wide"><figure class="film drawn">' in page and 'class="film"' in pictures
+    assert "drawn" not in pictures.split("<main>")[1]
+    dark = report.STYLE.split("prefers-color-scheme: dark")[1].split("\n}")[0]
+    assert ".drawn img { filter: invert(" in dark and "img { filter: brightness(" in dark

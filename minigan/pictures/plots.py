@@ -79,20 +79,34 @@ def save_points(path, points, real=None, generated=True):
     """Points (N, d) as a cloud, over real ones; the axes are those of the real points, so that
     frames compare."""
     drawing, axes = figure(6.5, 6.5)
-    points, real = _in_the_plane(points, real)
-    draw_points(axes, points, real, generated)
+    if points.shape[1] == 1:
+        _draw_shares_of_a_line(axes, points, real, generated)
+    else:
+        draw_points(axes, *_in_the_plane(points, real), generated)
+    if points.shape[1] > 2:
+        axes.set(xlabel="first principal axis of the real points", ylabel="second")
     axes.legend(loc="upper right", markerscale=3)
     drawing.savefig(path, format="png", metadata={"Description": MARK} if generated else None)
 
 
+def _draw_shares_of_a_line(axes, points, real, generated):
+    """Numbers (N, 1) of both kinds as histograms, in the frame of the real ones."""
+    given = points if real is None else real
+    room = 0.15 * float(np.ptp(given)) or 1.0
+    bins = np.linspace(given.min() - room, given.max() + room, 81)
+    if real is not None:
+        axes.hist(real[:, 0], bins, density=True, color=GREY, label="real")
+    axes.hist(points[:, 0], bins, density=True, histtype="step", linewidth=1.5,
+              color=COLOURS[0] if generated else GREY, label="generated" if generated else "real")
+    axes.set(xlim=(bins[0], bins[-1]), xlabel="$x_1$", ylabel="density")
+
+
 def _in_the_plane(points, real):
     """Points (N, d) of both kinds as (N, 2): of more than two numbers the two directions in which
-    the real ones differ most, around their mean; one number is drawn against 0."""
+    the real ones differ most, around their mean."""
     d = points.shape[1]
     if d == 2:
         return points, real
-    if d == 1:
-        return [None if x is None else np.pad(x, ((0, 0), (0, 1))) for x in (points, real)]
     given = points if real is None else real
     centre = given.mean(axis=0)
     _, axes = np.linalg.eigh(np.cov((given - centre).T))
@@ -179,8 +193,9 @@ def save_judged_images(path, real, fake, classes, real_shares, fake_shares, best
         axes.set_axis_off()
     if len(classes):
         _draw_shares(bars, classes, real_shares, fake_shares)
-    else:  # of a judge that knows none
+    else:
         bars.set_axis_off()
+        bars.text(0.5, 0.9, "general features know no classes", ha="center")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about letters in names of classes that the font lacks
         drawing.savefig(path, format="png", metadata={"Description": MARK})
@@ -200,6 +215,8 @@ def _draw_shares(bars, classes, real_shares, fake_shares):
 def save_densities(path, real, fake):
     """Points (N, d) of both kinds as densities, in the frame of the real ones and one colour scale,
     which shows small shares too; empty cells are white."""
+    if fake.shape[1] == 1:
+        return save_points(path, fake, real)
     fake, real = _in_the_plane(fake, real)
     from matplotlib.colors import PowerNorm
     drawing, axes = figure(9, 4.6, columns=2)

@@ -37,8 +37,9 @@ def measures(runs):
                                [["of", *about], *rows]) + note
     for row, (name, numbers) in zip(rows, found[0]["metrics"].items()):
         row += [text(numbers.get("training_data")), explanation(name)]
-    return unread + _table(about[0], ["", "value ± standard error", "training data in their place",
-                                      "what it is"], rows) + note
+    table = _table(about[0], ["", "value ± standard error", "training data in their place",
+                              "what it is"], rows)
+    return f"{unread}<div>{table}{note}</div>"
 
 
 # By the beginning of a measure's name.
