@@ -10,7 +10,8 @@ from minigan import backend
 from minigan.data.files import printable
 from minigan.metrics.classifiers import Classifier, save
 from minigan.metrics.lenet import EPOCHS, LeNet, fit, train_and_test
-from minigan.runs.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, path, positive, size
+from minigan.runs.commandline import (
+    USER_ERRORS, Parser, fail, non_negative, one_of, path, positive, size)
 
 PROG = "minigan.classifier"
 
@@ -30,7 +31,8 @@ def parser():
                    help="of all random numbers (default: 0)")
     p.add_argument("--image-size", type=size, metavar="SIDE|HxW",
                    help="of the pictures of a folder, 64, or 48x64 which is 48 high (default: 64)")
-    p.add_argument("--out", metavar="NPZ", type=path, help="the file to write (default: lenet-NAME.npz)")
+    p.add_argument("--out", metavar="NPZ", type=path,
+                   help="the file to write (default: lenet-NAME.npz)")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p

@@ -105,9 +105,9 @@ def compared_with(options, training, against):
 
 
 def measured(measures, ideal, stream):
-    """{name: {"value", "standard_error", "training_data", "better"}} of the measures, printed as they come;
-    the last is what `ideal`, the same measures of training data in the samples' place, has, or
-    None."""
+    """{name: {"value", "standard_error", "training_data", "better"}} of the measures, printed as
+    they come. `training_data` is what `ideal`, the same measures of training data in the samples'
+    place, has, or None."""
     width = max(len(name) for measure in measures for name in measure.names)
     print(f"{'':{width}}   {'samples':>9}   error"
           + (f"    {'training data':>13}" if ideal else ""))

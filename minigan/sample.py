@@ -35,8 +35,8 @@ def parser():
     p.add_argument("--checkpoint", metavar="STEP|best", help="of this step, or the best one that "
                    "--keep-best kept (default: the newest)")
     p.add_argument("--interpolate", action="store_true",
-                   help=f"n samples on ways from noise to noise, {models.WAY} on each: one way a row "
-                   "of the picture")
+                   help=f"n samples on ways from noise to noise, {models.WAY} on each: one way "
+                   "a row of the picture")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p
@@ -65,7 +65,8 @@ def main(arguments=None):
         return fail(PROG, error, 2)
     except KeyboardInterrupt:
         return fail(PROG, "interrupted", 130)
-    print(printable(f"{len(samples)} samples: {', '.join(filter(None, (grid, options.npz, options.files)))}"))
+    written = filter(None, (grid, options.npz, options.files))
+    print(printable(f"{len(samples)} samples: {', '.join(written)}"))
     return 0
 
 

@@ -98,7 +98,8 @@ def _count(network):
 
 
 def start(given):
-    """(run folder, options, x, what to say) of a new run. Its folder is the last thing that can go wrong."""
+    """(run folder, options, x, what to say) of a new run. Its folder is the last thing that can
+    go wrong."""
     inherited = models.inherited(given["from"]) if given.get("from") else {}
     options = DEFAULTS | inherited | of_the_run(given)
     use_backend(options["backend"], given)

@@ -45,12 +45,12 @@ def read_folder(folder, size):
     """All pictures (of `pictures.FORMATS`) below `folder`, in the order of their paths.
 
     Each is turned upright (EXIF), laid on white where it is transparent, cropped around its centre
-    and resized to `size`, (height, width); of an animation, the first frame. What is no such picture
+    and resized to `size`, (height, width); of an animation, the first frame. What is no picture
     is skipped, and one line on stderr says how many were. Links to folders are not followed.
 
-    Returns pictures (N, height, width, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64 and
-    class names where every picture lies in a subfolder (the class is the first folder on the way to
-    it), else None and ().
+    Returns pictures (N, height, width, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64
+    and class names where every picture lies in a subfolder (the class is the first folder on the
+    way to it), else None and ().
     `DataError` if no picture can be read, or they are too many for memory.
     """
     skipped, names = [], []

@@ -132,7 +132,8 @@ def begin_from(trainer, run):
         trainer.discriminator.load_state_dict(taken["discriminator"])
         line += " and its discriminator; the optimizers begin anew"
     except ValueError as error:
-        line += f"; the optimizers begin anew, and so does the discriminator, which differs ({error})"
+        line += ("; the optimizers begin anew, and so does the discriminator, which differs "
+                 f"({error})")
     return "; ".join([line, *complaints])
 
 

@@ -70,7 +70,8 @@ def parser(prog="minigan.train", **more):
                    help="turn every other picture left to right, drawn anew each time it is seen")
     p.add_argument("--from", type=path, metavar="RUN", help="begin with the weights of this run; "
                    "width, latent and pack are its own unless given")
-    p.add_argument("--out", metavar="FOLDER", type=path, help="where run folders are made (default: runs)")
+    p.add_argument("--out", metavar="FOLDER", type=path,
+                   help="where run folders are made (default: runs)")
     p.add_argument("--name", help="the run folder's name after its number (default: from data, "
                    "objective and seed)")
     p.add_argument("--log-every", type=positive, metavar="STEPS", help="(default: 50)")
