@@ -29,7 +29,7 @@ def save_samples(path, samples, real=None, generated=True):
 
 def save_grid(path, images, columns=None, generated=True):
     """Images (N, H, W, C), in [−1, 1] or pixels, C = 1 or 3, side by side in `columns` (a square by
-    default), as PNG. Small images are enlarged by a whole factor, so that their pixels stay pixels."""
+    default), as PNG. Small images are enlarged by a whole factor: their pixels stay pixels."""
     from PIL import Image
     pixels = tile(images, columns)
     factor = max(1, round(448 / max(pixels.shape[0], pixels.shape[1])))

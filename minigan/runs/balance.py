@@ -40,7 +40,7 @@ class Balance:
 
 
 ADVICE = {
-    "discriminator": "It tells samples from data at once, so that the generator hardly learns. What "
-                     "may help: a lower --lr-d, more data, --mirror, --objective wgan-gp",
+    "discriminator": "It tells samples from data at once, so that the generator hardly learns. "
+                     "What may help: a lower --lr-d, more data, --mirror, --objective wgan-gp",
     "generator": "It is taken for real at once, so that neither learns. What may help: a lower "
                  "--lr-g, a higher --lr-d, a larger --n-critic"}

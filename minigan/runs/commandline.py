@@ -16,7 +16,8 @@ from minigan.data.files import printable
 
 # What other programs call our options.
 MEANT = {"--lr": "--lr-g and --lr-d", "--learning-rate": "--lr-g and --lr-d",
-         "--batch": "--batch-size", "--epochs": "--steps, which counts updates of the generator", "--z-dim": "--latent",
+         "--batch": "--batch-size", "--z-dim": "--latent",
+         "--epochs": "--steps, which counts updates of the generator",
          "--device": "--backend", "--gpu": "--backend cupy", "--cuda": "--backend cupy",
          "--dataset": "--data", "--output": "--out", "--num": "--n"}
 
