@@ -87,8 +87,6 @@ class Filter:
         self.factors = layout(self.rows, self.columns, 0, self.depth, self.O)
         self.transposed = layout(self.rows, self.columns, 0, self.O, self.depth)
         self.tiles = [th * tw for *_, th in self.rows.groups for *_, tw in self.columns.groups]
-        # A chunk's numbers should stay in the cache, and its products repay reading the factors.
-        self.chunk = max(1, max(NEAR, 2 * self.factors.size) // self.each)
         self._factors = {}
 
     def y_from(self, x, w):
@@ -109,14 +107,14 @@ class Filter:
 
     def w_from(self, x, y):
         """conv2d_weight: Wᵀ[(X x)(Y y)]."""
-        x, y, work = contiguous(x), contiguous(y), self._sequence(x)
+        x, y, work = contiguous(x), contiguous(y), self._sequence(x, weights=True)
         sums = self._weights(work, self._X(work, x), self._Y(work, y))
         work.start()
         return self._to_w(sums())
 
     def x_and_w(self, x, y, w):
         """`x_from(y, w)` and `w_from(x, y)`, which have Y y in common."""
-        x, y, work = contiguous(x), contiguous(y), self._sequence(x)
+        x, y, work = contiguous(x), contiguous(y), self._sequence(x, weights=True)
         x_out, at_y = np.empty((len(y), *self.image, self.C), y.dtype), self._Y(work, y)
         self._to_x(work, self._times(work, at_y, self._W_transposed(w)), x_out)
         sums = self._weights(work, self._X(work, x), at_y)
@@ -125,15 +123,19 @@ class Filter:
 
     def y_and_w(self, x, y, w):
         """`y_from(x, w)` and `w_from(x, y)`, which have X x in common."""
-        x, y, work = contiguous(x), contiguous(y), self._sequence(x)
+        x, y, work = contiguous(x), contiguous(y), self._sequence(x, weights=True)
         y_out, at_x = np.empty((len(x), *self.size, self.O), x.dtype), self._X(work, x)
         self._to_y(work, self._times(work, at_x, self._W(w)), y_out)
         sums = self._weights(work, at_x, self._Y(work, y))
         work.start()
         return y_out, self._to_w(sums())
 
-    def _sequence(self, batch):
-        return native.Sequence(len(batch), len(batch) * self.each, self.chunk, batch.dtype)
+    def _sequence(self, batch, weights=False):
+        """Chunks whose numbers stay in the cache, and that repay reading the factors: a third of
+        their numbers. To add to as many sums in each chunk costs more."""
+        numbers = max(NEAR, 2 * self.factors.size if weights else self.factors.size // 3)
+        return native.Sequence(len(batch), len(batch) * self.each, max(1, numbers // self.each),
+                               batch.dtype)
 
     # A matrix product at each point. What stands at points is (rooms, the width of its matrices)
 
