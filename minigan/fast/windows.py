@@ -13,7 +13,7 @@ from minigan.fast.elementwise import contiguous, empty
 from minigan.fast.launch import run
 from minigan.fast.products import product
 
-BLOCK = 1 << 20  # numbers in the windows of a block
+BLOCK = 1 << 21  # numbers in the windows of a block
 
 
 class Windows:
