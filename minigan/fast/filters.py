@@ -140,31 +140,64 @@ def _output_pointers(mh, mw, const):
 
 
 def _kernels(r, mh, mw):
-    """X, its adjoint, Y and its adjoint for tiles of mh × mw outputs."""
-    (X, _, Y), (X_, _, Y_) = matrices(mh, r), matrices(mw, r)
-    n, m, suffix = len(X), len(X_), f"_{r}_{mh}_{mw}"
+    """X, its adjoint, Y and its adjoint for tiles of mh × mw outputs. The texts are made when they
+    are compiled."""
+    n, m, suffix = mh + r - 1, mw + r - 1, f"_{r}_{mh}_{mw}"
     of_pixel, of_block = "sample th tw su sv channel", " + (su * t + sv) * n_channel"
     d, o, u = (lambda i, j, name=name: f"{name}{i}_{j}[channel]" for name in "dou")
+
+    def along_both(which, adjoint, source, target):
+        rows, columns = matrices(mh, r)[which], matrices(mw, r)[which]
+        if adjoint:
+            rows, columns = _transposed(rows), _transposed(columns)
+        return _both_axes(rows, columns, source, target)
     return {
         "X" + suffix: Kernel(
             "image_to_points" + suffix, of_pixel, f"*x, *aside, {GEOMETRY}, {TILE}", "*points",
-            _both_axes(X, X_, d, lambda p, q: o(p, q) + " ="),
-            _pixel_pointers(n, m, "const ", mh, mw) + _point_pointers(n, m, "", of_block)),
+            lambda: along_both(0, False, d, lambda p, q: o(p, q) + " ="),
+            lambda: (_pixel_pointers(n, m, "const ", mh, mw)
+                     + _point_pointers(n, m, "", of_block))),
         "X adjoint" + suffix: Kernel(
             "points_to_image" + suffix, of_pixel, f"*points, {GEOMETRY}, {TILE}", "*x, *aside",
-            _both_axes(_transposed(X), _transposed(X_), o, lambda i, j: d(i, j) + " +="),
-            _pixel_pointers(n, m, "", mh, mw) + _point_pointers(n, m, "const ", of_block)),
+            lambda: along_both(0, True, o, lambda i, j: d(i, j) + " +="),
+            lambda: (_pixel_pointers(n, m, "", mh, mw)
+                     + _point_pointers(n, m, "const ", of_block))),
         "Y" + suffix: Kernel(
             "outputs_to_points" + suffix, "sample th tw channel",
             f"*y, index OH, index OW, {TILE}", "*points",
-            _both_axes(Y, Y_, u, lambda p, q: o(p, q) + " ="),
-            _output_pointers(mh, mw, "const ") + _point_pointers(n, m, "")),
+            lambda: along_both(2, False, u, lambda p, q: o(p, q) + " ="),
+            lambda: _output_pointers(mh, mw, "const ") + _point_pointers(n, m, "")),
         "Y adjoint" + suffix: Kernel(
             "points_to_outputs" + suffix, "sample th tw channel",
             f"*points, index OH, index OW, {TILE}", "*y",
-            _both_axes(_transposed(Y), _transposed(Y_), o, lambda i, j: u(i, j) + " ="),
-            _output_pointers(mh, mw, "") + _point_pointers(n, m, "const ")),
+            lambda: along_both(2, True, o, lambda i, j: u(i, j) + " ="),
+            lambda: _output_pointers(mh, mw, "") + _point_pointers(n, m, "const ")),
     }
+
+
+def _weight_kernels(r):
+    """W and its adjoint along both axes, for all points. "W transposed" makes the transposed
+    matrices, of a kernel (KH, KW, O, C)."""
+    def along_both(adjoint, source, target):
+        W = matrices(max(TILES), r)[1]
+        W = _transposed(W) if adjoint else W
+        return _both_axes(W, W, source, target)
+
+    def tap_transposed(k, i):
+        return _tap(r)(k, i).replace("n_c + c) * n_o + o", "n_o + o) * n_c + c")
+
+    def factor_transposed(p, q):
+        return (f"points[places[{p} * 6 + {q}] + ((o * n_su + su) * n_sv + sv) * n_c + c] =")
+    return {
+        f"W_{r}": Kernel(
+            f"taps_to_points_{r}", "c su sv o", "*w, index *places", "*points",
+            lambda: along_both(False, _tap(r), lambda p, q: _factor(p, q) + " =")),
+        f"W transposed_{r}": Kernel(
+            f"taps_to_points_transposed_{r}", "o su sv c", "*w, index *places", "*points",
+            lambda: along_both(False, tap_transposed, factor_transposed)),
+        f"W adjoint_{r}": Kernel(
+            f"points_to_taps_{r}", "c su sv o", "*points, index *places", "*w",
+            lambda: along_both(True, _factor, lambda k, i: _tap(r)(k, i) + " ="))}
 
 
 def _tap(r):
@@ -174,26 +207,6 @@ def _tap(r):
 
 def _factor(p, q):
     return f"points[places[{p} * 6 + {q}] + ((su * n_sv + sv) * n_c + c) * n_o + o]"
-
-
-def _weight_kernels(r):
-    """W and its adjoint along both axes, for all points. "W transposed" makes the transposed
-    matrices, of a kernel (KH, KW, O, C)."""
-    W = matrices(max(TILES), r)[1]
-    return {
-        f"W transposed_{r}": Kernel(
-            f"taps_to_points_transposed_{r}", "o su sv c", "*w, index *places", "*points",
-            _both_axes(W, W, lambda k, i: _tap(r)(k, i).replace("n_c + c) * n_o + o",
-                                                                "n_o + o) * n_c + c"),
-                       lambda p, q: f"points[places[{p} * 6 + {q}] + "
-                       "((o * n_su + su) * n_sv + sv) * n_c + c] =")),
-        f"W_{r}": Kernel(
-            f"taps_to_points_{r}", "c su sv o", "*w, index *places", "*points",
-            _both_axes(W, W, _tap(r), lambda p, q: _factor(p, q) + " =")),
-        f"W adjoint_{r}": Kernel(
-            f"points_to_taps_{r}", "c su sv o", "*points, index *places", "*w",
-            _both_axes(_transposed(W), _transposed(W), _factor,
-                       lambda k, i: _tap(r)(k, i) + " ="))}
 
 
 FILTERS = {name: kernel for r in TAPS for kernels in (

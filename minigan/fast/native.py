@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
@@ -196,6 +195,7 @@ def _compile(command, sources, path, digest):
 
 def _built(command, sources, folder, flags):
     """The shared object, of sources that are compiled at the same time."""
+    from concurrent.futures import ThreadPoolExecutor  # here, as it takes its time to import
     made, jobs = folder / "kernels.so", []
     for i, source in enumerate(sources):
         code = folder / f"kernels{i}.c"

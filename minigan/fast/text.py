@@ -84,7 +84,8 @@ class Kernel:
                            if argument.array and argument.kind == "T")
 
     def _written(self, text):
-        """A text with elements in place of names."""
+        """A text, or what a function returns, with elements in place of names."""
+        text = text() if callable(text) else text
         for argument in self.arguments:
             if argument.fixed(self.loops[-1]):
                 text = re.sub(rf"\b{argument.name}\b", f"{argument.name}_here", text)
