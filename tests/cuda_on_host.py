@@ -4,7 +4,8 @@ The threads of a block are fibres of one thread of the system: each runs until i
 `__syncthreads`, then the next one does. From one barrier to the next they run in the opposite
 order, and shared memory begins as NaN. So a barrier that is missing shows in the result, every
 time. A barrier that not all threads of a block come to is an error, as is any argument that CuPy
-would pass on without a word and the kernel would misread.
+would pass on without a word and the kernel would misread. An element that a kernel names by an index
+outside of its array is an error too; where it reckons with pointers, nobody looks.
 """
 
 import ctypes
@@ -25,6 +26,7 @@ NUMBERS = {"index": (np.int64, ctypes.c_longlong), "double": (np.float64, ctypes
 LAUNCHER = r"""
 #include <cmath>
 #include <functional>
+#include <type_traits>
 #include <setjmp.h>
 #include <ucontext.h>
 #define __global__
@@ -63,6 +65,19 @@ __attribute__((noinline)) static void resume(unsigned i) {
     started[i] = true;
     setcontext(&fresh[i]);
 }
+
+static const char *outside;  /* the array that a kernel reached beyond */
+template <typename U> struct Checked {
+    U *first; long long count; const char *name;
+    U &operator[](long long i) const {
+        static typename std::remove_const<U>::type nothing;
+        if (i >= 0 && i < count) return first[i];
+        outside = name;
+        return nothing;
+    }
+    U *operator+(long long i) const { return first + i; }
+};
+extern "C" const char *reached_beyond() { const char *name = outside; outside = 0; return name; }
 
 /* 0; or 1 if some threads of a block came to a barrier and some did not. */
 static int one_block(bool barriers) {
@@ -122,29 +137,32 @@ class RawModule:
         dtypes = {value.dtype for value, parameter in zip(arguments, self.kernels[name])
                   if "T *" in parameter}
         assert len(dtypes) <= 1 and dtypes <= {self.dtype}, (name, dtypes)
-        values = [self._value(name, *pair) for pair in zip(arguments, self.kernels[name])]
+        values = [value for pair in zip(arguments, self.kernels[name])
+                  for value in self._values(name, *pair)]
         launches.append(name)
         blocks = [ctypes.c_uint(n) for n in (*grid, 1, 1)[:3]]
         launch = getattr(self.library, f"launch_{name}")
         diverged = launch(*blocks, ctypes.c_uint(block[0]), *values)
         assert not diverged, f"{name}: some threads of a block never came to a barrier"
+        beyond = self.library.reached_beyond()
+        assert beyond is None, f"{name}: an element outside of {beyond.decode()}"
 
     @property
     def dtype(self):
         return np.dtype({"float": "f", "double": "d"}[re.search(r"typedef (\w+) T;", self.code)[1]])
 
-    def _value(self, name, value, parameter):
+    def _values(self, name, value, parameter):
         kind = parameter.removeprefix("const ").split()[0]
         if "*" not in parameter:
             dtype, convert = NUMBERS[kind]
             assert type(value) is dtype, (name, parameter, type(value))
-            return convert(value)
+            return [convert(value)]
         assert type(value) is strict.Array, (name, parameter, type(value))
         expected = self.dtype if kind == "T" else np.dtype(NUMBERS[kind][0])
         host = value._host
         assert host.dtype == expected and host.flags.c_contiguous, (name, parameter, host.dtype)
         assert parameter.startswith("const ") or host.flags.writeable, (name, parameter)
-        return ctypes.c_void_p(host.ctypes.data)
+        return [ctypes.c_void_p(host.ctypes.data), ctypes.c_longlong(host.size)]
 
 
 @functools.cache
@@ -153,13 +171,21 @@ def _library(code):
                         r"for (double &x : row) x = NAN;", code)
     launchers = []
     for match in KERNEL.finditer(code):
-        name, parameters = match.groups()
+        name, parameters = match[1], match[2].split(", ")
         body = code[match.end():code.find('extern "C"', match.end()) % (len(code) + 1)]
-        names = ", ".join(p.rpartition(" ")[2].lstrip("*") for p in parameters.split(", "))
+        taken, passed, declared = [], [], []
+        for parameter in parameters:
+            kind, _, own = parameter.rpartition(" ")
+            array = own.startswith("*")
+            own = own.lstrip("*")
+            taken += [parameter, f"long long size_of_{own}"] if array else [parameter]
+            passed.append(f'{{{own}, size_of_{own}, "{own}"}}' if array else own)
+            declared.append(f"Checked<{kind}> {own}" if array else parameter)
+        poison = poison.replace(match[0], f"static void {name}({', '.join(declared)}) {{")
         launchers.append(
             f'extern "C" int launch_{name}(unsigned gx__, unsigned gy__, unsigned gz__, '
-            f"unsigned t__, {parameters}) {{ return grid({{gx__, gy__, gz__}}, t__, "
-            f"{int('__syncthreads' in body)}, [=] {{ {name}({names}); }}); }}")
+            f"unsigned t__, {', '.join(taken)}) {{ return grid({{gx__, gy__, gz__}}, t__, "
+            f"{int('__syncthreads' in body)}, [=] {{ {name}({', '.join(passed)}); }}); }}")
     with tempfile.TemporaryDirectory() as folder:
         path, library = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
         path.write_text(LAUNCHER + poison + "\n".join(launchers) + "\n}\n")
@@ -167,7 +193,9 @@ def _library(code):
             [COMPILER, "-std=c++14", "-O1", "-Wall", "-Werror", "-Wno-unused", "-ffp-contract=off",
              "-shared", "-fPIC", "-o", library, path], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:2000]
-        return ctypes.CDLL(str(library))
+        loaded = ctypes.CDLL(str(library))
+    loaded.reached_beyond.restype = ctypes.c_char_p
+    return loaded
 
 
 def offered(monkeypatch):

@@ -139,6 +139,14 @@ def test_arguments_that_a_gpu_would_misread_are_errors(device, n, y):
         module("y_[0] = 1;").get_function("f")((0,), (256,), (np.int64(1), backend.asarray([1.0])))
 
 
+@needs_cxx
+@pytest.mark.parametrize("place", [-1, 2])
+def test_an_element_outside_of_an_array_is_an_error(device, place):
+    f = module(f"y_[{place}] = 1;").get_function("f")
+    with pytest.raises(AssertionError, match="outside of y_"):
+        f((1,), (1,), (np.int64(1), backend.asarray(np.zeros(2))))
+
+
 # Each kernel: the same as its C version, which touches nothing outside of its arrays
 
 LOOPS = {"i": 301, "row": 70, "channel": 37, "sample": 3, "position": 5, "h": 4, "w": 6,

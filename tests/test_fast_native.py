@@ -319,8 +319,10 @@ def test_a_compiler_that_does_not_know_the_processor_is_asked_without(cache, scr
     assert kernels_work()
 
 
+@pytest.mark.slow  # it compiles its own libraries first
 def test_zig_is_a_compiler_too(cache, monkeypatch):
     pytest.importorskip("ziglang")
+    monkeypatch.setattr(native, "LIMIT", 600)
     monkeypatch.setattr(native.shutil, "which", lambda name: None)
     assert native.compiler() == [sys.executable, "-m", "ziglang", "cc"]
     assert kernels_work(), native.why_not
