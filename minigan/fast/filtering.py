@@ -133,7 +133,7 @@ class Filter:
     def _sequence(self, batch, weights=False):
         """Chunks whose numbers stay in the cache, and that repay reading the factors: a third of
         their numbers. To add to as many sums in each chunk costs more."""
-        numbers = max(NEAR, 2 * self.factors.size if weights else self.factors.size // 3)
+        numbers = max(NEAR, 4 * self.factors.size if weights else self.factors.size // 3)
         return native.Sequence(len(batch), len(batch) * self.each, max(1, numbers // self.each),
                                batch.dtype)
 
