@@ -1,6 +1,7 @@
 """The tutorials: each chapter runs as it is printed, and says and shows what is so. First the tools, on a small chapter
 made up here; then every chapter."""
 
+import ast
 import codeop
 import json
 import re
@@ -399,6 +400,12 @@ def test_a_chapters_blocks_can_be_pasted_into_pythons_prompt(chapter):
             if complete is not None:
                 waiting = []
         assert not "".join(waiting).strip(), f"{chapter.label}:{part.line}: the last statement is not ended"
+
+
+def test_no_block_shows_the_statistics_of_every_step_in_pythons_prompt(chapter):
+    """Which prints the value of a statement, also inside a loop: `_ = trainer.step(…)` prints nothing."""
+    bare = [node.value for part in chapter.code for node in ast.walk(ast.parse(part.text)) if isinstance(node, ast.Expr)]
+    assert not [call for call in bare if isinstance(call, ast.Call) and ast.unparse(call.func) == "trainer.step"]
 
 
 def test_what_a_chapter_links_to_is_there(chapter):
