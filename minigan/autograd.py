@@ -136,7 +136,7 @@ def _pull_back(node, g, needed, create_graph):
         gradients = node.first(g.data, needed)
         return [constant(array) if need else None for array, need in zip(gradients, needed)]
     if node.maps is None:
-        return _pull_back_through_definition(node, g, needed)
+        return _pull_back_through_definition(node, g, needed, create_graph)
     return [_fitted(node, to_arg(g), position) if need else None
             for position, (to_arg, need) in enumerate(zip(node.maps, needed))]
 
@@ -156,11 +156,13 @@ def _fitted(node, g, position):
                          f"argument {shape}") from None
 
 
-def _pull_back_through_definition(node, g, needed):
+def _pull_back_through_definition(node, g, needed, create_graph):
     # Aliases are differentiated, not the arguments, as one argument may depend on another one.
-    aliases = [alias(arg) if arg.requires_grad else arg for arg in node.args]
+    with recording(True):
+        aliases = [alias(arg) if arg.requires_grad else arg for arg in node.args]
+        value = node.definition(*aliases)
     wanted = [arg for arg, need in zip(aliases, needed) if need]
-    gradients = iter(grad(node.definition(*aliases), wanted, [g], create_graph=True))
+    gradients = iter(grad(value, wanted, [g], create_graph))
     return [next(gradients) if need else None for need in needed]
 
 

@@ -115,7 +115,7 @@ _in_use = _InUse()
 class use_backend:
     """Create new arrays on backend `name` from now on; as a context manager, only inside the block.
 
-    It holds for this thread, and for threads that start later if this is the main thread.
+    It holds for this thread, and if this is the main thread for those that first use one later.
     `BackendError` if the backend is unknown or cannot work here: nothing falls back silently.
     """
 
@@ -172,7 +172,8 @@ def asarray(data, dtype=None):
     if data.dtype.kind not in "fiub":
         raise TypeError(f"expected real numbers, got dtype {data.dtype}")
     if dtype is None:
-        dtype = data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.float32
+        dtype = data.dtype if data.dtype.kind == "f" and data.dtype.isnative else (
+            data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.float32)
     if type(data) is not current().array_type:
         data = to_numpy(data)
     return current().xp.asarray(data, dtype=dtype)

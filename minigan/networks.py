@@ -4,6 +4,8 @@ Both end in plain numbers: the discriminator in one logit, which the objectives 
 may be made to judge `pack` samples at once, which the trainer lays together with `pack_samples`.
 """
 
+from numbers import Integral
+
 from minigan import init, nn
 
 
@@ -106,5 +108,5 @@ def pack_samples(x, pack):
 
 def _check_positive(name, **numbers):
     for what, number in numbers.items():
-        if not isinstance(number, int) or number < 1:
+        if not isinstance(number, Integral) or number < 1:
             raise ValueError(f"{name}: {what} is an integer ≥ 1, got {number!r}")

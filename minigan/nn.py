@@ -209,7 +209,7 @@ class ConvTranspose2d(Module):
 
 
 def _kernel_size(size):
-    return tuple(size) if isinstance(size, (tuple, list)) else (as_integer(size),) * 2
+    return tuple(map(int, size)) if np.ndim(size) else (as_integer(size),) * 2
 
 
 class BatchNorm(Module):

@@ -166,6 +166,8 @@ def mean(x, /, axis=None, keepdims=False):
 def max(x, /, axis=None, keepdims=False):
     """The largest over `axis`, as for `sum`; equals share the gradient."""
     axes, kept = _reduced(x.shape, axis)
+    if x.size == 0:
+        raise ValueError(f"max: x {x.shape} has no elements")
     value = x.data.max(axis=axes, keepdims=True)
     largest = (x.data == value).astype(x.dtype)
     share = largest / largest.sum(axis=axes, keepdims=True)
@@ -175,6 +177,8 @@ def max(x, /, axis=None, keepdims=False):
 @composed
 def min(x, /, axis=None, keepdims=False):
     """The smallest over `axis`, as for `max`."""
+    if x.size == 0:
+        raise ValueError(f"min: x {x.shape} has no elements")
     return -max(-x, axis, keepdims)
 
 
@@ -189,7 +193,8 @@ def norm(x, /, axis=None, keepdims=False):
     def unit():
         return x * ((1.0 - zero) / sqrt(sum(x * x, axes, keepdims=True) + zero))
 
-    return value if keepdims else total(value, axes), (lambda g: reshape(g, kept) * unit(),)
+    shape = kept if keepdims else [n for i, n in enumerate(x.shape) if i not in axes]
+    return value.reshape(shape), (lambda g: reshape(g, kept) * unit(),)
 
 
 def _reduced(shape, axis):
@@ -197,7 +202,9 @@ def _reduced(shape, axis):
     axes = range(len(shape)) if axis is None else _integers(axis)
     if any(not -len(shape) <= a < len(shape) for a in axes):
         raise ValueError(f"axis {axis} does not exist in an array of {len(shape)} axes")
-    axes = tuple(sorted({a % len(shape) for a in axes}))
+    given, axes = axes, tuple(sorted({a % len(shape) for a in axes}))
+    if len(axes) < len(given):
+        raise ValueError(f"axis {axis} names an axis of {shape} twice")
     return axes, tuple([1 if i in axes else n for i, n in enumerate(shape)])
 
 
@@ -226,7 +233,7 @@ def reshape(x, /, shape):
 def transpose(x, /, axes=None):
     """The axes permuted; without `axes`, reversed."""
     axes = tuple(range(x.ndim))[::-1] if axes is None else _integers(axes)
-    if sorted([a % x.ndim if -x.ndim <= a else a for a in axes]) != list(range(x.ndim)):
+    if sorted([a + x.ndim if a < 0 else a for a in axes]) != list(range(x.ndim)):
         raise ValueError(f"transpose: {axes} is not an order of the {x.ndim} axes of {x.shape}")
     axes = tuple([a % x.ndim for a in axes])
     inverse = tuple(sorted(range(x.ndim), key=axes.__getitem__))

@@ -55,8 +55,8 @@ class Optimizer:
         for i, p in enumerate(self.params):
             if p.grad is not None:
                 slots = [self.state[slot][i].astype(p.dtype, copy=False) for slot in self.slots]
-                new = self.update(p.data, p.grad.data, lr, self.steps, *slots)
-                p.data, *slots = [p.xp.asarray(array) for array in new]  # () gives NumPy scalars
+                new, dtype = self.update(p.data, p.grad.data, lr, self.steps, *slots), p.dtype
+                p.data, *slots = [p.xp.asarray(array, dtype) for array in new]  # () gives scalars
                 for slot, array in zip(self.slots, slots):
                     self.state[slot][i] = array
 
@@ -118,7 +118,7 @@ class RMSprop(Optimizer):
 
     def update(self, p, g, lr, t, v):
         v = self.alpha * v + (1.0 - self.alpha) * g * g
-        return p - lr * g / (backend.xp_of(v).sqrt(v) + self.eps), v
+        return p - lr * g / (backend.xp_of(p).sqrt(v) + self.eps), v
 
 
 class Adam(Optimizer):
@@ -142,7 +142,7 @@ class Adam(Optimizer):
         beta1, beta2 = self.betas
         m = beta1 * m + (1.0 - beta1) * g
         v = beta2 * v + (1.0 - beta2) * g * g
-        root = backend.xp_of(v).sqrt(v) / sqrt(1.0 - beta2 ** t)
+        root = backend.xp_of(p).sqrt(v) / sqrt(1.0 - beta2 ** t)
         return p - lr / (1.0 - beta1 ** t) * m / (root + self.eps), m, v
 
 

@@ -196,7 +196,7 @@ class Node:
 def op(function):
     """Make an operation of `function(*tensors, /, **options) -> value, maps`; see the top of this
     file. It may be called with tensors, raw arrays and numbers."""
-    name, arity = function.__name__, _arity(function)
+    name, arity, key = function.__name__, _arity(function), _key(function)
 
     def plain(*args, **options):
         args, more = (args, ()) if arity is None else (args[:arity], args[arity:])
@@ -206,7 +206,7 @@ def op(function):
     def apply(*arguments, **options):
         more = () if arity is None else arguments[arity:]
         args = operands(name, arguments[:arity])
-        fast = FAST.get(name)
+        fast = FAST.get(key)
         found = fast and fast(*args, *more, **options)  # None where it does not serve
         if found:
             return _result(name, args, found, lambda *args: plain(*args, *more, **options))
@@ -225,12 +225,12 @@ def op(function):
 def composed(function):
     """Make an operation of `function(*tensors, /, **options) -> tensor`, which is written in other
     operations. Its derivatives are theirs."""
-    name, arity = function.__name__, _arity(function)
+    name, arity, key = function.__name__, _arity(function), _key(function)
 
     @functools.wraps(function)
     def apply(*arguments, **options):
         args, more = operands(name, arguments[:arity]), arguments[arity:]
-        fast = FAST.get(name)
+        fast = FAST.get(key)
         found = fast and fast(*args, *more, **options)
         if found:
             return _result(name, args, found, lambda *args: function(*args, *more, **options))
@@ -238,6 +238,12 @@ def composed(function):
 
     OPS[name] = apply
     return apply
+
+
+def _key(function):
+    """Under what `FAST` has another function for this one: its name, and for an operation defined
+    outside of this package, which may have any name, the function itself."""
+    return function.__name__ if function.__module__.split(".")[0] == "minigan" else function
 
 
 def _arity(function):
@@ -317,7 +323,7 @@ def _constant_like(leader, name, value):
         return scalar
     if type(value) is Scalar:
         return value
-    if not backend.is_array(value):
+    if not backend.is_array(value) or value.dtype.kind not in "fiub":
         value = _tensor(name, value).data
     return constant(value.astype(leader.dtype, copy=False))  # on another backend it is refused
 

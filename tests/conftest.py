@@ -1,15 +1,17 @@
-"""What all tests share: the same examples, the same random numbers and the same backend in every run."""
+"""What all tests share: the same examples, random numbers, backend and engine in every run."""
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
-pytest.register_assert_rewrite("helpers", "pages")  # before they are imported: their asserts show values too
+# Before they are imported: their asserts show values too.
+pytest.register_assert_rewrite("helpers", "operations", "pages", "trainers")
 
 import minigan as mg  # noqa: E402
 import strict  # noqa: E402
 from minigan import backend  # noqa: E402
 from minigan.metrics import classifiers, lenet  # noqa: E402
+from minigan.tensor import FAST  # noqa: E402
 
 backend.register("strict", strict.load)
 
@@ -20,11 +22,32 @@ settings.load_profile("minigan")
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "on_each_backend: run on NumPy, on the stand-in for CuPy, and on CuPy")
+    config.addinivalue_line("markers", "on_each_engine: run on the plain engine and on the fast one")
 
 
 def pytest_generate_tests(metafunc):
-    if metafunc.definition.get_closest_marker("on_each_backend"):
+    """On the stand-in, where the fast engine has no kernels, it would be the plain one again."""
+    backends, engines = (metafunc.definition.get_closest_marker(name) for name in ("on_each_backend", "on_each_engine"))
+    if backends and engines:
+        pairs = [("numpy", "plain"), ("numpy", "fast"), ("strict", "plain"), ("cupy", "plain"), ("cupy", "fast")]
+        metafunc.parametrize("backend_name, engine", pairs, indirect=True)
+    elif backends:
         metafunc.parametrize("backend_name", ["numpy", "strict", "cupy"], indirect=True)
+    elif engines:
+        metafunc.parametrize("engine", ["plain", "fast"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def engine(request):
+    """The fast engine, unless the test is marked `on_each_engine`; afterwards the one that was there before."""
+    name, before = getattr(request, "param", "fast"), dict(FAST)
+    (mg.fast.on if name == "fast" else mg.fast.off)()
+    during = dict(FAST)
+    yield name
+    left = dict(FAST)
+    FAST.clear()
+    FAST.update(before)
+    assert left == during, "the test left another engine behind"
 
 
 @pytest.fixture(autouse=True)

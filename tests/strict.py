@@ -3,7 +3,7 @@
 `Array` computes by NumPy, but to its surroundings it behaves as `cupy.ndarray` does where the two libraries differ:
 
 - It never becomes a NumPy array by itself, and does not mix with one.
-- Only what is listed below exists, and only with these arguments: no `where=`, no `initial=`, no `errstate`.
+- What CuPy lacks is missing; functions take no `where=` and no `initial=`.
 - A reduction returns a device array without axes, not a number. To see the number the host must wait for the device.
 - Nothing warns. An index array with integers out of range wraps around (a single integer raises, as in NumPy).
 
@@ -11,46 +11,46 @@ In a few places CuPy is more lenient than is good for a training step, and `Arra
 
 - NumPy scalars. CuPy takes them at their own dtype, so that a float64 makes float64 of float32.
 - `np.exp(array)`. CuPy hands it on to `cupy.exp`, unless another argument is a NumPy array.
-- `a[mask]` and `where(mask)`, whose size only the device knows: the host waits for it.
+- `a[mask]` and `where(mask)`, whose size only the device knows, and functions with that fault: the host waits for it.
 - `a[indices] = …`, where two equal indices race; likewise a write to a view whose elements overlap.
 
 All these raise `Violation`. What is allowed, but has its price, is noted in `costs`; what CuPy would put on the
-device's queue, a kernel or a copy, in `launches`.
+device's queue, a kernel or a copy, in `launches`. Every other function and method is NumPy's.
 """
 
+import functools
 import operator
 import os
 import sys
 import types
+import weakref
 
 import numpy as np
 
 from minigan.backend import Backend
 
-# What there is, and by which names arguments can be given: all of it exists in CuPy 14.
-UFUNCS = """abs add divide equal exp greater isfinite less log log1p maximum minimum multiply negative power sign sqrt
-            subtract tanh""".split()
-FUNCTIONS = {
-    **dict.fromkeys(UFUNCS, "out dtype"),
-    "asarray": "a dtype", "empty": "shape dtype", "zeros": "shape dtype", "ones": "shape dtype",
-    "full": "shape fill_value dtype", "empty_like": "dtype", "zeros_like": "a dtype", "ones_like": "a dtype",
-    "concatenate": "axis", "stack": "axis", "pad": "", "tile": "reps", "broadcast_to": "array shape", "where": "",
-    "clip": "a a_min a_max out", "sum": "a axis dtype out keepdims", "mean": "a axis dtype out keepdims",
-    "dot": "out", "matmul": "out", "lib.stride_tricks.as_strided": "x shape strides",
-}
-METHODS = {
-    "sum": "axis dtype out keepdims", "mean": "axis dtype out keepdims", "max": "axis out keepdims",
-    "min": "axis out keepdims", "all": "axis out keepdims", "any": "axis out keepdims", "argmax": "axis dtype out",
-    "reshape": "", "ravel": "", "transpose": "", "swapaxes": "", "astype": "dtype copy", "copy": "",
-}
-ATTRIBUTES = "shape ndim size dtype itemsize nbytes strides flags".split()
+# NumPy has these, and CuPy 14 has not; `ufunc.at`, which it has in part, is refused as well.
+LACKING = """asmatrix bmat byteswap errstate frompyfunc geterr getfield isnat matrix memmap ndenumerate ndindex nditer
+    nested_iters newbyteorder recarray record setbufsize seterr setflags spacing to_device""".split()
+# CuPy has these, and each waits for the device: what they return, or its size, is known there only.
+WAITING = """allclose argwhere array_equal array_equiv compress count_nonzero extract flatnonzero intersect1d
+    mask_indices    nonzero setdiff1d setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse
+    unique_values array_repr array_str array2string save savez savez_compressed savetxt dump dumps tofile tolist tobytes
+    tostring""".split()
+SCATTERING = "copyto fill_diagonal place put put_along_axis putmask itemset setfield".split()
+FORBIDDEN = {**dict.fromkeys(LACKING, "is not in CuPy"), **dict.fromkeys(WAITING, "waits for the device"),
+             **dict.fromkeys(SCATTERING, "writes where equal indices race")}
+IN_PLACE = ["fill"]
+KEYWORDS = {"where", "initial", "subok", "like"}  # which functions of CuPy do not take
 UNARY = "neg pos abs invert".split()
 BINARY = "add sub mul truediv floordiv mod pow and or xor".split()  # each also from the right, and in place
 COMPARISONS = "lt le eq ne gt ge".split()
+ATTRIBUTES = "shape ndim size dtype itemsize nbytes strides flags".split()
 
 violations = []  # every one, for code that catches the error is not the better for it
 costs = []       # "float() at trainer.py:130": where the host waited for the device, or CuPy would have to copy
 launches = []    # "add at ops.py:28"
+_owners = weakref.WeakValueDictionary()  # of the numbers on the host
 
 
 class Violation(TypeError):
@@ -81,7 +81,7 @@ def _launch(name, arguments=(), result=None):
     beyond that one kernel and what tells it where they are; of two vectors, a product and then its sum."""
     if name in ("empty", "empty_like") or name in VIEWS and np.may_share_memory(result, arguments[0]):
         return
-    times = 2 if name == "dot" else 1
+    times = 2 if name == "dot" or name == "matmul" and result.size == 1 else 1
     if name in ("concatenate", "stack"):
         times = len(arguments[0]) if len(arguments[0]) <= 8 else 4
     launches.extend([f"{name} at {_place()}"] * times)
@@ -90,11 +90,17 @@ def _launch(name, arguments=(), result=None):
 class Array:
     """An array on the device that is none."""
 
-    __slots__ = ("_host",)
+    __slots__ = ("_host", "__weakref__")
     __hash__ = None
 
     def __init__(self, host):
         self._host = host
+        _owners.setdefault(id(host), self)
+
+    @property
+    def base(self):
+        """The array whose memory this one shows, the very object; None for one with its own."""
+        return None if self._host.base is None else _owners.get(id(self._host.base))
 
     def __array__(self, *args, **kwargs):
         raise Violation("an implicit conversion to a NumPy array")
@@ -109,6 +115,12 @@ class Array:
 
     def __deepcopy__(self, memo):
         return self.copy()
+
+    def __getattr__(self, name):
+        """NumPy's methods."""
+        if name in FORBIDDEN or name.startswith("_") or not hasattr(np.ndarray, name):
+            _missing(name)
+        return functools.partial(_of_device_arrays(name, getattr(np.ndarray, name)), self)
 
     @property
     def T(self):
@@ -194,25 +206,36 @@ def _on_device(function, *arguments, **keywords):
     """function(…), computed on the host, given back on the device."""
     if "out" in keywords:
         _check_writable(keywords["out"])
-    arguments = [_on_host(argument) for argument in arguments]
+    given, arguments = arguments, [_on_host(argument) for argument in arguments]
     with np.errstate(all="ignore"):
         result = function(*arguments, **{name: _on_host(value) for name, value in keywords.items()})
+    if result is arguments[0]:  # astype(copy=False)
+        return given[0]
     _launch(function.__name__, arguments, result)
-    return keywords["out"] if "out" in keywords else Array(np.asarray(result))
+    return keywords["out"] if "out" in keywords else _wrapped(result)
 
 
-def _limited(name, function, allowed):
-    """`function` of device arrays, with keyword arguments as listed above and no others."""
-    def limited(*arguments, **keywords):
-        if unknown := keywords.keys() - set(allowed.split()):
+def _wrapped(result):
+    if isinstance(result, (tuple, list)):
+        return type(result)(map(_wrapped, result))
+    return Array(np.asarray(result)) if isinstance(result, (np.ndarray, np.generic)) else result
+
+
+def _of_device_arrays(name, function):
+    """`function` of device arrays, without the keyword arguments that CuPy's does not take."""
+    @functools.wraps(function)
+    def apply(*arguments, **keywords):
+        if unknown := keywords.keys() & KEYWORDS:
             raise Violation(f"{name} with {', '.join(sorted(unknown))}=")
         if name == "where" and len(arguments) < 3:
             raise Violation("where(mask), whose size only the device knows,")
+        if name in IN_PLACE:
+            _check_writable(arguments[0])
         result = _on_device(function, *arguments, **keywords)
         if name == "matmul":
-            _check_product(*arguments)
+            _check_product(*arguments[:2])
         return result
-    return limited
+    return apply
 
 
 # Operators
@@ -245,8 +268,6 @@ def _unary(function):
 
 for _name in ATTRIBUTES:
     setattr(Array, _name, property(operator.attrgetter(f"_host.{_name}")))
-for _name, _allowed in METHODS.items():
-    setattr(Array, _name, _limited(_name, getattr(np.ndarray, _name), _allowed))
 for _name in UNARY:
     setattr(Array, f"__{_name}__", _unary(getattr(operator, _name)))
 for _name in BINARY + COMPARISONS:
@@ -270,18 +291,23 @@ def _as_strided(x, shape, strides):
 
 
 def _missing(name):
-    if not name.startswith("__") and name != "RawModule":  # a GPU compiles kernels, this one cannot
+    """AttributeError; noted, even if it is caught, where NumPy's own array or namespace would have answered."""
+    if name in FORBIDDEN:
         violations.append(f"{name} at {_place()}")
-    raise AttributeError(f"{name} is not in the list of what CuPy has, or has without waiting: see tests/strict.py")
+    raise AttributeError(f"{name} {FORBIDDEN.get(name, 'is neither in CuPy nor in NumPy')}: see tests/strict.py")
+
+
+def _function(name):
+    """NumPy's, of device arrays. Its types and constants are CuPy's too; its modules are not."""
+    value = getattr(np, name, None)
+    if name in FORBIDDEN or value is None or isinstance(value, types.ModuleType):
+        _missing(name)
+    return _of_device_arrays(name, value) if callable(value) and not isinstance(value, type) else value
 
 
 xp = types.ModuleType("strict", "What CuPy calls `cupy`.")
-xp.__version__, xp.__getattr__ = np.__version__, _missing
+xp.__version__, xp.__getattr__, xp.asarray = np.__version__, functools.cache(_function), _asarray
 xp.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(as_strided=_as_strided))
-for _name, _allowed in FUNCTIONS.items():
-    if "." not in _name:
-        setattr(xp, _name, _limited(_name, getattr(np, _name), _allowed))
-xp.asarray = _asarray
 
 
 def load():

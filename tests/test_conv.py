@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 import minigan as mg
 from minigan.conv import conv2d, conv2d_weight, conv_transpose2d
 
+pytestmark = pytest.mark.on_each_engine
+
 
 # The naive versions
 
@@ -363,11 +365,11 @@ def test_strides_and_paddings_are_whole_numbers_or_pairs(option, values, least):
     x, w, y = images(1, 4, 4), images(2, 2, 1, 1), images(1, 3, 3)
     for value in values:
         for f, arguments in ((conv2d, (x, w)), (conv_transpose2d, (y, w)), (conv2d_weight, (x, y, 2))):
-            with pytest.raises(ValueError, match=rf"{f.__name__}: {option} is an int ≥ {least} or a pair \(H, W\)"):
+            with pytest.raises(ValueError, match=rf"{f.__name__}: {option} is an integer ≥ {least} or a pair \(H, W\)"):
                 f(*arguments, **{option: value})
 
 
 def test_kernel_sizes_are_whole_numbers_or_pairs():
     for size in (0, (2, 0), (2, 2, 2)):
-        with pytest.raises(ValueError, match="conv2d_weight: kernel_size is an int ≥ 1"):
+        with pytest.raises(ValueError, match="conv2d_weight: kernel_size is an integer ≥ 1"):
             conv2d_weight(images(1, 4, 4), images(1, 3, 3), size)

@@ -7,7 +7,9 @@ import pytest
 
 import minigan as mg
 from minigan import ops
-from minigan.tensor import op
+from minigan.tensor import FAST, composed, op
+
+pytestmark = pytest.mark.on_each_engine
 
 
 def wrong(value, *maps):
@@ -83,7 +85,7 @@ def test_the_wrong_input_is_named():
 
 def test_a_gradient_of_the_wrong_shape_is_found():
     f = wrong(np.sum, lambda g, x: g)
-    with pytest.raises((AssertionError, ValueError), match="shape|broadcast"):
+    with pytest.raises((AssertionError, ValueError), match="wrong_operation: map 0 returned a gradient"):
         mg.check_grads(f, [draw(2, 3)], order=1)
 
 
@@ -240,28 +242,32 @@ def test_strong_curvature_is_no_kink():
         mg.check_grads(f, [np.linspace(-0.1, 0.1, 5)], order=1)
 
 
-# Fused operations
+# What a faster engine offers
 
-def fused_silu(factor, definition):
+def fast_silu(monkeypatch, factor, definition):
     """x σ(x), its first derivative by hand, times `factor`; further ones come from the definition."""
-    @op(definition=definition)
-    def silu(x, /):
+    def fast(x, /):
         s = 1.0 / (1.0 + np.exp(-x.data))
         return x.data * s, None, lambda g, needed: [g * factor * (s + x.data * s * (1.0 - s))]
-    return silu
+
+    def silu_for_test(x, /):
+        return definition(x)
+
+    monkeypatch.setitem(FAST, silu_for_test, fast)
+    return composed(silu_for_test)
 
 
-def test_a_fused_operation_is_checked_by_hand_and_by_its_definition():
-    mg.check_grads(fused_silu(1.0, lambda x: x * ops.sigmoid(x)), [draw(4)], order=3)
+def test_a_fast_operation_is_checked_by_hand_and_by_its_definition(monkeypatch):
+    mg.check_grads(fast_silu(monkeypatch, 1.0, lambda x: x * ops.sigmoid(x)), [draw(4)], order=3)
     with pytest.raises(AssertionError, match="finite differences give"):
-        mg.check_grads(fused_silu(1.001, lambda x: x * ops.sigmoid(x)), [draw(4)], order=1)
+        mg.check_grads(fast_silu(monkeypatch, 1.001, lambda x: x * ops.sigmoid(x)), [draw(4)], order=1)
 
 
 @pytest.mark.parametrize("definition", [lambda x: 1.001 * x * ops.sigmoid(x), lambda x: x * ops.sigmoid(1.001 * x),
                                         lambda x: 0.0 * x, lambda x: 1e200 * (1e200 * x)])
-def test_a_definition_that_is_another_function_is_found_though_it_agrees_with_itself(definition):
+def test_a_definition_that_is_another_function_is_found_though_it_agrees_with_itself(monkeypatch, definition):
     with np.errstate(all="ignore"), pytest.raises(AssertionError, match="order 1, input 0.*is another function"):
-        mg.check_grads(fused_silu(1.0, definition), [draw(4)])
+        mg.check_grads(fast_silu(monkeypatch, 1.0, definition), [draw(4)], order=2)
 
 
 # References that say nothing

@@ -7,6 +7,8 @@ import minigan as mg
 from minigan import backend, nn, ops
 from minigan.conv import conv2d, conv_transpose2d
 
+pytestmark = pytest.mark.on_each_engine
+
 
 class Block(nn.Module):
     """A module with parameters, children and a buffer of its own."""
@@ -85,8 +87,8 @@ def test_a_parameter_is_a_copy_of_the_array_it_is_given():
 
 def test_repr_shows_layers_and_shapes():
     text = repr(convolutional())
-    assert text.startswith("Sequential(") and "0: Conv2d(weight (3, 3, 1, 2))" in text
-    assert "4: Dense(weight (8, 1), bias (1,))" in text
+    assert text.startswith("Sequential(") and "(0): Conv2d(weight (3, 3, 1, 2), stride 1, padding 0)" in text
+    assert "(4): Dense(weight (8, 1), bias (1,))" in text
 
 
 def test_a_sequential_can_be_looked_into():
@@ -339,7 +341,7 @@ LAYERS_THAT_TAKE_A_SLOPE = {
 
 @pytest.mark.parametrize("kink", [nn.ReLU(), nn.LeakyReLU(0.2), nn.LeakyReLU(0.0), nn.LeakyReLU(1.5)], ids=repr)
 @pytest.mark.parametrize("name", LAYERS_THAT_TAKE_A_SLOPE)
-def test_a_kink_is_merged_into_the_layer_before_it_and_changes_nothing(name, kink):
+def test_a_kink_is_merged_into_the_layer_before_it_and_changes_nothing(engine, name, kink):
     mg.seed(0)
     layer = LAYERS_THAT_TAKE_A_SLOPE[name]().astype(np.float64)
     rng = np.random.default_rng(0)
@@ -347,7 +349,8 @@ def test_a_kink_is_merged_into_the_layer_before_it_and_changes_nothing(name, kin
         p.data = p.data + 0.3 * rng.standard_normal(p.shape)  # biases and scales that are not 0 and 1
     x = mg.Tensor(rng.standard_normal((5, 3) if "Dense" in name else (5, 4, 3, 3)), requires_grad=True)
     merged, apart = nn.Sequential(layer, kink)(x), kink(layer(x))
-    assert merged.node.name not in ("relu", "leaky_relu") or "without" in name or "evaluation" in name
+    if engine == "fast":
+        assert merged.node.name not in ("relu", "leaky_relu") or "without" in name or "evaluation" in name
     np.testing.assert_allclose(merged.data, apart.data, rtol=1e-12, atol=1e-12)
     inputs, c = [x, *layer.parameters()], rng.standard_normal(apart.shape)
     for create_graph in (False, True):

@@ -9,6 +9,8 @@ import minigan as mg
 from minigan import nn
 from minigan.normalize import batch_norm, layer_norm
 
+pytestmark = pytest.mark.on_each_engine
+
 
 def naive_batch_norm(x, weight, bias, eps):
     """Channel by channel, over everything else."""

@@ -1,4 +1,4 @@
-"""Optimizers: each follows its published rule number by number, keeps its own state, and restores it exactly."""
+"""Optimizers: each follows its published rule number by number."""
 
 from math import sqrt
 
@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import backend, nn, optim
+from minigan import nn, optim
+from operations import SHAPES, each_optimizer, gradients, parameters, take_step
+
+pytestmark = pytest.mark.on_each_engine
 
 
 # The rules, one number at a time, as PyTorch documents them
@@ -47,30 +50,6 @@ RULES = {
     "Adam with a large eps": (optim.Adam, naive_adam, {"lr": 0.1, "betas": (0.9, 0.99), "eps": 0.1}),
 }
 each_rule = pytest.mark.parametrize("make, naive, options", RULES.values(), ids=RULES)
-each_optimizer = pytest.mark.parametrize("make", [
-    lambda params: optim.SGD(params, lr=0.1, momentum=0.9), lambda params: optim.RMSprop(params, lr=0.01),
-    lambda params: optim.Adam(params)], ids=["SGD", "RMSprop", "Adam"])
-
-SHAPES = [(3, 2), (2,), (2, 1, 2, 2)]
-
-
-def parameters(dtype=np.float64):
-    rng = np.random.default_rng(0)
-    return [nn.Parameter(rng.standard_normal(shape).astype(dtype)) for shape in SHAPES]
-
-
-def gradients(steps, dtype=np.float64):
-    """Of very different sizes, as they are in a GAN; some are exactly zero."""
-    rng = np.random.default_rng(1)
-    scales = [1.0, 1e-3, 10.0]
-    return [[(scale * rng.standard_normal(shape) * (rng.random(shape) > 0.1)).astype(dtype)
-             for scale, shape in zip(scales, SHAPES)] for _ in range(steps)]
-
-
-def take_step(optimizer, params, arrays):
-    for p, g in zip(params, arrays, strict=True):
-        p.grad = mg.Tensor(g)
-    optimizer.step()
 
 
 @each_rule
@@ -252,151 +231,3 @@ def test_it_descends(make):
         (p * p).sum().backward()
         optimizer.step()
     assert np.abs(p.data).max() < 0.05
-
-
-# State
-
-@each_optimizer
-def test_a_restored_optimizer_continues_exactly(make):
-    steps = gradients(25, np.float32)
-    params = parameters(np.float32)
-    optimizer = make(params)
-    for arrays in steps[:12]:
-        take_step(optimizer, params, arrays)
-    state = optimizer.state_dict()
-    twin_params = [nn.Parameter(p.data) for p in params]
-    twin = make(twin_params)
-    twin.lr = 123.0
-    for arrays in steps[12:]:
-        take_step(optimizer, params, arrays)
-    twin.load_state_dict(state)  # what happened to the first one since does not show: the state is a copy
-    for arrays in steps[12:]:
-        take_step(twin, twin_params, arrays)
-    for p, q in zip(params, twin_params):
-        np.testing.assert_array_equal(p.data, q.data)
-    for (name, array), (other, twins) in zip(optimizer.state_dict().items(), twin.state_dict().items(), strict=True):
-        assert name == other and array.dtype == twins.dtype
-        np.testing.assert_array_equal(array, twins)
-    state_before = {name: array.copy() for name, array in twin.state_dict().items()}
-    for array in state.values():
-        if array.ndim:
-            array += 1.0  # nor does the twin's state share memory with what it was loaded from
-    for name, array in twin.state_dict().items():
-        np.testing.assert_array_equal(array, state_before[name])
-
-
-@each_optimizer
-def test_a_state_holds_numpy_arrays_under_plain_names(make):
-    params = parameters(np.float32)
-    optimizer = make(params)
-    take_step(optimizer, params, gradients(1, np.float32)[0])
-    state = optimizer.state_dict()
-    assert state["steps"] == 1 and state["lr"] == optimizer.lr
-    for name, array in state.items():
-        assert isinstance(array, (np.ndarray, np.generic))
-        if name not in ("steps", "lr"):
-            position, slot = name.split(".")
-            assert array.shape == SHAPES[int(position)] and array.dtype == np.float32 and slot.isidentifier()
-
-
-@each_optimizer
-def test_a_state_that_does_not_fit_changes_nothing(make):
-    params = parameters()
-    optimizer = make(params)
-    for arrays in gradients(3):
-        take_step(optimizer, params, arrays)
-    before = optimizer.state_dict()
-    slot = next(name for name in before if name.startswith("1."))
-    missing = {name: array for name, array in before.items() if name != slot}
-    for state in (missing, before | {"9.v": np.ones(2)}, before | {slot: np.ones(5)}, {}):
-        with pytest.raises(ValueError, match=f"{type(optimizer).__name__}.load_state_dict"):
-            optimizer.load_state_dict({name: array + 1 for name, array in state.items()})
-        for name, array in optimizer.state_dict().items():
-            np.testing.assert_array_equal(array, before[name])
-
-
-@each_optimizer
-def test_the_state_takes_the_dtype_of_the_parameter(make):
-    layer = nn.Dense(3, 2)
-    optimizer = make(layer.parameters())
-    layer.astype(np.float64)  # converted after the optimizer was made
-    layer(mg.Tensor(np.ones((2, 3)))).sum().backward()
-    optimizer.step()
-    assert {p.dtype for p in layer.parameters()} == {np.dtype(np.float64)}
-    arrays = [array for name, array in optimizer.state_dict().items() if "." in name]
-    assert arrays and {array.dtype for array in arrays} == {np.dtype(np.float64)}
-
-
-@each_optimizer
-def test_a_state_is_restored_in_the_dtype_of_the_parameter(make):
-    params, arrays = parameters(), gradients(2)
-    optimizer = make(params)
-    take_step(optimizer, params, arrays[0])
-    twins = [nn.Parameter(p.data.astype(np.float32)) for p in params]
-    twin = make(twins)
-    for p, q in zip(params, twins):  # converted to float64 after the optimizer was made
-        q.data = p.data.copy()
-    twin.load_state_dict(optimizer.state_dict())
-    take_step(optimizer, params, arrays[1])
-    take_step(twin, twins, arrays[1])
-    for p, q in zip(params, twins):
-        np.testing.assert_array_equal(p.data, q.data)
-
-
-@each_optimizer
-def test_float64_options_do_not_leak_into_float32(make):
-    params = parameters(np.float32)
-    optimizer = make(params)
-    for option in ("lr", "momentum", "alpha", "eps"):
-        if hasattr(optimizer, option):
-            setattr(optimizer, option, np.float64(getattr(optimizer, option)))
-    take_step(optimizer, params, gradients(1, np.float32)[0])
-    assert all(p.dtype == np.float32 for p in params)
-    assert all(array.dtype == np.float32 for name, array in optimizer.state_dict().items() if "." in name)
-
-
-@each_optimizer
-def test_a_gradient_of_another_dtype_is_refused(make):
-    params = parameters(np.float32)
-    optimizer = make(params)
-    with pytest.raises(TypeError, match="parameter is float32, its gradient float64"):
-        take_step(optimizer, params, gradients(1, np.float64)[0])
-
-
-# What comes in
-
-@each_optimizer
-def test_parameters_come_in_an_order(make):
-    """That of a set changes with the addresses of the objects, and so would a run."""
-    params = parameters()
-    for unordered in (set(params), {p: i for i, p in enumerate(params)}, iter(params), params[0]):
-        with pytest.raises(TypeError, match="parameters come in a list"):
-            make(unordered)
-    take_step(make(tuple(params)), params, gradients(1)[0])
-
-
-@each_optimizer
-def test_a_list_of_different_parameters_is_expected(make):
-    params = parameters()
-    for wrong in ([], [params[0], params[0]], [params[0].data], [None]):
-        with pytest.raises(ValueError, match="non-empty list of different parameters"):
-            make(wrong)
-
-
-@pytest.mark.parametrize("make", [optim.SGD, optim.RMSprop, optim.Adam])
-@pytest.mark.parametrize("lr", [-1e-3, float("nan")])
-def test_a_learning_rate_is_not_negative(make, lr):
-    with pytest.raises(ValueError, match=f"{make.__name__}: expected a learning rate ≥ 0"):
-        make(parameters(), lr=lr)
-
-
-@pytest.mark.on_each_backend
-def test_an_optimizer_of_ones_own_needs_no_kernel():
-    class SignDescent(optim.Optimizer):
-        def update(self, p, g, t):
-            p -= self.lr * backend.xp_of(g).sign(g)
-
-    p = mg.Tensor(backend.asarray(np.array([1.0, 2.0])), requires_grad=True)
-    p.grad = mg.Tensor(backend.asarray(np.array([0.5, -3.0])))
-    SignDescent([p], lr=0.25).step()
-    np.testing.assert_array_equal(backend.to_numpy(p.data), [0.75, 2.25])

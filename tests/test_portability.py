@@ -14,12 +14,13 @@ import pytest
 
 import minigan as mg
 import strict
-from minigan import backend, data, evaluate, filtering, metrics, networks, nn, plots, sample, train
+from minigan import backend, data, evaluate, metrics, networks, nn, plots, sample, train
+from minigan.fast import filtering
 from minigan.metrics import classifiers, lenet
 from minigan.runs import checkpoints, models, run_folder
 from minigan.runs.loop import Experiment
 from minigan.trainer import RECIPES, GANTrainer
-from test_ops import TABLE
+from operations import TABLE
 
 on_strict = pytest.mark.parametrize("backend_name", ["strict"], indirect=True)
 elsewhere = pytest.mark.parametrize("backend_name", ["strict", "cupy"], indirect=True)

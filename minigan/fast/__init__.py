@@ -29,7 +29,8 @@ def on():
     FAST.update({
         "leaky_relu": elementwise.leaky_relu, "relu": elementwise.relu, "tanh": elementwise.tanh,
         "sigmoid": elementwise.sigmoid, "softplus": elementwise.softplus,
-        "sum_to": elementwise.sum_to, "matmul": products.matmul,
+        "sum": elementwise.sum, "mean": elementwise.mean, "sum_to": elementwise.sum_to,
+        "matmul": products.matmul,
         "conv2d": convolution.conv2d, "conv_transpose2d": convolution.conv_transpose2d,
         "conv2d_weight": convolution.conv2d_weight,
         "batch_norm": norms.fast_batch_norm, "batch_norm_leaky": norms.fast_batch_norm_leaky,

@@ -147,8 +147,12 @@ static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide,
             for (index k = 0; k < depth; k++) strip[k * wide + v] = b[v * b_column + k];
 }
 
+/* From one matrix of a stack to the next it is a_next numbers in a, and so on. `add` is for adding
+   to c. Of a sequence the rows belong to samples: then `samples` is their number, `tiles` the rows
+   of each, and each thread has its own rooms. */
 struct stack {
-    index samples, count, M, K, N, a_row, a_k, b_k, b_column;
+    index count, M, K, N, a_row, a_k, b_k, b_column, a_next, b_next, c_next, add;
+    index samples, tiles, a_room, b_room, c_room;
     const T *a, *b;
     T *c;
 };
@@ -160,7 +164,7 @@ static void block(const struct stack *s, index i0, index i1, index j0, index j1,
     const index wide = j1 - j0 < 2 * LANES ? LANES : 2 * LANES, N = s->N;
     if (i1 - i0 < ROWS || j1 - j0 < wide) {
         for (index i = i0; i < i1; i++) {
-            for (index j = j0; j < j1; j++) c[i * N + j] = 0;
+            for (index j = j0; j < j1 && !s->add; j++) c[i * N + j] = 0;
             for (index k = 0; k < s->K; k++) {
                 const T factor = a[i * s->a_row + k * s->a_k];
                 SIMD for (index j = j0; j < j1; j++)
@@ -174,6 +178,7 @@ static void block(const struct stack *s, index i0, index i1, index j0, index j1,
         i1 - i0 >= 4 * ROWS && s->K * N * (index)sizeof(T) > NEAR);
     for (index k0 = 0; k0 < s->K; k0 += DEEP) {
         const index depth = k0 + DEEP < s->K ? DEEP : s->K - k0;
+        const int add = k0 || s->add;
         for (index j = j0; j < j1; j += wide) {
             const index column = j + wide <= j1 ? j : j1 - wide;
             const T *by = b + k0 * s->b_k + column * s->b_column;
@@ -184,7 +189,7 @@ static void block(const struct stack *s, index i0, index i1, index j0, index j1,
                 const T *factors = a + row * s->a_row + k0 * s->a_k;
                 T *to = whole ? c + row * N + column : edge;
                 const index to_row = whole ? N : wide, b_k = copy ? wide : s->b_k;
-                const int more = whole && k0;
+                const int more = whole && add;
                 if (copy) by = strip;
                 if (wide == LANES)
                     tile_of_one(factors, s->a_row, s->a_k, by, b_k, to, to_row, depth, more);
@@ -195,42 +200,57 @@ static void block(const struct stack *s, index i0, index i1, index j0, index j1,
                 for (index m = i; !whole && m < row + ROWS; m++)
                     for (index n = j; n < column + wide; n++)
                         c[m * N + n] = edge[(m - row) * wide + n - column]
-                                       + (k0 ? c[m * N + n] : 0);
+                                       + (add ? c[m * N + n] : 0);
             }
         }
     }
 }
 
-/* With `samples` the rows belong to so many samples, and each part has the rows of its samples. */
 void products_part(const void *given, int part, int parts) {
     const struct stack *s = given;
-    const int by_row = s->samples || s->M >= s->N;
-    const index n = by_row ? s->M : s->N;
-    const index unit = s->samples ? s->M / s->samples : by_row ? ROWS : 2 * LANES;
-    const index units = (n + unit - 1) / unit, begin = units * part / parts * unit;
+    const int by_count = s->count >= 2 * parts, by_row = s->M >= s->N;
+    const index n = by_count ? s->count : by_row ? s->M : s->N;
+    const index unit = by_count ? 1 : by_row ? ROWS : 2 * LANES, units = (n + unit - 1) / unit;
+    const index begin = units * part / parts * unit;
     const index end = part + 1 < parts ? units * (part + 1) / parts * unit : n;
-    if (begin >= end) return;
-    for (index p = 0; p < s->count; p++)
-        block(s, by_row ? begin : 0, by_row ? end : s->M, by_row ? 0 : begin, by_row ? s->N : end,
-              s->a + p * s->M * s->K, s->b + p * s->K * s->N, s->c + p * s->M * s->N);
+    for (index p = by_count ? begin : 0; p < (by_count ? end : s->count) && begin < end; p++)
+        block(s, by_row && !by_count ? begin : 0, by_row && !by_count ? end : s->M,
+              by_row || by_count ? 0 : begin, by_row || by_count ? s->N : end,
+              s->a + p * s->a_next, s->b + p * s->b_next, s->c + p * s->c_next);
+}
+
+/* The same of the samples of a part: they are rows of a and c, or what is summed over. */
+void sample_products_part(const void *given, int part, int parts) {
+    struct stack s = *(const struct stack *)given;
+    const index n = s.samples * (part + 1) / parts - s.samples * part / parts;
+    if (s.add) s.K = n * s.tiles; else s.M = n * s.tiles;
+    const T *a = s.a + s.a_room * slot, *b = s.b + s.b_room * slot;
+    T *c = s.c + s.c_room * slot;
+    for (index p = 0; p < s.count && n; p++)
+        block(&s, 0, s.M, 0, s.N, a + p * s.a_next, b + p * s.b_next, c + p * s.c_next);
 }
 
 void products(int parts, const struct stack *s) { in_parts(products_part, s, parts); }
 """
 
-# Kernels one after another, each thread with its own samples all the way: what one of them leaves
-# in a core's cache the next one finds there, and threads meet once.
+# Kernels one after another, each thread with its own samples all the way and in chunks: what one of
+# them leaves in a core's cache the next one finds there, and threads meet once.
 SEQUENCE = """
+_Thread_local int slot;  /* which thread of a sequence this is */
+
 struct call { Work work; const void *of; };
-struct sequence { index count; const struct call *calls; };
+struct sequence { int chunks; index count; const struct call *calls; };
 
 static void sequence_part(const void *given, int part, int parts) {
     const struct sequence *s = given;
-    for (index i = 0; i < s->count; i++) s->calls[i].work(s->calls[i].of, part, parts);
+    slot = part;
+    for (int chunk = part * s->chunks; chunk < (part + 1) * s->chunks; chunk++)
+        for (index i = 0; i < s->count; i++)
+            s->calls[i].work(s->calls[i].of, chunk, parts * s->chunks);
 }
 
-void sequence(int parts, index count, const struct call *calls) {
-    const struct sequence s = { count, calls };
+void sequence(int parts, int chunks, index count, const struct call *calls) {
+    const struct sequence s = { chunks, count, calls };
     in_parts(sequence_part, &s, parts);
 }
 """

@@ -19,15 +19,22 @@ def serves(backend):
 
 
 @cache
-def _module(xp, dtype):
-    return xp.RawModule(code=text.cuda_source(KERNELS, str(dtype)), options=("-std=c++14",))
+def _module(xp, dtype, *more):
+    """The module of all kernels, or of one that is not in the list."""
+    return xp.RawModule(code=text.cuda_source(more or KERNELS, str(dtype)),
+                        options=("-std=c++14",))
+
+
+def _function(xp, dtype, kernel):
+    more = () if kernel in KERNELS else (kernel,)
+    return _module(xp, dtype, *more).get_function(kernel.name)
 
 
 def run(kernel, dtype, sizes, arguments):
     """One launch: a thread for each combination of the loop indices."""
     xp, threads = _namespace(kernel, arguments), text.THREADS
     blocks = min(MOST_BLOCKS, -(-prod(sizes) // threads))
-    function = _module(xp, dtype).get_function(kernel.name)
+    function = _function(xp, dtype, kernel)
     function((max(1, blocks),), (threads,), (*_numbers(sizes), *_values(kernel, arguments)))
 
 
@@ -41,7 +48,7 @@ def sums(kernel, dtype, sizes, arguments):
         parts, kept = 1, sizes[0]
         grid = (kept,)
     result = xp.empty((parts, K, kept), np.float64)
-    function = _module(xp, dtype).get_function(kernel.name)
+    function = _function(xp, dtype, kernel)
     function(grid, (text.THREADS,), (*_numbers(sizes), *_values(kernel, arguments), result))
     return result
 

@@ -1,8 +1,15 @@
 """Activations and sums, a kernel each way. Where a function returns None, the plain one serves."""
 
+from functools import cache
+from math import prod
+
+import numpy as np
+
+from minigan import ops
 from minigan.backend import xp_of
 from minigan.fast import kernels
 from minigan.fast.launch import run, serves, sums
+from minigan.tensor import op
 
 
 def contiguous(array):
@@ -24,9 +31,16 @@ def elementwise(kernel, array, *more):
 def leaky_relu(x, /, slope=0.2):
     if not serves(x.data):
         return None
-    slope = float(slope)
-    return elementwise(kernels.LEAKY, x.data, slope), None, lambda g, needed: [
-        elementwise(kernels.LEAK, g, x.data, slope)]
+    slope, kink = float(slope), x.data
+    return elementwise(kernels.LEAKY, kink, slope), (lambda g: leak(g, kink, slope),), (
+        lambda g, needed: [elementwise(kernels.LEAK, g, kink, slope)])
+
+
+@op
+def leak(g, /, kink, slope):
+    """g where the raw array `kink` is positive, slope · g elsewhere: the gradient of a leaky ReLU,
+    which is linear in g."""
+    return elementwise(kernels.LEAK, g.data, kink, slope), (lambda h: leak(h, kink, slope),)
 
 
 def relu(x, /):
@@ -44,7 +58,7 @@ def sigmoid(x, /):
     if not serves(x.data):
         return None
     value = elementwise(kernels.SIGMOID, x.data)
-    return value, (lambda g: g * (sigmoid(x) * sigmoid(-x)),)
+    return value, (lambda g: g * (ops.sigmoid(x) * ops.sigmoid(-x)),)
 
 
 def softplus(x, /):
@@ -54,16 +68,58 @@ def softplus(x, /):
         elementwise(kernels.SOFTPLUS_GRADIENT, g, x.data)]
 
 
+# Sums. A GPU adds up in trees, which lose no digits: one launch, where float64 would take two or
+# three. Over leading axes it would not: there the matrix library does it
+
+def sum(x, /, axis=None, keepdims=False):
+    if not _in_a_tree(x, axis):
+        return None
+    value = x.xp.asarray(x.data.sum(axis=axis, keepdims=keepdims))
+    kept = (1,) * x.ndim if axis is None else (len(x), 1)
+    return value, (lambda g: ops.broadcast_to(ops.reshape(g, kept), x.shape),)
+
+
+def mean(x, /, axis=None, keepdims=False):
+    if axis is not None or not _in_a_tree(x, axis):
+        return None
+    value, share = x.xp.asarray(x.data.mean(keepdims=keepdims)), 1.0 / x.size
+    spread = lambda g: ops.broadcast_to(ops.reshape(g, (1,) * x.ndim), x.shape) * share
+    return value, (spread,), lambda g, needed: [
+        run(kernels.SPREAD, (x.size,), contiguous(g), share, empty(x.data))]
+
+
+def _in_a_tree(x, axis):
+    return _on_gpu(x.data) and (axis is None or x.ndim == 2 and axis in (1, -1, (1,), (-1,)))
+
+
+def _on_gpu(array):
+    return type(array) is not np.ndarray and array.size > 0 and serves(array)
+
+
 def sum_to(x, /, shape):
     """A sum over rows, where all axes but the last go."""
-    if tuple(shape) != x.shape[-1:] or x.ndim < 2 or not serves(x.data):
+    if tuple(shape) != x.shape[-1:] or x.ndim < 2 or x.size == 0 or not serves(x.data):
         return None
-    return row_sum(x.data), None
+    return row_sum(x.data), (lambda g: ops.broadcast_to(g, x.shape),)
 
 
 def row_sum(array):
     """Σ over all axes but the last: (C,)."""
-    rows = contiguous(array).reshape(-1, array.shape[-1])
+    rows = contiguous(array).reshape(prod(array.shape[:-1]), array.shape[-1])
+    if _on_gpu(rows):
+        return rows.sum(0) if rows.shape[1] == 1 else _summed(rows)
     if rows.shape[1] == 1 or rows.size == 0:
         return rows.sum(0, dtype="float64").astype(array.dtype)
     return sums(kernels.ROW_SUM, rows.shape, rows).sum((0, 1)).astype(array.dtype)
+
+
+def _summed(rows):
+    ones = _ones(xp_of(rows), len(rows), rows.dtype)
+    value = empty(rows, rows.shape[1])
+    xp_of(rows).matmul(ones, rows, out=value.reshape(1, -1))
+    return value
+
+
+@cache
+def _ones(xp, n, dtype):
+    return xp.ones((1, n), dtype)

@@ -13,11 +13,10 @@ from minigan.fast.elementwise import contiguous
 from minigan.fast.filters import FILTERS, TAPS
 from minigan.fast.kernels import FILL
 from minigan.fast.launch import run, then
-from minigan.fast.windows import blocks
 
 LEAST_CHANNELS = 32     # below, sums and differences cost more than the multiplications saved
 LEAST_OUTPUTS = 1000    # below, transforming the kernel does, and products are small
-BLOCK = 1 << 22         # numbers at the points that a block of samples works on
+NEAR = 1 << 18          # those that a core's own cache holds
 
 
 def pays(samples, w_shape, image, size, stride, padding):
@@ -68,8 +67,8 @@ class Points:
         self.places[36:42], self.places[42:48], self.size = rows.tiles, columns.tiles, at
 
     def stacks(self, array):
-        """The array as stacks of matrices, one for each group."""
-        return [array[begin:end].reshape(shape) for begin, end, shape in self.groups]
+        """The array's stacks of matrices, one for each group: (array, where in it, shape)."""
+        return [(array, begin, shape) for begin, _, shape in self.groups]
 
 
 axis, layout = lru_cache(256)(Axis), lru_cache(256)(Points)  # a training has a few of them
@@ -87,126 +86,120 @@ class Filter:
         self.each = self.rows.values * self.columns.values * (self.depth + self.O)
         self.factors = layout(self.rows, self.columns, 0, self.depth, self.O)
         self.transposed = layout(self.rows, self.columns, 0, self.O, self.depth)
+        self.tiles = [th * tw for *_, th in self.rows.groups for *_, tw in self.columns.groups]
+        # A chunk's numbers should stay in the cache, and its products repay reading the factors.
+        self.chunk = max(1, max(NEAR, 2 * self.factors.size) // self.each)
         self._factors = {}
 
     def y_from(self, x, w):
         """conv2d: Yᵀ[(X x)(W w)]."""
-        x, y, factors = contiguous(x), np.empty((len(x), *self.size, self.O), x.dtype), self._W(w)
-        for part in self._blocks(x):
-            work = native.Sequence(len(x[part]), x.dtype)
-            self._to_y(work, self._products(work, self._X(work, x[part]), factors), y[part])
-            work.start()
+        x, y = contiguous(x), np.empty((len(x), *self.size, self.O), x.dtype)
+        work = self._sequence(x)
+        self._to_y(work, self._times(work, self._X(work, x), self._W(w)), y)
+        work.start()
         return y
 
     def x_from(self, y, w):
         """conv_transpose2d: Xᵀ[(Y y)(W w)]."""
-        y, factors = contiguous(y), self._W_transposed(w)
-        x = np.empty((len(y), *self.image, self.C), y.dtype)
-        for part in self._blocks(y):
-            work = native.Sequence(len(y[part]), y.dtype)
-            self._to_x(work, self._adjoint_products(work, self._Y(work, y[part]), factors), x[part])
-            work.start()
+        y, x = contiguous(y), np.empty((len(y), *self.image, self.C), y.dtype)
+        work = self._sequence(y)
+        self._to_x(work, self._times(work, self._Y(work, y), self._W_transposed(w)), x)
+        work.start()
         return x
 
     def w_from(self, x, y):
         """conv2d_weight: Wᵀ[(X x)(Y y)]."""
-        x, y, total = contiguous(x), contiguous(y), None
-        for part in self._blocks(x):
-            work = native.Sequence(len(x[part]), x.dtype)
-            at_x, at_y = self._X(work, x[part]), self._Y(work, y[part])
-            work.start()
-            total = self._weight_products(len(x[part]), at_x, at_y, total)
-        return self._to_w(total)
+        x, y, work = contiguous(x), contiguous(y), self._sequence(x)
+        sums = self._weights(work, self._X(work, x), self._Y(work, y))
+        work.start()
+        return self._to_w(sums())
 
     def x_and_w(self, x, y, w):
         """`x_from(y, w)` and `w_from(x, y)`, which have Y y in common."""
-        x, y, factors, total = contiguous(x), contiguous(y), self._W_transposed(w), None
-        x_out = np.empty((len(y), *self.image, self.C), y.dtype)
-        for part in self._blocks(x):
-            work = native.Sequence(len(x[part]), x.dtype)
-            at_y = self._Y(work, y[part])
-            self._to_x(work, self._adjoint_products(work, at_y, factors), x_out[part])
-            at_x = self._X(work, x[part])
-            work.start()
-            total = self._weight_products(len(x[part]), at_x, at_y, total)
-        return x_out, self._to_w(total)
+        x, y, work = contiguous(x), contiguous(y), self._sequence(x)
+        x_out, at_y = np.empty((len(y), *self.image, self.C), y.dtype), self._Y(work, y)
+        self._to_x(work, self._times(work, at_y, self._W_transposed(w)), x_out)
+        sums = self._weights(work, self._X(work, x), at_y)
+        work.start()
+        return x_out, self._to_w(sums())
 
     def y_and_w(self, x, y, w):
         """`y_from(x, w)` and `w_from(x, y)`, which have X x in common."""
-        x, y, factors, total = contiguous(x), contiguous(y), self._W(w), None
-        y_out = np.empty((len(x), *self.size, self.O), x.dtype)
-        for part in self._blocks(x):
-            work = native.Sequence(len(x[part]), x.dtype)
-            at_x = self._X(work, x[part])
-            self._to_y(work, self._products(work, at_x, factors), y_out[part])
-            at_y = self._Y(work, y[part])
-            work.start()
-            total = self._weight_products(len(x[part]), at_x, at_y, total)
-        return y_out, self._to_w(total)
+        x, y, work = contiguous(x), contiguous(y), self._sequence(x)
+        y_out, at_x = np.empty((len(x), *self.size, self.O), x.dtype), self._X(work, x)
+        self._to_y(work, self._times(work, at_x, self._W(w)), y_out)
+        sums = self._weights(work, at_x, self._Y(work, y))
+        work.start()
+        return y_out, self._to_w(sums())
 
-    def _blocks(self, batch):
-        return [slice(*span) for span in blocks(batch, self.each, BLOCK)]
+    def _sequence(self, batch):
+        return native.Sequence(len(batch), len(batch) * self.each, self.chunk, batch.dtype)
 
-    # A matrix product at each point
+    # A matrix product at each point. What stands at points is (rooms, the width of its matrices)
 
-    def _products(self, work, at_x, factors):
-        """X x times W w."""
-        return self._times(work, at_x, factors, self.depth, self.O)
+    def _times(self, work, at, factors):
+        """(X x)(W w), or (Y y)(W w)ᵀ."""
+        (array, width), (factor_array, factor_points) = at, factors
+        old, new = self._points(work, width), self._points(work, factor_points.width)
+        out = work.rooms(new.size)
+        for tiles, a, b, c in zip(self.tiles, old.stacks(array),
+                                  factor_points.stacks(factor_array), new.stacks(out)):
+            work.products(tiles, a, b, c)
+        return out, factor_points.width
 
-    def _adjoint_products(self, work, at_y, factors):
-        """Y y times (W w)ᵀ."""
-        return self._times(work, at_y, factors, self.O, self.depth)
+    def _weights(self, work, at_x, at_y):
+        """(X x)ᵀ(Y y): a function that gives it when `work` is done. Of several chunks each thread
+        sums its own; of one the rooms still hold all of them."""
+        chunked = work.chunks > 1
+        sums = work.rooms(self.factors.size, np.zeros) if chunked else np.empty(
+            self.factors.size, work.dtype)
+        stacks = list(zip(self.tiles, self._points(work, self.depth).stacks(at_x[0]),
+                          self._points(work, self.O).stacks(at_y[0]), self.factors.stacks(sums)))
+        if chunked:
+            for tiles, a, b, c in stacks:
+                work.products(tiles, a, b, c, transposed=True)
+            return lambda: sums.sum(0)
 
-    def _times(self, work, array, factors, width, new_width):
-        points = self._points(work.samples, new_width)
-        out, stacks = np.empty(points.size, array.dtype), self._points(work.samples, width)
-        for a, b, c in zip(stacks.stacks(array), factors, points.stacks(out)):
-            if c.size:
-                work.products(a, b, c)
-        return out
-
-    def _weight_products(self, n, at_x, at_y, total):
-        """(X x)ᵀ times Y y, added to the total so far."""
-        out = np.empty(self.factors.size, at_x.dtype)
-        for x, y, w in zip(self._points(n, self.depth).stacks(at_x),
-                           self._points(n, self.O).stacks(at_y), self.factors.stacks(out)):
-            native.products(x, y, w, a_transposed=True)
-        return out if total is None else total + out
+        def later():
+            for tiles, a, b, c in stacks:
+                work.sums(tiles, a, b, c)
+            return sums
+        return later
 
     # To the points and back
 
     def _X(self, work, x):
-        points = self._points(len(x), self.depth)
-        out, aside = np.empty(points.size, x.dtype), np.zeros(self.C, x.dtype)
+        points = self._points(work, self.depth)
+        out, aside = work.rooms(points.size), np.zeros(self.C, x.dtype)
         for name, tiles, tile in self._regions():
             then(work, FILTERS["X" + name], (len(x), *tiles, *self.stride, self.C), x, aside,
-                 *self._geometry(), *tile, self.depth, points.places, out)
-        return out
+                 *self._geometry(), *tile, self.depth, points.size, points.places, out)
+        return out, self.depth
 
-    def _to_x(self, work, at_points, x):
+    def _to_x(self, work, at, x):
         """Added into zeros, as neighbouring tiles have blocks in common."""
-        points, aside = self._points(len(x), self.depth), np.empty(self.C, x.dtype)
+        points, aside = self._points(work, self.depth), np.empty(self.C, x.dtype)
         then(work, FILL, (len(x), prod(x.shape[1:])), 0.0, x)
         for name, tiles, tile in self._regions():
-            then(work, FILTERS["X adjoint" + name], (len(x), *tiles, *self.stride, self.C),
-                 at_points, *self._geometry(), *tile, self.depth, points.places, x, aside)
+            then(work, FILTERS["X adjoint" + name], (len(x), *tiles, *self.stride, self.C), at[0],
+                 *self._geometry(), *tile, self.depth, points.size, points.places, x, aside)
 
     def _Y(self, work, y):
-        points = self._points(len(y), self.O)
-        out = np.empty(points.size, y.dtype)
+        points = self._points(work, self.O)
+        out = work.rooms(points.size)
         for name, tiles, tile in self._regions():
             then(work, FILTERS["Y" + name], (len(y), *tiles, self.O), y, *self.size, *tile, self.O,
-                 points.places, out)
-        return out
+                 points.size, points.places, out)
+        return out, self.O
 
-    def _to_y(self, work, at_points, y):
-        points = self._points(len(y), self.O)
+    def _to_y(self, work, at, y):
+        points = self._points(work, self.O)
         for name, tiles, tile in self._regions():
-            then(work, FILTERS["Y adjoint" + name], (len(y), *tiles, self.O), at_points,
-                 *self.size, *tile, self.O, points.places, y)
+            then(work, FILTERS["Y adjoint" + name], (len(y), *tiles, self.O), at[0], *self.size,
+                 *tile, self.O, points.size, points.places, y)
 
     def _W(self, w):
-        """The kernel at the points, as stacks; made once."""
+        """(the kernel at the points, their layout); made once."""
         return self._made("W", self.factors, contiguous(w), (self.C, *self.stride, self.O))
 
     def _W_transposed(self, w):
@@ -218,16 +211,16 @@ class Filter:
         if name not in self._factors:
             out = np.empty(points.size, w.dtype)
             run(FILTERS[f"{name}_{self.r}"], sizes, w, points.places, out)
-            self._factors[name] = points.stacks(out)
+            self._factors[name] = out, points
         return self._factors[name]
 
-    def _to_w(self, at_points):
-        w = np.empty(self.w_shape, at_points.dtype)
-        return run(FILTERS[f"W adjoint_{self.r}"], (self.C, *self.stride, self.O),
-                   at_points, self.factors.places, w)
+    def _to_w(self, sums):
+        w = np.empty(self.w_shape, sums.dtype)
+        return run(FILTERS[f"W adjoint_{self.r}"], (self.C, *self.stride, self.O), sums,
+                   self.factors.places, w)
 
-    def _points(self, n, width):
-        return layout(self.rows, self.columns, n, 0, width)
+    def _points(self, work, width):
+        return layout(self.rows, self.columns, work.capacity, 0, width)
 
     def _regions(self):
         """(the kernels' suffix, how many tiles, where they begin) for tiles of 4 and of 3."""

@@ -107,10 +107,12 @@ def _pointers(name, rows, columns, place):
     return "\n".join(f"{name}{i}_{j} = {place(i, j)};" for i in range(rows) for j in range(columns))
 
 
-# A point (p, q) has its own matrix: `places` tells where it begins, and how many tiles it has
-PLACE = ("places[{p} * 6 + {q}] + ((sample * places[36 + {p}] + tile_h + th) * places[42 + {q}] "
-         "+ tile_w + tw) * depth")
-TILE = "index tile_h, index tile_w, index first_h, index first_w, index depth, index *places"
+# A point (p, q) has its own matrix: `places` tells where it begins, and how many tiles it has. Each
+# thread has `room` for the matrices of its own samples, those from `begin` on
+PLACE = ("room * slot + places[{p} * 6 + {q}] + (((sample - begin) * places[36 + {p}] + tile_h"
+         " + th) * places[42 + {q}] + tile_w + tw) * depth")
+TILE = ("index tile_h, index tile_w, index first_h, index first_w, index depth, index room, "
+        "index *places")
 GEOMETRY = "index H, index W, index s, index t, index ph, index pw"
 
 

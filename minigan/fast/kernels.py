@@ -23,6 +23,8 @@ SOFTPLUS = Kernel("softplus", "i", "x[i]", "y[i]",
 
 SOFTPLUS_GRADIENT = Kernel("softplus_gradient", "i", "g[i], x[i]", "y[i]", "y = g * logistic(x);")
 
+SPREAD = Kernel("spread", "i", "*x, double factor", "y[i]", "y = (T)factor * x[0];")
+
 FILL = Kernel("fill", "sample number", "double value", "y[sample number]", "y = (T)value;")
 
 # Rows (row, channel)
@@ -31,6 +33,23 @@ ADD_ROW = Kernel("add_row", "row channel", "x[row channel], b[channel], double s
                  "y[row channel]", "y = leaky(x + b, slope);")
 
 ROW_SUM = Sum("row_sum", "row channel", "channel", "x[row channel]", "x")
+
+# The one or two sums that a `Sum` found in parts, in T
+
+FOLD_ONE = Kernel("fold_one", "channel", "wide *sums, index parts", "y[channel]", """
+    double sum = 0;
+    for (index part = 0; part < parts; part++) sum += sums[part * n_channel + channel];
+    y = (T)sum;""")
+
+FOLD_TWO = Kernel("fold_two", "channel", "wide *sums, index parts", "y[channel], z[channel]", """
+    double first = 0, second = 0;
+    for (index part = 0; part < parts; part++) {
+        first += sums[2 * part * n_channel + channel];
+        second += sums[(2 * part + 1) * n_channel + channel];
+    }
+    y = (T)first;
+    z = (T)second;""")
+FOLD = {1: FOLD_ONE, 2: FOLD_TWO}
 
 # Batch norm: sums over rows, what follows from them for each channel, one pass over the rows
 
@@ -88,13 +107,10 @@ BATCH_GRADIENT = Kernel(
 
 ALL = "sample position channel"
 
-SAMPLE_MOMENTS = Sum("sample_moments", ALL, "sample", f"x[{ALL}]", "x", "(double)x * x",
-                     block="double")
-
-SAMPLE_STATISTICS = Kernel("sample_statistics", "sample", "wide *sums, double share, double eps",
-                           "mean[sample], inverse[sample]", """
-    const double centre = sums[sample] * share;
-    const double spread = sums[n_sample + sample] * share - centre * centre;
+SAMPLE_STATISTICS = Sum(
+    "sample_statistics", ALL, "sample", f"x[{ALL}], double share, double eps", "x", "(double)x * x",
+    block="double", outputs="mean[sample], inverse[sample]", then="""
+    const double centre = total0 * share, spread = total1 * share - centre * centre;
     mean = (T)centre;
     inverse = (T)(1 / sqrt((spread > 0 ? spread : 0) + eps));""")
 
@@ -202,8 +218,9 @@ AVERAGE = Kernel("average", "i", "weight[i], double share", "average[i]",
 
 # Whether a step is finite: √square is the norm of its gradient
 
-FLAG = Kernel("flag", "i", "loss[i], square[i], index step", "norm[i], index first_bad[i]", """
+FLAG = Kernel("flag", "i", "loss[i], square[i], index step, index before[i]",
+              "norm[i], index first_bad[i]", """
     norm = sqrt(square);
-    if (!isfinite(loss + norm) && first_bad < 0) first_bad = step;""")
+    first_bad = !isfinite(loss + norm) && before < 0 ? step : before;""")
 
 KERNELS = [value for value in list(globals().values()) if isinstance(value, Kernel)]

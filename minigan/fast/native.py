@@ -6,6 +6,7 @@ at once do no harm, and its digest is kept beside it: a damaged one is made agai
 here costs speed and never the run: the plain engine does the work.
 """
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -40,7 +41,7 @@ LIMIT = 120  # seconds for the compiler
 HALVES = 2   # of the kernels, compiled at the same time
 TYPES = {"index": ctypes.c_longlong, "double": ctypes.c_double}
 
-STACK = Struct("12q")  # see `c_parts.PRODUCTS`
+STACK = Struct("20q")  # see `c_parts.PRODUCTS`
 
 _lock = threading.Lock()
 _libraries = {}  # dtype → {kernel name: function}, or None where there is none
@@ -50,8 +51,11 @@ why_not = None   # why there are no compiled kernels, in a line for people
 def compiler():
     """The command of a C compiler, a list: $CC, cc, gcc, clang, or the one in the package ziglang;
     None without any."""
-    candidates = [shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]]
-    for command in candidates:
+    try:
+        chosen = shlex.split(os.environ.get("CC", ""))
+    except ValueError:  # a quotation without an end
+        chosen = []
+    for command in (chosen, ["cc"], ["gcc"], ["clang"]):
         if command and (path := shutil.which(command[0])):
             return [path, *command[1:]]
     if find_spec("ziglang"):
@@ -92,19 +96,24 @@ def _loaded(dtype):
         found[kernel.name].argtypes = [ctypes.c_int] + [
             ctypes.c_void_p if "*" in p else TYPES[p.split()[0]] for p in kernel.parameters()]
     index, pointer = TYPES["index"], ctypes.c_void_p
-    for name in [*[kernel.name for kernel in KERNELS], "products"]:
+    for name in [*[kernel.name for kernel in KERNELS], "sample_products"]:
         found[f"{name}_part"] = ctypes.cast(getattr(library, f"{name}_part"), pointer).value
     found["sequence"] = library.sequence
-    found["sequence"].restype, found["sequence"].argtypes = None, [ctypes.c_int, index, pointer]
+    found["sequence"].restype, found["sequence"].argtypes = None, [
+        ctypes.c_int, ctypes.c_int, index, pointer]
     found["products"].restype, found["products"].argtypes = None, [ctypes.c_int, ctypes.c_char_p]
     return found
 
 
 def _first_line(error):
     """The first line that speaks of an error, or the first one that says anything."""
-    lines = [line for line in (getattr(error, "stderr", None) or str(error)).splitlines() if line]
-    lines = [line for line in lines if "error" in line] or lines or ["it says nothing"]
-    return lines[0][:200]
+    said = str(error)
+    if isinstance(error, subprocess.SubprocessError):
+        said = said.replace(f"Command '{error.cmd}'", "it")
+    if isinstance(error, subprocess.CalledProcessError) and error.stderr.strip():
+        said = error.stderr
+    lines = [line for line in said.splitlines() if line.strip()] or [type(error).__name__]
+    return next((line for line in lines if "error" in line), lines[0])[:200]
 
 
 # The cache
@@ -131,6 +140,7 @@ def _compiled(command, sources, dtype):
         pass
     if not _is_ours(folder):
         folder = Path(tempfile.mkdtemp(prefix="minigan-"))  # for this process only
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path, digest = folder / name, folder / f"{name}.sha256"
     if not _is_whole(path, digest):
         _compile(command, sources, path, digest)
@@ -143,8 +153,8 @@ def _is_ours(folder):
         about = os.lstat(folder)
     except OSError:
         return False
-    if stat.S_ISLNK(about.st_mode):
-        return False
+    if not stat.S_ISDIR(about.st_mode) and not stat.S_ISREG(about.st_mode):
+        return False  # a link leads elsewhere, a pipe has no end
     if not hasattr(os, "getuid"):  # Windows: the folder lies in the user's profile
         return True
     return about.st_uid == os.getuid() and not about.st_mode & 0o022 and (
@@ -172,8 +182,10 @@ def _compile(command, sources, path, digest):
         made.chmod(0o700)
         summed = folder / "sum"
         summed.write_text(hashlib.sha256(made.read_bytes()).hexdigest() + "\n")
-        os.replace(made, path)
-        os.replace(summed, digest)
+        for new, place in ((made, path), (summed, digest)):
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            os.replace(new, place)
         print(f" {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
     except BaseException:
         print(" failed", file=sys.stderr, flush=True)
@@ -197,8 +209,8 @@ def _built(command, sources, folder, flags):
 
 
 def _called(command):
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT,
-                   stdin=subprocess.DEVNULL)
+    subprocess.run(command, check=True, capture_output=True, text=True, errors="replace",
+                   timeout=LIMIT, stdin=subprocess.DEVNULL)
 
 
 def _stamp(path):
@@ -242,15 +254,6 @@ def sums(kernel, dtype, sizes, arguments):
 def products(a, b, c, a_transposed=False, b_transposed=False):
     """c (n, M, N) = a (n, M, K) @ b (n, K, N), all contiguous. A transposed factor is stored as
     (n, K, M), or (n, N, K)."""
-    stack = _stack(0, a, b, c, a_transposed, b_transposed)
-    count, M, K, N = stack[1:5]
-    functions(a.dtype)["products"](threads.parts_of(max(M, N), count * M * K * N // 64),
-                                   STACK.pack(*stack))
-    return c
-
-
-def _stack(samples, a, b, c, a_transposed=False, b_transposed=False):
-    """The arguments of the C function."""
     count, M, N = c.shape
     K = a.shape[1 if a_transposed else 2]
     if not (a.flags.c_contiguous and b.flags.c_contiguous and c.flags.c_contiguous) or (
@@ -259,38 +262,73 @@ def _stack(samples, a, b, c, a_transposed=False, b_transposed=False):
             or not a.dtype == b.dtype == c.dtype):
         raise ValueError(f"products: {a.dtype} {a.shape} and {b.dtype} {b.shape} do not make "
                          f"{c.dtype} {c.shape}")
-    return (samples, count, M, K, N, *((1, M) if a_transposed else (K, 1)),
-            *((1, K) if b_transposed else (N, 1)), address(a), address(b), address(c))
+    _products(a, b, c, (count, M, K, N), (a_transposed, b_transposed), (M * K, K * N, M * N))
+    return c
+
+
+def _products(a, b, c, sizes, transposed, following, add=False):
+    count, M, K, N = sizes
+    functions(c.dtype)["products"](
+        threads.parts_of(count * max(M, N), prod(sizes) // 64),
+        STACK.pack(*sizes, *((1, M) if transposed[0] else (K, 1)),
+                   *((1, K) if transposed[1] else (N, 1)), *following, add, *[0] * 5, address(a),
+                   address(b), address(c)))
 
 
 class Sequence:
-    """Kernels, and products of stacks, that each thread runs one after another on its own samples.
-    The first loop of each kernel must be over them."""
+    """Kernels, and products of stacks, that each thread runs one after another on its own samples,
+    `chunk` of them at a time. What they hand on lies in rooms, one for each thread."""
 
-    def __init__(self, samples, dtype):
-        self.samples, self.functions = samples, functions(dtype)
-        self.calls, self.kept, self.numbers = [], [], 0
+    def __init__(self, samples, numbers, chunk, dtype):
+        self.samples, self.dtype, self.functions = samples, dtype, functions(dtype)
+        self.parts = threads.parts_of(samples, numbers)
+        share = -(-samples // self.parts)
+        self.chunks = -(-share // chunk)
+        self.capacity = -(-share // self.chunks) + 1  # samples in a chunk, at most
+        self.calls, self.kept = [], []
+
+    def rooms(self, size, make=np.empty):
+        """An array (threads, size)."""
+        return make((self.parts, size), self.dtype)
 
     def run(self, kernel, sizes, arguments):
-        values = kernel.structure.pack(*sizes, *_values(kernel, arguments))
-        self._add(kernel.name, values, arguments, prod(sizes))
+        """A kernel; its first loop is over the samples."""
+        self._add(kernel.name, kernel.structure.pack(*sizes, *_values(kernel, arguments)),
+                  arguments)
 
-    def products(self, a, b, c):
-        """c (n, M, N) = a (n, M, K) @ b (n, K, N); the rows M are of samples."""
-        stack = _stack(self.samples, a, b, c)
-        self._add("products", STACK.pack(*stack), (a, b, c), prod(stack[1:5]) // 64)
+    def products(self, tiles, a, b, c, transposed=False):
+        """c = a @ b for each of a stack. a (n, M, K) and c (n, M, N), or with `transposed` a
+        (n, K, M) and b (n, K, N), of which the products are added to c, are in rooms: each is given
+        as (the rooms, where in a room, its shape). The others are arrays."""
+        count, M, N = c[2]
+        K = b[2][1]
+        strides = ((1, M) if transposed else (K, 1)) + (N, 1)
+        places = [address(array) + at * array.itemsize for array, at, _ in (a, b, c)]
+        rooms = [array.shape[1] if array.ndim == 2 else 0 for array, *_ in (a, b, c)]
+        values = STACK.pack(count, M, K, N, *strides, M * K, K * N, M * N, transposed,
+                            self.samples, tiles, *rooms, *places)
+        self._add("sample_products", values, (a, b, c))
 
-    def _add(self, name, values, arrays, numbers):
+    def sums(self, tiles, a, b, c):
+        """When all is done: c (n, M, N) = Σ aᵀ @ b over the rooms, a (n, K, M), b (n, K, N)."""
+        (at_a, (_, K, _)), at_b, (at_c, (count, M, N)) = a[1:], b[1], c[1:]
+        if tiles == 0:
+            c[0][at_c:at_c + count * M * N] = 0
+            return
+        for room in range(self.parts):
+            n = self.samples * (room + 1) // self.parts - self.samples * room // self.parts
+            _products(a[0][room, at_a:], b[0][room, at_b:], c[0][at_c:],
+                      (count, M, n * tiles, N), (True, False), (K * M, K * N, M * N), room > 0)
+
+    def _add(self, name, values, arrays):
         structure = ctypes.create_string_buffer(values, len(values))
         self.kept.append((structure, arrays))  # C has their addresses only
         self.calls += [self.functions[f"{name}_part"], ctypes.addressof(structure)]
-        self.numbers += numbers
 
     def start(self):
         """Do all of it."""
         calls = (ctypes.c_void_p * len(self.calls))(*self.calls)
-        self.functions["sequence"](threads.parts_of(self.samples, self.numbers),
-                                   len(self.calls) // 2, calls)
+        self.functions["sequence"](self.parts, self.chunks, len(self.calls) // 2, calls)
 
 
 def _values(kernel, arguments):

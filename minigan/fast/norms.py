@@ -18,7 +18,7 @@ from minigan.tensor import composed
 
 def vectors(like, count, size):
     """So many uninitialised vectors."""
-    return list(empty(like, count, size))
+    return [empty(like, size) for _ in range(count)]
 
 
 # Batch norm, with a leaky ReLU in the same pass
@@ -35,15 +35,16 @@ def fast_batch_norm_leaky(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None)
     if not serves(x.data):
         return None
     array, (C,), n = contiguous(x.data), weight.shape, x.size // weight.size
+    weight, bias = contiguous(weight.data), contiguous(bias.data)
     rows = n, C
     mean, variance, inverse, scale = vectors(array, 4, C)
     moments = sums(kernels.MOMENTS, rows, array)
-    run(kernels.BATCH_STATISTICS, (C,), moments, len(moments), n, weight.data, float(eps),
+    run(kernels.BATCH_STATISTICS, (C,), moments, len(moments), n, weight, float(eps),
         mean, variance, inverse, scale)
     if observe is not None:
         observe(mean, variance)
     value = empty(array)
-    run(kernels.BATCH_NORM, rows, array, mean, scale, bias.data, slope, value)
+    run(kernels.BATCH_NORM, rows, array, mean, scale, bias, slope, value)
 
     def first(g, needed):
         g = contiguous(g)
@@ -56,7 +57,8 @@ def fast_batch_norm_leaky(x, weight, bias, /, eps=1e-5, slope=1.0, observe=None)
         return gradient, weight_gradient, bias_gradient
 
     def definition(x, weight, bias):  # without `observe`, which has seen this batch
-        return batch_norm_leaky.__wrapped__(x, weight, bias, eps, slope)
+        y = normalize.batch_norm.__wrapped__(x, weight, bias, eps)
+        return y if slope == 1.0 else ops.leaky_relu(y, slope)
     return value, definition, first
 
 
@@ -72,7 +74,7 @@ def fast_layer_norm(x, weight, bias, /, eps=1e-5):
         return None
     samples = Samples(x.data, weight.data, float(eps))
     value = run(kernels.LAYER_NORM, samples.sizes, samples.x, samples.mean, samples.inverse,
-                weight.data, bias.data, empty(samples.x))
+                samples.weight, contiguous(bias.data), empty(samples.x))
 
     def x_hat():
         axes = tuple(range(1, x.ndim))
@@ -117,14 +119,15 @@ def fast_layer_norm_gradient(g, x, weight, /, eps=1e-5):
     samples, g_array = Samples(x.data, weight.data, float(eps)), contiguous(g.data)
 
     def first(u, needed):
-        u, common = contiguous(u), (samples.x, samples.mean, samples.inverse)
-        found = sums(kernels.LAYER_SECOND_SUMS, samples.sizes, u, g_array, weight.data, *common)
+        u, s = contiguous(u), samples.sizes[0]
+        common = samples.x, samples.mean, samples.inverse
+        found = sums(kernels.LAYER_SECOND_SUMS, samples.sizes, u, g_array, samples.weight, *common)
         g_gradient, x_gradient = empty(u), empty(u)
-        run(kernels.LAYER_SECOND, samples.sizes, u, g_array, weight.data, *common, found,
+        run(kernels.LAYER_SECOND, samples.sizes, u, g_array, samples.weight, *common, found,
             samples.share, g_gradient, x_gradient)
         [weight_gradient] = samples.per_channel(
             kernels.LAYER_SECOND_WEIGHT_SUMS, u, g_array, *common, found,
-            after=(len(u), samples.share))
+            after=(s, samples.share))
         return g_gradient, x_gradient, weight_gradient
     return samples.projected(g_array), None, first
 
@@ -133,13 +136,12 @@ class Samples:
     """x (N, …, C) with the mean and 1/s of each sample."""
 
     def __init__(self, x, weight, eps):
-        self.x, self.weight = contiguous(x), weight
+        self.x, self.weight = contiguous(x), contiguous(weight)
         self.sizes = len(x), x[0].size // weight.size, weight.size
         self.share = len(x) / x.size
         self.mean, self.inverse = vectors(x, 2, len(x))
-        run(kernels.SAMPLE_STATISTICS, self.sizes[:1],
-            sums(kernels.SAMPLE_MOMENTS, self.sizes, self.x), self.share, eps,
-            self.mean, self.inverse)
+        sums(kernels.SAMPLE_STATISTICS, self.sizes, self.x, self.share, eps, self.mean,
+             self.inverse)
 
     def projected(self, g):
         """P(g · weight)."""
@@ -151,4 +153,7 @@ class Samples:
         """Sums over samples and positions, each (C,)."""
         s, p, c = self.sizes
         found = sums(kernel, (s * p, c), *arguments, p, *after)
-        return list(found.sum(0).astype(self.x.dtype))
+        fold = kernels.FOLD[len(kernel.sums)]
+        out = vectors(self.x, len(kernel.sums), c)
+        run(fold, (c,), found, len(found), *out)
+        return out

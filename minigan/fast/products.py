@@ -3,9 +3,10 @@
 import numpy as np
 
 from minigan import ops
+from minigan.autograd import sum_to
 from minigan.backend import xp_of
 from minigan.fast import kernels, native
-from minigan.fast.elementwise import contiguous, elementwise, empty, row_sum
+from minigan.fast.elementwise import contiguous, elementwise, empty, leak, row_sum
 from minigan.fast.launch import run, serves
 from minigan.tensor import composed
 
@@ -47,7 +48,7 @@ def fast_dense_leaky(x, w, b, /, slope=1.0):
     if not serves(x.data):
         return None
     value = product(x.data, w.data)
-    run(kernels.ADD_ROW, value.shape, value, b.data, slope, value)
+    run(kernels.ADD_ROW, value.shape, value, contiguous(b.data), slope, value)
 
     def first(g, needed):
         if slope != 1.0:
@@ -55,7 +56,9 @@ def fast_dense_leaky(x, w, b, /, slope=1.0):
         return (product(g, w.data, y_transposed=True) if needed[0] else None,
                 product(x.data, g, x_transposed=True) if needed[1] else None,
                 needed[2] and row_sum(g))
-    return value, None, first
+    before = lambda g: g if slope == 1.0 else leak(g, value, slope)
+    return value, (lambda g: ops.matmul(before(g), w.T), lambda g: ops.matmul(x.T, before(g)),
+                   lambda g: sum_to(before(g), b.shape)), first
 
 
 @composed
@@ -70,10 +73,12 @@ def fast_add_leaky(x, b, /, slope=1.0):
     if not serves(x.data):
         return None
     array = contiguous(x.data)
-    value = run(kernels.ADD_ROW, (x.size // b.size, b.size), array, b.data, slope, empty(array))
+    value = run(kernels.ADD_ROW, (x.size // b.size, b.size), array, contiguous(b.data), slope,
+                empty(array))
 
     def first(g, needed):
         if slope != 1.0:
             g = elementwise(kernels.LEAK, g, value, slope)
         return g, needed[1] and row_sum(g)
-    return value, None, first
+    before = lambda g: g if slope == 1.0 else leak(g, value, slope)
+    return value, (before, lambda g: sum_to(before(g), b.shape)), first

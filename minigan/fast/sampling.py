@@ -15,7 +15,8 @@ def upsample(x, /, factor=2):
 
 
 def average_pool(x, /, factor=2):
-    if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor or not serves(x.data):
+    if x.ndim != 4 or x.size == 0 or x.shape[1] % factor or x.shape[2] % factor or (
+            not serves(x.data)):
         return None
     share = 1.0 / factor ** 2
     return _pooled(x.data, factor, share), (

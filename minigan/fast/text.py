@@ -17,8 +17,10 @@ from struct import Struct
 
 PRELUDE = """
 typedef long long index;
-INLINE T leaky(T x, double slope) { return x > 0 ? x : (T)slope * x; }
-INLINE T leak(T g, T kink, double slope) { return kink > 0 ? g : (T)slope * g; }
+INLINE T leaky(T x, double slope) { return x > 0 ? x : slope == 0 && x < 0 ? 0 : (T)slope * x; }
+INLINE T leak(T g, T kink, double slope) {
+    return kink > 0 ? g : slope == 0 ? (T)0 : (T)slope * g;  // 0 · ∞ would be NaN
+}
 INLINE T logistic(T x) {
     const T small = exp(-fabs(x));
     return (x >= 0 ? (T)1 : small) / ((T)1 + small);
@@ -181,11 +183,12 @@ class Sum(Kernel):
     Kept is the last loop, "row channel" for sums over rows, or the first, "sample position channel"
     for sums of each sample. The output is (parts, number of sums, number of kept indices), of
     doubles: rows are cut into parts that somebody adds up; of samples there is one part. `outer` is
-    run for each row, or for each sample and position.
+    run for each row, or for each sample and position; `then` for each sample, when its sums are
+    known as total0, total1, ….
     """
 
-    def __init__(self, name, loops, kept, inputs, *sums, outer="", block="T"):
-        super().__init__(name, loops, inputs, "", "", outer)
+    def __init__(self, name, loops, kept, inputs, *sums, outer="", block="T", outputs="", then=""):
+        super().__init__(name, loops, inputs, outputs, then, outer)
         self.kept, self.sums, self.block = kept, sums, block
         self.by_row = kept == self.loops[-1]
 
@@ -240,6 +243,7 @@ class Sum(Kernel):
                 {self._each('total{k} += block{k};')}
             }}
             {self._each(f'result_[{{k}} * n_{sample} + {sample}] = total{{k}};')}
+            {self._written(self.body)}
         }}"""
 
     def cuda(self):
@@ -286,7 +290,9 @@ class Sum(Kernel):
                 }}
             }}
             if (threadIdx.x < {lanes} && inside) {{
-                {self._each(f'result_[{place}] = totals[{{k}}][threadIdx.x];')}
+                {self._each('total{k} = totals[{k}][threadIdx.x];')}
+                {self._each(f'result_[{place}] = total{{k}};')}
+                {self._written(self.body)}
             }}
         }}"""
 
@@ -297,13 +303,14 @@ def c_source(kernels, dtype):
             "#define INLINE static inline",
             '#define SIMD _Pragma("omp simd")', "#define TEXT(x) #x",
             "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))",
-            "void in_parts(void (*work)(const void *, int, int), const void *of, int parts);"]
+            "void in_parts(void (*work)(const void *, int, int), const void *of, int parts);",
+            "extern _Thread_local int slot;"]
     return "\n".join([*head, PRELUDE, *[kernel.c() for kernel in kernels]]) + "\n"
 
 
 def cuda_source(kernels, dtype):
     """All kernels for CUDA C++."""
-    head = [f"typedef {_c_type(dtype)} T;", "#define INLINE static __device__ inline"]
+    head = [f"typedef {_c_type(dtype)} T;", "#define INLINE __device__ inline"]
     return "\n".join([*head, PRELUDE, *[kernel.cuda() for kernel in kernels]]) + "\n"
 
 

@@ -18,6 +18,9 @@ from minigan.fast.launch import run, serves
 from minigan.fast.text import Kernel
 
 
+MOST_JOINED = 200  # arrays: a CUDA kernel takes 4 KiB of arguments, in some versions more
+
+
 class Flat:
     """Arrays as views of a single one."""
 
@@ -84,8 +87,9 @@ def gradients_of(params):
 
 def joined(arrays):
     """Vectors one after another: on a GPU in one launch, where CuPy makes one for each."""
-    if type(arrays[0]) is np.ndarray:
-        return np.concatenate(arrays)
+    xp = xp_of(arrays[0])
+    if xp is np or len(arrays) > MOST_JOINED:
+        return xp.concatenate(arrays)
     places = spans(arrays)
     given = [value for array, (begin, _) in zip(arrays, places) for value in (array, begin)]
     return run(_joining(len(arrays)), (places[-1][1],), *given, empty(arrays[0], places[-1][1]))
@@ -131,10 +135,11 @@ def watched(optimizer, loss, first_bad, step):
     gradients = _gradients.pop(optimizer, None)  # of the step just taken
     if not gradients or not serves(gradients[0]):
         return optim.watched_plainly(optimizer, loss, first_bad, step)
-    square = loss.xp.asarray(sum([loss.xp.dot(g, g) for g in gradients]))
-    norm, first_bad = empty(square), first_bad.copy()
-    run(kernels.FLAG, (1,), loss.data, square, step, norm, first_bad)
-    return norm, first_bad
+    first, *others = [loss.xp.dot(g, g) for g in gradients]
+    square = loss.xp.asarray(sum(others, first))
+    norm, new = empty(square), empty(first_bad)
+    run(kernels.FLAG, (1,), loss.data, square, step, first_bad, norm, new)
+    return norm, new
 
 
 def average(copies, weights, share):
@@ -142,3 +147,5 @@ def average(copies, weights, share):
         return optim.average(copies, weights, share)
     copy = weights_of(copies)
     run(kernels.AVERAGE, (copy.size,), weights_of(weights), share, copy)
+    for p in copies:
+        p.version += 1

@@ -13,7 +13,7 @@ from minigan.fast.elementwise import contiguous, empty
 from minigan.fast.launch import run
 from minigan.fast.products import product
 
-BLOCK = 1 << 22  # numbers in the windows of a block
+BLOCK = 1 << 20  # numbers in the windows of a block
 
 
 class Windows:
@@ -23,13 +23,15 @@ class Windows:
         self.w_shape, self.image, self.size = w_shape, image, size
         self.stride, self.padding = stride, padding
         self.each = prod(size) * prod(w_shape[:3])  # numbers in the windows of a sample
+        self.pixels = tuple(w_shape[:2]) == (1, 1) and stride == (1, 1) and padding == (0, 0)
 
     def y_from(self, x, w):
         """conv2d."""
         x, y = contiguous(x), empty(x, len(x), *self.size, self.w_shape[3])
         for begin, end in blocks(x, self.each, BLOCK):
             windows = self._gathered(x[begin:end])
-            product(windows, self._matrix(w), out=y[begin:end].reshape(len(windows), -1))
+            product(windows, self._matrix(w),
+                    out=y[begin:end].reshape(-1, self.w_shape[3]))
         return y
 
     def x_from(self, y, w):
@@ -37,6 +39,10 @@ class Windows:
         y, x = contiguous(y), empty(y, len(y), *self.image, self.w_shape[2])
         for begin, end in blocks(y, self.each, BLOCK):
             rows = y[begin:end].reshape(-1, self.w_shape[3])
+            if self.pixels:
+                product(rows, self._matrix(w), y_transposed=True,
+                        out=x[begin:end].reshape(-1, self.w_shape[2]))
+                continue
             windows = product(rows, self._matrix(w), y_transposed=True)
             run(kernels.SCATTER, (end - begin, *self.image, self.w_shape[2]), windows,
                 *self.w_shape[:2], *self.size, *self.stride, *self.padding, x[begin:end])
@@ -64,7 +70,9 @@ class Windows:
         return self.y_from(x, w), self.w_from(x, y)
 
     def _gathered(self, x):
-        """A copy of every window of x (N, H, W, C), a row each: (N·OH·OW, KH·KW·C)."""
+        """Every window of x (N, H, W, C), a row each: (N·OH·OW, KH·KW·C)."""
+        if self.pixels:
+            return x.reshape(-1, self.w_shape[2])
         (KH, KW, C), (H, W) = self.w_shape[:3], self.image
         windows = empty(x, len(x) * prod(self.size), KH * KW * C)
         return run(kernels.GATHER, (len(x), *self.size, KH, KW * C), x, H, W, C, *self.stride,
@@ -76,5 +84,5 @@ def blocks(batch, each, most):
     at most so many per block: as few as memory needs. On a GPU one."""
     n = len(batch)
     count = max(1, -(-n * each // most)) if isinstance(batch, np.ndarray) else 1
-    count = min(n, count)
+    count = max(1, min(n, count))
     return [(n * i // count, n * (i + 1) // count) for i in range(count)]

@@ -1,0 +1,111 @@
+"""What the tests of the fast engine share: both engines side by side, arrays in every layout."""
+
+import contextlib
+
+import numpy as np
+
+import minigan as mg
+from minigan.fast import native, threads
+from minigan.tensor import FAST
+
+LAYOUTS = "plain", "transposed", "sliced", "reversed", "broadcast"
+
+
+@contextlib.contextmanager
+def plain_engine():
+    """A context without fast functions; threads and libraries stay as they are."""
+    kept = dict(FAST)
+    FAST.clear()
+    try:
+        yield
+    finally:
+        FAST.update(kept)
+
+
+@contextlib.contextmanager
+def kernels_called(machine=native):
+    """A context that collects the names of the kernels that are called in it."""
+    names, run, sums = [], machine.run, machine.sums
+
+    def counted(function):
+        def call(kernel, *rest):
+            names.append(kernel.name)
+            return function(kernel, *rest)
+        return call
+    machine.run, machine.sums = counted(run), counted(sums)
+    try:
+        yield names
+    finally:
+        machine.run, machine.sums = run, sums
+
+
+@contextlib.contextmanager
+def three_threads():
+    """A context in which even the smallest work is split, among three threads."""
+    before, small = threads._pool, threads.SMALL
+    pool = threads.pool()
+    others, size = pool.others, pool.size
+    pool.others, pool.size = [threads._Worker(), threads._Worker()], 3
+    threads.SMALL = 0
+    try:
+        yield
+    finally:
+        for worker in pool.others:
+            worker.inbox.put(None)
+        threads.SMALL, pool.others, pool.size = small, others, size
+        threads._pool = before or pool
+
+
+def laid_out(array, layout):
+    """An equal array with its numbers elsewhere in memory; for "broadcast" one that repeats its
+    first entry along the first axis, and cannot be written to."""
+    if layout == "transposed" and array.ndim:
+        return np.ascontiguousarray(array.T).T
+    if layout == "sliced" and array.ndim:
+        wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), np.nan, array.dtype)
+        wide[..., ::2] = array
+        return wide[..., ::2]
+    if layout == "reversed" and array.ndim:
+        return array[::-1].copy()[::-1]
+    if layout == "broadcast" and array.ndim:
+        return np.broadcast_to(array[:1], array.shape)
+    return array
+
+
+def drawn(shape, seed, dtype=np.float64, layout="plain"):
+    """Normal numbers, some of them zero."""
+    rng = np.random.default_rng(seed)
+    array = rng.standard_normal(shape) * (rng.random(shape) > 0.1)
+    return laid_out(np.asarray(array, dtype), layout)
+
+
+def derivatives(f, arrays, cotangent, needed, second=True):
+    """The value of f, its first derivatives in the `needed` arguments, and the derivatives of a
+    projection of these in the arguments and in the cotangent."""
+    leaves = [mg.Tensor(a, requires_grad=need) for a, need in zip(arrays, needed)]
+    wanted = [leaf for leaf, need in zip(leaves, needed) if need]
+    y = f(*leaves)
+    if cotangent is None:
+        return [y.data]
+    first = mg.grad(y, wanted, cotangent)
+    found = [y.data, *[g.data for g in first]]
+    if second:
+        c = mg.Tensor(cotangent, requires_grad=True)
+        graph = mg.grad(f(*leaves), wanted, c, create_graph=True)
+        found += [g.data for g in graph]
+        total = sum(((g * drawn(g.shape, 90 + i, g.dtype)).sum() for i, g in enumerate(graph)))
+        found += [None if g is None else g.data
+                  for g in mg.grad(total, [*wanted, c], allow_unused=True)]
+    return found
+
+
+def agree(actual, expected, tolerance):
+    """Arrays equal to so many parts of the largest number, in dtype and shape as well."""
+    assert len(actual) == len(expected)
+    for position, (a, e) in enumerate(zip(actual, expected)):
+        if a is None or e is None:  # where an engine knows that a derivative is zero
+            assert not np.any(a) if e is None and a is not None else not np.any(e), position
+            continue
+        assert a.dtype == e.dtype and a.shape == e.shape, (position, a.shape, e.shape)
+        largest = max(1.0, float(abs(e).max())) if e.size else 1.0
+        np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * largest, err_msg=str(position))

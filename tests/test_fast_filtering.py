@@ -1,0 +1,252 @@
+"""Minimal filtering: its identity is exact, and `Filter` does what windows and naive loops do."""
+
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import minigan as mg
+from fast_helpers import drawn, kernels_called, plain_engine, three_threads
+from minigan import conv
+from minigan.fast import filtering, filters, native
+from minigan.fast.windows import Windows
+
+needs_kernels = pytest.mark.skipif(native.functions(np.dtype("f")) is None,
+                                   reason=f"no compiled kernels: {native.why_not}")
+each_tile = pytest.mark.parametrize("m, r", list(product(filters.TILES, filters.TAPS)))
+
+
+# The scheme, in fractions
+
+@each_tile
+def test_the_trilinear_identity_is_exact(m, r):
+    """Σ uᵢ dᵢ₊ₖ gₖ = Σₚ (X d)ₚ (W g)ₚ (Y u)ₚ for each triple of unit vectors, hence for all."""
+    X, W, Y = filters.matrices(m, r)
+    n = m + r - 1
+    assert [len(M) for M in (X, W, Y)] == [n] * 3
+    assert [len(M[0]) for M in (X, W, Y)] == [n, r, m]
+    for i, j, k in product(range(m), range(n), range(r)):
+        found = sum(X[p][j] * W[p][k] * Y[p][i] for p in range(n))
+        assert found == (1 if j == i + k else 0)
+
+
+@each_tile
+def test_all_tiles_have_the_same_taps_and_points(m, r):
+    """So the kernel is transformed once, and tiles of both sizes make one tall product."""
+    n, W = m + r - 1, filters.matrices(max(filters.TILES), r)[1]
+    assert filters.matrices(m, r)[1] == W[:n]
+    assert filters.points(m, r) == filters.points(max(filters.TILES), r)[:n]
+
+
+@each_tile
+def test_what_acts_on_images_is_short_in_binary(m, r):
+    """X and Y have only entries that float32 holds exactly."""
+    X, _, Y = filters.matrices(m, r)
+    assert all(Fraction(float(np.float32(float(a)))) == a for M in (X, Y) for row in M for a in row)
+
+
+# Which convolutions
+
+@st.composite
+def convolutions(draw, most=11, least_channels=1):
+    """What `pays` may allow: sizes, strides, paddings and channels."""
+    r = draw(st.sampled_from(filters.TAPS))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    size = draw(st.tuples(*[st.sampled_from([m for m in range(3, most + 1) if m != 5])] * 2))
+    kernel = tuple(r * s for s in stride)
+    padding = tuple(draw(st.integers(0, k - 1)) for k in kernel)
+    image = tuple(s * (m + r - 1) - 2 * p for s, m, p in zip(stride, size, padding))
+    assume(min(image) >= 1)
+    C, O = (draw(st.integers(least_channels, least_channels + 3)) for _ in range(2))
+    return (*kernel, C, O), image, size, stride, padding
+
+
+CASE = (4, 4, 32, 32), (28, 28), (14, 14), (2, 2), (1, 1)  # a layer of DCGAN, nearly
+
+
+def pays(n=6, case=CASE, **other):
+    names = "w_shape", "image", "size", "stride", "padding"
+    return filtering.pays(n, *[other.get(name, value) for name, value in zip(names, case)])
+
+
+def test_pays_only_inside_its_domain():
+    assert pays()
+    assert pays(w_shape=(4, 4, 8, 32))              # 2 · 2 · 8 numbers in a block
+    assert not pays(w_shape=(4, 4, 7, 32))          # too few channels in
+    assert not pays(w_shape=(4, 4, 32, 31))         # too few out
+    assert not pays(n=5) and pays(n=6)              # too few outputs: 980 and 1176
+    assert not pays(w_shape=(3, 3, 32, 32))         # not a multiple of the stride
+    assert not pays(w_shape=(4, 6, 32, 32))         # other taps along the columns
+    assert not pays(w_shape=(8, 8, 32, 32), image=(32, 32), padding=(2, 2))  # four taps
+    assert not pays(w_shape=(2, 2, 32, 32), padding=(0, 0))                  # one tap
+    assert not pays(image=(29, 29))                 # a row that no window reaches
+    assert not pays(image=(29, 28)) and not pays(image=(28, 29))
+    assert not pays(padding=(0, 0))
+    for m in (1, 2, 5):                             # no tiles of 4 and 3
+        assert not pays(10_000, size=(m, 14), image=(2 * m, 28))
+        assert not pays(10_000, size=(14, m), image=(28, 2 * m))
+
+
+@given(case=convolutions(least_channels=32))
+def test_what_pays_can_be_filtered(case):
+    assert filtering.pays(10_000, *case)
+    axis = [filtering.Axis(m, case[0][0] // case[3][0]) for m in case[2]]
+    for a, m in zip(axis, case[2]):
+        assert sum(size * count for size, count, _, _ in a.kinds) == m
+        firsts = [0, 4 * a.kinds[0][1]]
+        assert [first for _, _, first, _ in a.kinds] == firsts[:len(a.kinds)]
+        assert sum(a.tiles) == a.values
+
+
+# Values
+
+def arrays_of(case, n, dtype=np.float64):
+    w_shape, image, size, _, _ = case
+    return (drawn((n, *image, w_shape[2]), 0, dtype), drawn(w_shape, 1, dtype),
+            drawn((n, *size, w_shape[3]), 2, dtype))
+
+
+def everything(way, x, w, y):
+    return [way.y_from(x, w), way.x_from(y, w), way.w_from(x, y), *way.x_and_w(x, y, w),
+            *way.y_and_w(x, y, w)]
+
+
+def naive(x, w, y, stride, padding):
+    """The three derivatives of T, one number after another."""
+    (KH, KW, _, _), (sh, sw), (ph, pw) = w.shape, stride, padding
+    dy, dx, dw = np.zeros_like(y), np.zeros_like(x), np.zeros_like(w)
+    for i, j, u, v in product(range(y.shape[1]), range(y.shape[2]), range(KH), range(KW)):
+        h, k = sh * i + u - ph, sw * j + v - pw
+        if 0 <= h < x.shape[1] and 0 <= k < x.shape[2]:
+            dy[:, i, j] += x[:, h, k] @ w[u, v]
+            dx[:, h, k] += y[:, i, j] @ w[u, v].T
+            dw[u, v] += x[:, h, k].T @ y[:, i, j]
+    return dy, dx, dw
+
+
+@needs_kernels
+@given(case=convolutions(), n=st.integers(1, 3))
+def test_filtered_is_naive(case, n):
+    x, w, y = arrays_of(case, n)
+    found = everything(filtering.Filter(*case), x, w, y)
+    dy, dx, dw = naive(x, w, y, *case[3:])
+    for actual, expected in zip(found, [dy, dx, dw, dx, dw, dy, dw]):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11 * abs(expected).max())
+
+
+@needs_kernels
+@given(case=convolutions(), n=st.integers(1, 3))
+def test_windows_are_naive(case, n):
+    x, w, y = arrays_of(case, n)
+    dy, dx, dw = naive(x, w, y, *case[3:])
+    found = everything(Windows(*case), x, w, y)
+    for actual, expected in zip(found, [dy, dx, dw, dx, dw, dy, dw]):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12 * abs(expected).max())
+
+
+@needs_kernels
+@given(case=convolutions(most=8), n=st.integers(1, 2))
+def test_the_operations_are_adjoints_of_each_other(case, n):
+    """⟨x ∗ w, y⟩ = ⟨x, conv_transpose(y, w)⟩ = ⟨w, conv_weight(x, y)⟩."""
+    x, w, y = arrays_of(case, n)
+    way = filtering.Filter(*case)
+    forms = [(way.y_from(x, w) * y).sum(), (way.x_from(y, w) * x).sum(),
+             (way.w_from(x, y) * w).sum()]
+    size = abs(way.y_from(abs(x), abs(w)) * abs(y)).sum()
+    assert max(forms) - min(forms) <= 1e-12 * size
+
+
+@needs_kernels
+@pytest.mark.parametrize("block", [1, 2000, 1 << 40])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_of_any_size_give_the_same(block, threads, monkeypatch):
+    monkeypatch.setattr(filtering, "BLOCK", block)
+    case = (4, 4, 3, 2), (14, 16), (7, 8), (2, 2), (1, 1)
+    x, w, y = arrays_of(case, 5)
+    dy, dx, dw = naive(x, w, y, *case[3:])
+    way = filtering.Filter(*case)
+    if threads == 3:
+        with three_threads():
+            found = everything(way, x, w, y)
+    else:
+        found = everything(way, x, w, y)
+    for actual, expected in zip(found, [dy, dx, dw, dx, dw, dy, dw]):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11 * abs(expected).max())
+
+
+@needs_kernels
+@pytest.mark.parametrize("r, size", [(2, (14, 14)), (2, (7, 8)), (3, (14, 14)), (3, (16, 7))])
+def test_rounding_errors_are_a_few_times_the_direct_ones(r, size):
+    """In float32, against float64: the greatest error of a filtered result is at most 20 times the
+    greatest one of windows."""
+    stride = 2, 2
+    w_shape, image = (2 * r, 2 * r, 32, 32), tuple(2 * (m + r - 1) - 2 for m in size)
+    case = w_shape, image, size, stride, (1, 1)
+    arrays = arrays_of(case, 4, np.float32)
+    exact = everything(Windows(*case), *[a.astype(np.float64) for a in arrays])
+    filtered, direct = (everything(way(*case), *arrays) for way in (filtering.Filter, Windows))
+    for a, b, e in zip(filtered, direct, exact):
+        assert a.dtype == np.float32 and abs(a - e).max() <= 20 * abs(b - e).max()
+
+
+@needs_kernels
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_bad_pixel_spreads_over_its_tiles_at_most(bad):
+    """Each output outside the tiles that read the pixel is as it was; no direct result that is bad
+    is hidden."""
+    case = (4, 4, 2, 3), (20, 20), (10, 10), (2, 2), (1, 1)  # tiles of 4, 3 and 3 outputs
+    x, w, _ = arrays_of(case, 2)
+    good = filtering.Filter(*case).y_from(x, w)
+    begins, ends = [0, 4, 7], [4, 7, 10]
+    for place in [(0, 0), (7, 9), (9, 8), (19, 3), (13, 13)]:
+        broken = x.copy()
+        broken[(1, *place, 0)] = bad
+        with np.errstate(all="ignore"):
+            found, direct = (way(*case).y_from(broken, w) for way in (filtering.Filter, Windows))
+        mask = np.zeros((10, 10), bool)
+        blocks = [(p + 1) // 2 for p in place]  # of the padded image
+        for a, b in product(range(3), range(3)):
+            if begins[a] <= blocks[0] <= ends[a] and begins[b] <= blocks[1] <= ends[b]:
+                mask[begins[a]:ends[a], begins[b]:ends[b]] = True
+        assert mask.any() and not mask.all()
+        np.testing.assert_array_equal(found[0], good[0])
+        np.testing.assert_allclose(found[1][~mask], good[1][~mask], rtol=1e-12)
+        assert not np.isfinite(found[1][~np.isfinite(direct[1])]).any()
+
+
+@needs_kernels
+def test_a_huge_pixel_spoils_its_tiles_by_rounding_at_most():
+    case = (4, 4, 2, 3), (20, 20), (10, 10), (2, 2), (1, 1)
+    x, w, _ = arrays_of(case, 1)
+    broken = x.copy()
+    broken[0, 1, 1, 0] = 1e12
+    found, direct = (way(*case).y_from(broken, w) for way in (filtering.Filter, Windows))
+    np.testing.assert_allclose(found[0, 4:, 4:], direct[0, 4:, 4:], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found, direct, rtol=0, atol=1e12 * 1e-13)
+
+
+# In operations
+
+@needs_kernels
+def test_operations_are_filtered_where_it_pays():
+    """conv2d, its two derivatives and their derivatives, as the plain engine has them."""
+    case = (4, 4, 32, 32), (28, 28), (14, 14), (2, 2), (1, 1)
+    arrays = arrays_of(case, 6)
+
+    def everything():
+        x, w, y = (mg.Tensor(a, requires_grad=True) for a in arrays)
+        first = mg.grad(conv.conv2d(x, w, 2, 1), [x, w], y, create_graph=True)
+        total = sum((g * g).sum() for g in first)
+        return [g.data for g in [*first, *mg.grad(total, [x, w, y]),
+                                 *mg.grad(conv.conv2d(x, w, 2, 1), [x, w], arrays[2]),
+                                 *mg.grad(conv.conv_transpose2d(y, w, 2, 1), [y, w], arrays[0])]]
+    with kernels_called() as called:
+        fast = everything()
+    assert called and not {"gather", "scatter"} & set(called)
+    with plain_engine():
+        plain = everything()
+    for a, e in zip(fast, plain):
+        np.testing.assert_allclose(a, e, rtol=0, atol=1e-11 * abs(e).max())
