@@ -9,12 +9,14 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import build
 import chapters
 import to_notebook
 from chapters import Chapter, ChapterError
+from minigan.fast import native
 
 ROOT = Path(__file__).parent.parent
 
@@ -105,10 +107,12 @@ def test_a_mistake_in_the_markdown_is_named_with_its_line(before, after, message
 
 def test_chapters_are_found_by_number_and_a_wrong_number_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "HERE", tmp_path)
-    for name in ("03_halves.md", "10_tenths.md", "README.md"):
+    monkeypatch.setattr(chapters, "PAGES", ["own.md"])
+    for name in ("03_halves.md", "10_tenths.md", "README.md", "own.md"):
         (tmp_path / name).touch()
-    assert [path.name for path in chapters.find()] == ["03_halves.md", "10_tenths.md"]
+    assert [path.name for path in chapters.find()] == ["03_halves.md", "10_tenths.md", "own.md"]
     assert [path.name for path in chapters.find(["3"])] == ["03_halves.md"]
+    assert [path.name for path in chapters.find(["own"])] == ["own.md"]
     with pytest.raises(ChapterError, match="there is no chapter 04"):
         chapters.find(["4"])
 
@@ -210,6 +214,9 @@ def test_a_test_is_looked_for_in_the_file_it_is_said_to_be_in():
     here = "test_a_test_is_looked_for_in_the_file_it_is_said_to_be_in"
     assert chapters.test_name_problems(changed("test_objectives.py", f"test_tutorials.py::{here}")) == []
     assert len(chapters.test_name_problems(changed("test_objectives.py", f"test_ops.py::{here}"))) == 1
+    said = "`tests/test_objectives.py`"
+    assert chapters.test_name_problems(changed(said, f"`{here}` in `tests/test_tutorials.py`")) == []
+    assert len(chapters.test_name_problems(changed(said, f"`{here}`\nin `tests/test_ops.py`"))) == 1
 
 
 # Excerpts
@@ -366,7 +373,13 @@ def chapter(request):
 
 
 @pytest.fixture(scope="module")
-def ran(chapter):
+def compiled():
+    """So that no chapter is the first to use the kernels."""
+    native.functions(np.dtype("float32")), native.functions(np.dtype("float64"))
+
+
+@pytest.fixture(scope="module")
+def ran(chapter, compiled):
     """What happened when the chapter ran, from top to bottom, in a folder that is no clone."""
     return chapters.run(chapter, timeout=300)
 

@@ -340,8 +340,8 @@ def anchors(markdown):
 
 
 def test_name_problems(chapter):
-    """Tests that a chapter names and that are not there: `tests/test_x.py`, `test_name`, `tests/test_x.py::test_name`.
-    """
+    """Tests that a chapter names and that are not there: `tests/test_x.py`, `test_name`, `tests/test_x.py::test_name`,
+    and `test_name` in `tests/test_x.py`."""
     files = {path.stem: set(re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.M))
              for path in (ROOT / "tests").glob("test_*.py")}
     known = set(files).union(*files.values())
@@ -353,6 +353,11 @@ def test_name_problems(chapter):
         for file, name in re.findall(r"tests/(\w+)\.py::(\w+)", text):
             if name not in files.get(file, ()):
                 problems.append(f"{chapter.label}:{line}: tests/{file}.py has no {name}")
+    for part in chapter.parts:
+        for found in re.finditer(r"`(test_\w+)`\s+in\s+`tests/(\w+)\.py`", part.text if part.kind == "prose" else ""):
+            if found[1] not in files.get(found[2], ()):
+                line = part.line + part.text[:found.start()].count("\n")
+                problems.append(f"{chapter.label}:{line}: tests/{found[2]}.py has no {found[1]}")
     return problems
 
 
