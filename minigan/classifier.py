@@ -10,15 +10,18 @@ from minigan import backend
 from minigan.data.files import printable
 from minigan.metrics.classifiers import Classifier, save
 from minigan.metrics.lenet import EPOCHS, LeNet, fit, train_and_test
-from minigan.runs.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.runs.commandline import (
+    USER_ERRORS, Parser, fail, non_negative, one_of, path, positive, size)
 
 PROG = "minigan.classifier"
 
 
 def parser():
     p = Parser(prog=PROG, description="Train the network that samples are judged with. The last "
-               "epoch's weights are kept: no choice is made by the test set.")
-    p.add_argument("--data", metavar="NAME|PATH", required=True,
+               "epoch's weights are kept: no choice is made by the test set.",
+               examples=("python -m minigan.classifier --data my/pictures --image-size 32",
+                         "python -m minigan.evaluate RUN --classifier lenet-pictures.npz"))
+    p.add_argument("--data", metavar="NAME|PATH", required=True, type=path,
                    help="mnist, fashion, another data set with labels, a folder with a sub-folder "
                    "per class, or an .npz with `images` and `labels`; without a test set of its "
                    "own a tenth is held out")
@@ -26,9 +29,10 @@ def parser():
                    help=f"passes over the data (default: {EPOCHS})")
     p.add_argument("--seed", type=non_negative, default=0,
                    help="of all random numbers (default: 0)")
-    p.add_argument("--image-size", type=positive,
-                   help="side of the pictures of a folder (default: 64)")
-    p.add_argument("--out", metavar="NPZ", help="the file to write (default: lenet-NAME.npz)")
+    p.add_argument("--image-size", type=size, metavar="SIDE|HxW",
+                   help="of the pictures of a folder, 64, or 48x64 which is 48 high (default: 64)")
+    p.add_argument("--out", metavar="NPZ", type=path,
+                   help="the file to write (default: lenet-NAME.npz)")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p

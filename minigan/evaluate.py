@@ -15,7 +15,8 @@ from minigan.pictures import report
 from minigan.pictures.evaluation import save_evaluation
 from minigan.runs import run_folder
 from minigan.runs import models
-from minigan.runs.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.runs.commandline import (
+    USER_ERRORS, Parser, fail, non_negative, one_of, path, positive)
 from minigan.runs.options import load_data, recorded_options
 
 PROG = "minigan.evaluate"
@@ -24,15 +25,19 @@ LEAST = 12  # samples: half of them have the five neighbours that `density_cover
 
 def parser():
     p = Parser(prog=PROG, description="Measure the samples of a run: a table, and in the run's "
-               "folder metrics.json and evaluation.png.")
-    p.add_argument("run", metavar="RUN", help="a run folder")
+               "folder metrics.json and evaluation.png.",
+               examples=("python -m minigan.evaluate runs/00000-fashion-mini-gan-s0",
+                         "python -m minigan.evaluate RUN --classifier fashion --checkpoint best"))
+    p.add_argument("run", metavar="RUN", type=path, help="a run folder")
     p.add_argument("--n", type=positive, help="how many samples, at most as many as real ones "
                    "(default: 10000 images, 2500 points)")
     p.add_argument("--against", metavar="SPLIT", type=one_of(["test", "train"]),
                    help="which part of the data, test or train (default: test where there is one)")
-    p.add_argument("--classifier", metavar="NAME|FILE",
-                   help="the feature network: mnist, fashion, or a file that python -m "
+    p.add_argument("--classifier", metavar="NAME|FILE", type=path,
+                   help="the feature network: mnist, fashion, digits, or a file that python -m "
                    "minigan.classifier wrote (default: the run's, or by its data)")
+    p.add_argument("--checkpoint", metavar="STEP|best", help="of this step, or the best one that "
+                   "--keep-best kept (default: the newest)")
     p.add_argument("--seed", type=non_negative, default=0,
                    help="of all random numbers (default: 0)")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
@@ -55,7 +60,7 @@ def main(arguments=None):
 def evaluate(folder, given):
     record = run_folder.read_options(folder)
     options = recorded_options(record, folder, PROG)
-    generator, streams = models.load(folder), backend.Streams(given.seed)
+    generator, streams = models.load(folder, given.checkpoint), backend.Streams(given.seed)
     training = load_data(options).x
     if data.fingerprint(training) != record.get("data"):
         raise ValueError(f"{options['data']} has changed since {folder} was started: no judge of "
@@ -75,7 +80,10 @@ def evaluate(folder, given):
         measures.append(judges.training_distance(known, judge.features, judge.features_of(samples)))
 
     print(printable(f"{folder}, step {generator.steps}: {n} samples beside {n} of "
-                    f"{options['data']} ({against}), features: {judge.name}") + "\n", flush=True)
+                    f"{options['data']} ({against}), features: {judge.name}"))
+    for line in judges.doubts(judge):
+        print(printable(line))
+    print(flush=True)
     table = measured(measures, ideal, streams["halves"])
     save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against,
                                    "features": judge.name, "seed": given.seed, "metrics": table})
@@ -97,9 +105,9 @@ def compared_with(options, training, against):
 
 
 def measured(measures, ideal, stream):
-    """{name: {"value", "standard_error", "training_data"}} of the measures, printed as they come;
-    the last is what `ideal`, the same measures of training data in the samples' place, has, or
-    None."""
+    """{name: {"value", "standard_error", "training_data", "better"}} of the measures, printed as
+    they come. `training_data` is what `ideal`, the same measures of training data in the samples'
+    place, has, or None."""
     width = max(len(name) for measure in measures for name in measure.names)
     print(f"{'':{width}}   {'samples':>9}   error"
           + (f"    {'training data':>13}" if ideal else ""))
@@ -110,7 +118,7 @@ def measured(measures, ideal, stream):
         reachable = best.numbers(best.metric(*best.arrays)) if best else {}
         for name, better in measure.names.items():
             table[name] = {"value": values[name], "standard_error": errors[name],
-                           "training_data": reachable.get(name)}
+                           "training_data": reachable.get(name), "better": better}
             line = (f"{name:{width}} {better:1} {shown(values[name], '.4g'):>9} ± "
                     f"{shown(errors[name], '.2g'):7}"
                     + (f"  {shown(reachable[name], '.4g'):>13}" if best else ""))
@@ -128,8 +136,8 @@ def shown(number, form):
 def save(path, record):
     """As JSON, which knows no NaN and no infinity: null."""
     for row in record["metrics"].values():
-        row.update({name: number if number is not None and np.isfinite(number) else None
-                    for name, number in row.items()})
+        row.update({name: None for name, value in row.items()
+                    if isinstance(value, float) and not np.isfinite(value)})
     run_folder.write_whole(path, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
 
 

@@ -4,16 +4,17 @@ import sys
 from pathlib import Path
 
 from minigan.pictures.report import comparison, page, save
-from minigan.runs.commandline import USER_ERRORS, Parser, fail
+from minigan.runs.commandline import USER_ERRORS, Parser, fail, path
 
 PROG = "minigan.report"
 
 
 def parser():
     p = Parser(prog=PROG, description="Write RUN/report.html again, the page a run is looked at "
-               "on; of several runs, one page with all side by side.")
-    p.add_argument("runs", metavar="RUN", nargs="+", help="a run folder")
-    p.add_argument("--out", metavar="FILE",
+               "on; of several runs, one page with all side by side.",
+               examples=("python -m minigan.report runs/*",))
+    p.add_argument("runs", metavar="RUN", nargs="+", type=path, help="a run folder")
+    p.add_argument("--out", metavar="FILE", type=path,
                    help="(default: RUN/report.html; of several runs comparison.html)")
     return p
 

@@ -9,23 +9,34 @@ from minigan import backend
 from minigan.data.files import printable
 from minigan.pictures import plots
 from minigan.runs import models
-from minigan.runs.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.runs.commandline import (
+    USER_ERRORS, Parser, fail, non_negative, one_of, path, positive)
 
 PROG = "minigan.sample"
+BLOCK = 256
+OTHER_PICTURES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf")
 
 
 def parser():
-    p = Parser(prog=PROG, description="Draw samples from the averaged generator of a run folder.")
-    p.add_argument("run", metavar="RUN", help="a run folder")
+    p = Parser(prog=PROG, description="Draw samples from the averaged generator of a run folder.",
+               examples=("python -m minigan.sample runs/00000-fashion-mini-gan-s0 --grid out.png",
+                         "python -m minigan.sample RUN --n 1000 --files pictures",
+                         "python -m minigan.sample RUN --n 10000 --npz samples.npz"))
+    p.add_argument("run", metavar="RUN", type=path, help="a run folder")
     p.add_argument("--n", type=positive, default=64, help="how many")
     p.add_argument("--seed", type=non_negative, default=0, help="of the noise")
-    p.add_argument("--grid", metavar="PNG",
-                   help="write a picture (samples.png if --npz is not given either)")
-    p.add_argument("--npz", metavar="NPZ",
-                   help="write `images`, uint8 (N, H, W, C), or `points`, float32 (N, 2)")
+    p.add_argument("--grid", metavar="PNG", type=path, help="write a picture of all (samples.png "
+                   "if neither --npz nor --files is given)")
+    p.add_argument("--npz", metavar="NPZ", type=path,
+                   help="write `images`, uint8 (N, H, W, C), or `points`, float32 (N, d)")
+    p.add_argument("--files", metavar="FOLDER", type=path,
+                   help="write each image as a PNG of its own size, 000000.png and so on, into a "
+                   "new folder")
+    p.add_argument("--checkpoint", metavar="STEP|best", help="of this step, or the best one that "
+                   "--keep-best kept (default: the newest)")
     p.add_argument("--interpolate", action="store_true",
-                   help=f"samples on n / {models.WAY} ways from noise to noise, {models.WAY} each: "
-                   "one way a row of the picture")
+                   help=f"n samples on ways from noise to noise, {models.WAY} on each: one way "
+                   "a row of the picture")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p
@@ -35,23 +46,49 @@ def main(arguments=None):
     options = parser().parse_args(arguments)
     try:
         backend.use_backend(options.backend)
-        generator = models.load(options.run)
+        generator = models.load(options.run, options.checkpoint)
+        grid = options.grid or (None if options.npz or options.files else "samples.png")
+        check(grid, options)
         if options.interpolate:
-            noise = models.ways(max(1, options.n // models.WAY), generator.latent, options.seed)
+            noise = models.ways(-(-options.n // models.WAY), generator.latent, options.seed)
+            noise = noise[:options.n]
         else:
             noise = models.noise(options.n, generator.latent, options.seed)
-        samples = generator.samples(noise)
-        grid = options.grid or (None if options.npz else "samples.png")
+        samples = drawn(generator, noise)
         if grid:
             draw(grid, samples, models.WAY if options.interpolate else None)
         if options.npz:
             save(options.npz, samples)
+        if options.files:
+            save_each(Path(options.files), samples)
     except USER_ERRORS as error:
         return fail(PROG, error, 2)
     except KeyboardInterrupt:
         return fail(PROG, "interrupted", 130)
-    print(printable(f"{len(samples)} samples: {', '.join(filter(None, (grid, options.npz)))}"))
+    written = filter(None, (grid, options.npz, options.files))
+    print(printable(f"{len(samples)} samples: {', '.join(written)}"))
     return 0
+
+
+def check(grid, options):
+    """Refuse what cannot be written before anything is computed."""
+    if grid and Path(grid).suffix.lower() in OTHER_PICTURES:
+        raise ValueError(f"--grid {grid}: a PNG is written, so expected a name that ends in .png")
+    folder = options.files and Path(options.files)
+    if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"--files {folder}: expected a new or an empty folder")
+
+
+def drawn(generator, noise):
+    """Images as pixels, uint8, or points; a block at a time, for floats would take four times as
+    much memory as the result, several times over."""
+    result = None
+    for begin, block in zip(range(0, len(noise), BLOCK), generator.blocks(noise, BLOCK)):
+        block = plots.to_pixels(block) if block.ndim == 4 else block
+        if result is None:
+            result = np.empty((len(noise), *block.shape[1:]), block.dtype)
+        result[begin:begin + BLOCK] = block
+    return result
 
 
 def draw(path, samples, columns):
@@ -65,9 +102,18 @@ def save(path, samples):
     """As an .npz that `--data` takes again."""
     with open(Path(path), "wb") as file:
         if samples.ndim == 4:
-            np.savez_compressed(file, images=plots.to_pixels(samples))
+            np.savez_compressed(file, images=samples)
         else:
             np.savez_compressed(file, points=samples)
+
+
+def save_each(folder, samples):
+    if samples.ndim != 4:
+        raise ValueError(f"--files {folder}: expected images, the run has samples "
+                         f"{samples.shape[1:]}: --npz writes points")
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(samples):
+        plots.save_image(folder / f"{i:06d}.png", image)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,13 @@ from minigan.metrics import judges
 from minigan.pictures.snapshots import Pictures
 from minigan.runs import run_folder
 from minigan.runs import models
+from minigan.runs.balance import Balance
+from minigan.runs.best import KeepBest
 from minigan.runs.commandline import USER_ERRORS, fail
 from minigan.runs.loop import Experiment
 from minigan.runs.models import build
 from minigan.runs.options import (
-    DEFAULTS, load_data, of_the_run, parser, recorded_options, resume_options)
+    DEFAULTS, breaks, load_data, of_the_run, parser, recorded_options, resume_options)
 
 PROG = "minigan.train"
 
@@ -96,24 +98,61 @@ def _count(network):
 
 
 def start(given):
-    """(run folder, options, x, what to say) of a new run. Its folder is the last thing that can go
-    wrong."""
-    options = DEFAULTS | of_the_run(given)
+    """(run folder, options, x, what to say) of a new run. Its folder is the last thing that can
+    go wrong."""
+    inherited = models.inherited(given["from"]) if given.get("from") else {}
+    options = DEFAULTS | inherited | of_the_run(given)
     use_backend(options["backend"], given)
+    if given.get("dry_run") and (needed := data.not_here(options["data"])):
+        say_what_is_missing(options, needed)
+        return None, options, None, ""
     x = load_data(options).x
     options = models.defaults(options["objective"], x.shape[1:]) | options
     if given.get("dry_run"):
         return None, options, x, ""
     trainer, _, _ = build(options, x)  # refuses what does not fit before there is a folder
+    note = models.begin_from(trainer, options["from"]) if options["from"] else ""
     if options["evaluate_every"]:
         Evaluation(trainer, x, options)
-    name = given.get("name",
-                     f"{Path(options['data']).stem}-{options['objective']}-s{options['seed']}")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60]
-    folder = run_folder.new_folder(given.get("out", "runs"), name)
+    elif options["keep_best"]:
+        raise ValueError("--keep-best needs --evaluate-every, which says how often the state is "
+                         "measured")
+    folder = run_folder.new_folder(given.get("out", "runs"), run_name(given, options))
     run_folder.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]),
                                       "data": data.fingerprint(x), "versions": versions()})
-    return folder, options, x, ""
+    return folder, options, x, note
+
+
+def run_name(given, options):
+    """What a new run's folder is called after its number: letters of any script, digits, . _ -"""
+    where = Path(os.path.abspath(options["data"])).stem
+    usual = f"{where or 'data'}-{options['objective']}-s{options['seed']}"
+    name = re.sub(r"[^\w.-]+", "-", given.get("name", usual))[:60]
+    return name if name.strip("-.") else usual
+
+
+def say_what_is_missing(options, needed):
+    print(f"{options['data']} is not on this machine. A run downloads {needed}; a dry run "
+          "downloads nothing, and can say no more.")
+
+
+def change(work, options, before):
+    """Give a run that goes on its new rates and batch size, which the next resume finds saved."""
+    models.check_packs(options)
+    trainer = work.trainer
+    trainer.g_optimizer.lr, trainer.d_optimizer.lr = options["lr_g"], options["lr_d"]
+    if options["batch_size"] != before["batch_size"]:
+        work.batches.change(options["batch_size"])
+    if breaks(options, before):
+        work.save(options["keep"])
+
+
+def with_versions(record, step):
+    """The record of a run that goes on, with the versions it goes on with where they are others."""
+    known = [record.get("versions"), *(each["versions"] for each in record.get("resumed", []))]
+    if known[-1] == (now := versions()):
+        return record
+    return record | {"resumed": [*record.get("resumed", []), {"step": step, "versions": now}]}
 
 
 def resume(given):
@@ -143,19 +182,28 @@ def run(given):
         resuming = "resume" in given
         folder, options, x, note = resume(given) if resuming else start(given)
         if given.get("dry_run"):
-            dry_run(options, x)
+            if x is not None:
+                dry_run(options, x)
             return 0
-        trainer, batches, streams = build(options, x)
+        before = run_folder.read_options(folder)["options"] if resuming else options
+        trainer, batches, streams = build(options | {"batch_size": before["batch_size"]}, x)
+        if options["from"] and not resuming:
+            models.begin_from(trainer, options["from"])
         pictures = Pictures(folder, trainer, x, options)
         evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
         work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
                           evaluation)
+        work.on_log = Balance(trainer.objective)
+        if options["keep_best"] and evaluation:
+            work.on_evaluate = KeepBest(folder, evaluation, work.state)
         if resuming:
             work.restore()
             if trainer.steps >= options["steps"]:
                 raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with "
                                  "--steps")
-            run_folder.write_options(folder, run_folder.read_options(folder) | {"options": options})
+            change(work, options, before)
+            record = with_versions(run_folder.read_options(folder), trainer.steps)
+            run_folder.write_options(folder, record | {"options": options})
     except USER_ERRORS as error:
         return fail(PROG, error, 2)
     except ArithmeticError as error:
@@ -166,7 +214,8 @@ def run(given):
                  f"{x.shape[1:]}, generator {_count(trainer.generator)} parameters, discriminator "
                  f"{_count(trainer.discriminator)}"
                  + (f", going on after step {trainer.steps}" if resuming else ""))
-        for line in filter(None, (note, fast.advice())):
+        doubts = judges.doubts(evaluation.judge) if evaluation else ()
+        for line in filter(None, (note, breaks(options, before), *doubts, fast.advice())):
             work.say(line)
         pictures.reals_once()
         stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],

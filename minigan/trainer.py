@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan import backend, objectives, ops, optim
+from minigan import backend, nn, objectives, ops, optim
 from minigan.autograd import grad
 from minigan.networks import pack_samples
 from minigan.tensor import Tensor, constant, no_grad
@@ -95,7 +95,7 @@ class GANTrainer:
         self.averaged = copy.deepcopy(generator).eval()
         self.average = optim.MovingAverage(self.averaged, generator, ema)
         self.streams = streams or backend.streams
-        self.steps = 0
+        self.steps, self._settled = 0, False
         self._dtype = generator.parameters()[0].dtype
         self._all_is_well()
 
@@ -117,6 +117,7 @@ class GANTrainer:
             stats = self._discriminator_step(real)
         stats |= self._generator_step(len(real))
         self.average.update(self.steps)
+        self._settled = False
         return stats
 
     def _discriminator_step(self, real):
@@ -184,12 +185,26 @@ class GANTrainer:
 
     def sample(self, noise, block=256):
         """Noise (N, latent) → samples (N, …) of the averaged generator in evaluation mode, `block`
-        at a time. Training is not disturbed: no running statistic and no random stream moves."""
+        at a time. Training is not disturbed: no running statistic of the networks in training and
+        no random stream moves."""
+        self._settle()
         noise = backend.asarray(noise, self._dtype)
         with no_grad():
             parts = [self.averaged(constant(noise[i:i + block])).data
                      for i in range(0, max(1, len(noise)), block)]
         return backend.xp_of(noise).concatenate(parts)
+
+    def _settle(self):
+        """Give the averaged generator the statistics of its own weights, once after each step."""
+        if not self._settled:
+            settle(self.averaged, self._own_noise())
+            self._settled = True
+
+    def _own_noise(self):
+        stream = backend.Streams()["statistics"]  # the same at each call, and nobody else's
+        for _ in range(SETTLING):
+            noise = stream.standard_normal((64, self.latent), dtype=np.dtype(self._dtype))
+            yield constant(backend.asarray(noise))
 
     def feedback(self, samples):
         """What the discriminator tells the generator about samples (N, …): their scores, (N,), and
@@ -213,6 +228,10 @@ class GANTrainer:
     def state_dict(self):
         """{name: NumPy array}: networks, averaged generator, optimizers, steps. The streams keep
         their own state."""
+        self._settle()
+        return self._state()
+
+    def _state(self):
         state = {f"{part}.{name}": array for part, owner in self._parts().items()
                  for name, array in owner.state_dict().items()}
         return {"steps": np.int64(self.steps), **state}
@@ -220,7 +239,7 @@ class GANTrainer:
     def load_state_dict(self, state):
         """Continue from `state_dict`. ValueError, and nothing changed, if a name or a shape
         differs."""
-        own = self.state_dict()
+        own = self._state()
         differing = sorted(own.keys() ^ state.keys()) or [
             name for name in own if np.shape(own[name]) != np.shape(state[name])]
         if differing:
@@ -230,8 +249,31 @@ class GANTrainer:
             owner.load_state_dict({name.removeprefix(part + "."): array
                                    for name, array in state.items()
                                    if name.startswith(part + ".")})
-        self.steps = int(state["steps"])
+        self.steps, self._settled = int(state["steps"]), True
         self._all_is_well()
+
+
+SETTLING = 8  # batches, of 64 samples each
+
+
+def settle(network, batches):
+    """Give the batch norms of `network` the statistics of its own weights: the means, over
+    `batches`, of what each batch of inputs shows them. Averaged weights need it, for the running
+    statistics of the network that they are averages of are not theirs. Nothing else moves: dropout
+    and the rest stay as they are. Source: Izmailov et al. 2018, arXiv:1803.05407, §3.2."""
+    norms = [module for _, module in network.named_modules() if isinstance(module, nn.BatchNorm)]
+    if not norms:
+        return
+    before = [(norm.training, norm.momentum) for norm in norms]
+    try:
+        with no_grad():
+            for count, batch in enumerate(batches, 1):
+                for norm in norms:
+                    norm.training, norm.momentum = True, 1.0 / count  # so that all weigh the same
+                network(batch)
+    finally:
+        for norm, (training, momentum) in zip(norms, before):
+            norm.training, norm.momentum = training, momentum
 
 
 @contextlib.contextmanager

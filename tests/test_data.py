@@ -111,7 +111,7 @@ def test_an_unknown_split_is_refused():
 def test_only_a_folder_is_resized():
     assert data.load("digits", image_size=8).x.shape[1:] == (8, 8, 1)
     for name in ("digits", "ring8"):
-        with pytest.raises(DataError, match="only a folder of pictures is resized"):
+        with pytest.raises(DataError, match="only a folder or a .zip of pictures is resized"):
             data.load(name, image_size=32)
 
 

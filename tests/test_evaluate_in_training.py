@@ -89,10 +89,10 @@ def test_a_resumed_run_keeps_its_measures_and_goes_on_with_them(train):
 
 
 def test_a_run_may_go_on_with_measures_or_without(train):
-    given = SOURCES["digits"][:-2]
+    given = SOURCES["mine"][:-2]
     done(train(*given, "--steps", 2))
     refused_by_train(train("--resume", "--steps", 4, "--evaluate-every", 1), "no feature network", "--classifier")
-    done(train("--resume", "--steps", 4, "--evaluate-every", 1, "--classifier", "lenet-digits.npz"))
+    done(train("--resume", "--steps", 4, "--evaluate-every", 1, "--classifier", "lenet-mine.npz"))
     done(train("--resume", "--steps", 6, "--evaluate-every", 0))
     [run] = Path("runs").iterdir()
     assert [(line["step"], "evaluation" in line) for line in run_folder.read_stats(run)] == [
@@ -116,8 +116,8 @@ def refused_by_train(result, *words):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--data", "digits"], ["digits", "minigan.classifier", "--classifier"]),
-    (["--data", "digits", "--classifier", "mnist"], ["LeNet-mnist", "8, 8, 1"]),
+    (["--data", "mine.npz"], ["mine.npz", "minigan.classifier", "--classifier fashion"]),
+    (["--data", "digits", "--classifier", "lenet-mine.npz"], ["LeNet-mine", "8, 8, 1"]),
     (["--data", "digits", "--classifier", "nowhere"], ["nowhere"]), (["--data", "one.npz"], ["expected", "(1, 2)"]),
     (["--data", "ring8", "--classifier", "mnist"], ["--classifier mnist"])])
 def test_what_cannot_be_measured_is_refused_before_there_is_a_folder(train, arguments, words):

@@ -184,7 +184,7 @@ def test_links_that_lead_round_in_a_circle_are_skipped_and_counted(tmp_path, cap
 def test_a_folder_without_a_picture_is_refused(tmp_path, content):
     if content:
         (tmp_path / "notes.txt").write_bytes(content)
-    with pytest.raises(DataError, match="readable PNG or JPEG") as error:
+    with pytest.raises(DataError, match="readable PNG, JPEG, WebP, BMP or TIFF") as error:
         data.load(tmp_path)
     one_line(error)
 

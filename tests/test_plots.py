@@ -387,3 +387,19 @@ def test_nothing_that_draws_is_imported_before_a_picture_is_drawn(tmp_path):
     end = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
                          env=os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"})
     assert end.returncode == 0, end.stderr
+
+
+def test_points_of_many_numbers_are_seen_where_the_real_ones_differ_most(rng):
+    real = rng.standard_normal((4000, 4)) * [0.1, 3.0, 0.2, 1.0] + 7.0
+    seen, _ = plots._in_the_plane(real, real)
+    np.testing.assert_allclose(seen, (real - real.mean(axis=0))[:, [1, 3]], atol=0.3)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_points_of_any_width_are_drawn_large_enough_to_read(tmp_path, rng, d):
+    points = rng.standard_normal((50, d))
+    plots.save_points(tmp_path / "a.png", points, points)
+    plots.save_densities(tmp_path / "b.png", points, points)
+    for name in ("a.png", "b.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width >= 650

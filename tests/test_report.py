@@ -195,8 +195,10 @@ def test_torn_and_foreign_lines_are_left_out(run):
 
 def test_the_measures_are_a_table_with_errors_and_what_has_no_value_is_a_dash(run):
     page = page_of(run)
-    rows = dict(zip(page.texts("th", scope="row"), zip(page.texts("td")[::2], page.texts("td")[1::2])))
-    assert rows["FD-LeNet-mnist"] == ("12.5\xa0±\xa00.25", "3.5") and rows["recall"] == ("–", "–")
+    rows = dict(zip(page.texts("th", scope="row"), zip(*(page.texts("td")[i::3] for i in range(3)))))
+    explained = "distance of means and covariances of features: fidelity and variety in one number"
+    assert rows["FD-LeNet-mnist ↓"] == ("12.5\xa0±\xa00.25", "3.5", explained)
+    assert rows["recall"][:2] == ("–", "–") and "↑ more is better, ↓ less is." in page.texts("p")
     assert page.texts("caption")[0] == "500 samples after step 40 beside test data"
 
 
@@ -212,7 +214,7 @@ def test_all_options_versions_and_the_data_are_listed(run):
     page = page_of(run)
     assert page.texts("caption")[1:] == ["Options", "Versions", "Data"]
     names = page.texts("th", scope="row")[2:]
-    assert dict(zip(names, page.texts("td")[4:])) == {
+    assert dict(zip(names, page.texts("td")[6:])) == {
         "objective": "gan", "data": "digits", "steps": "40", "seed": "0", "image_size": "–", "lr_g": "0.0002",
         "numpy": "2.0", "sha256": "abc"}
 
@@ -274,7 +276,7 @@ def test_a_comparison_shows_the_last_samples_of_each_and_the_options_that_differ
     rows, cells = page.texts("th", scope="row"), page.texts("td")
     table = dict(zip(rows, zip(cells[::2], cells[1::2])))
     assert table == {"of": ("500 samples after step 40 beside test data", "not measured"),
-                     "FD-LeNet-mnist": ("12.5\xa0±\xa00.25", "–"), "recall": ("–", "–"),
+                     "FD-LeNet-mnist ↓": ("12.5\xa0±\xa00.25", "–"), "recall": ("–", "–"),
                      "lr_g": ("0.0002", "0.5"), "clip": ("–", "0.01")}
 
 
@@ -326,3 +328,13 @@ def test_options_that_are_no_run_s_are_refused(command, run):
     (run / "options.json").write_text("[]")
     status, _, err = command(run)
     assert (status, err) == (2, f"minigan.report: {run / 'options.json'} does not hold a run's options\n")
+
+
+def test_drawings_of_points_are_wide_and_turn_dark_with_the_page(tmp_path):
+    folder = make_run(tmp_path / "00000-ring8-gan-s0")
+    run_folder.write_options(folder, run_folder.read_options(folder) | {"sample_shape": [2]})
+    page, pictures = report.page(folder), report.page(make_run(tmp_path / "00001-digits-gan-s0"))
+    assert '<div class="stack wide"><figure class="film drawn">' in page and 'class="film"' in pictures
+    assert "drawn" not in pictures.split("<main>")[1]
+    dark = report.STYLE.split("prefers-color-scheme: dark")[1].split("\n}")[0]
+    assert ".drawn img { filter: invert(" in dark and "img { filter: brightness(" in dark

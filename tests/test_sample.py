@@ -126,7 +126,7 @@ def test_ways_from_noise_to_noise_begin_and_end_at_samples(sample, runs, kind, n
 
 def test_a_picture_has_the_name_that_was_asked_for(sample):
     for kind in ("images", "points"):
-        for name in ("plain", "a.b", "photo.jpg"):
+        for name in ("plain", "a.b", "photo.PNG"):
             done(sample(kind, "--n", 2, "--grid", name))
             with Image.open(name) as picture:
                 assert picture.format == "PNG"

@@ -319,7 +319,7 @@ def test_the_notebook_command_writes_the_same_file_every_time(clone, capsys):
     assert to_notebook.main(["03", "--out", str(clone), "--install", "git+https://example.org/minigan"]) == 0
     assert (clone / "03_halves.ipynb").read_bytes() == once
     first = json.loads(once)["cells"][0]
-    assert first["source"] == ["%pip install --quiet git+https://example.org/minigan"]
+    assert first["source"] == ['%pip install --quiet "git+https://example.org/minigan"']
 
 
 # Notebooks
@@ -347,19 +347,68 @@ def test_a_figure_is_shown_after_the_block_that_draws_it_and_text_stays_text():
     made = to_notebook.notebook(made_up())
     check_notebook(made)
     install, draw, show, last = code_of(made)
-    assert install == "%pip install --quiet minigan"
+    assert install == f'%pip install --quiet "{ROOT}"'
     assert [draw, last] == [part.text.rstrip("\n") for part in made_up().code]
     assert show == 'from IPython.display import Image\nImage(filename="tutorials/figures/03_line.png")'
     kinds = [cell["cell_type"] for cell in made["cells"]]
     assert kinds == ["code", "markdown", "code", "code", "markdown", "code", "markdown"]
     text = "".join("".join(cell["source"]) for cell in made["cells"] if cell["cell_type"] == "markdown")
-    assert "A question." in text and "```python from" in text and "0.5 ½" in text and "```sh" in text
+    assert "A question." in text and "```python from" in text and "0.5 ½" not in text and "```sh" in text
     assert "03_line.png" not in text
 
 
 def test_a_notebook_of_a_figure_that_no_block_names_is_refused():
     with pytest.raises(ChapterError, match="03_none.png"):
         to_notebook.notebook(changed("figures/03_line.png", "figures/03_none.png"))
+
+
+ANSWER = """
+<details>
+<summary>Answer</summary>
+
+See [02](02_gradients_of_gradients.md) and `[x](y)`.
+
+```python
+print(STEPS)
+```
+
+<!-- output -->
+```text
+2
+```
+
+</details>
+"""
+
+
+def test_an_answer_stays_folded_in_one_cell_with_its_output():
+    """A <details> that closed in another cell would leave the answer open."""
+    made = to_notebook.notebook(Chapter("03_halves.md", MADE_UP + ANSWER))
+    check_notebook(made)
+    [cell] = ["".join(cell["source"]) for cell in made["cells"] if "<details>" in "".join(cell["source"])]
+    assert cell.count("</details>") == 1
+    assert "```python\nprint(STEPS)" in cell and "```text\n2\n" in cell and "<!--" not in cell
+    assert not any("print(STEPS)\n" in code for code in code_of(made))
+
+
+@pytest.mark.parametrize("install, out, expected", [
+    ("git+https://example.org/me/minigan.git@v1", ".", "https://example.org/me/minigan/blob/v1"),
+    (str(ROOT), str(ROOT / "some" / "where"), "../.."), (str(ROOT), str(ROOT), ".")])
+def test_links_lead_to_the_chapters_and_the_source_from_where_the_notebook_is(install, out, expected):
+    base = to_notebook.base_of(install, out)
+    made = json.dumps(to_notebook.notebook(Chapter("03_halves.md", MADE_UP + ANSWER), install, base))
+    at = "" if expected == "." else expected + "/"
+    assert f"[the source]({at}minigan/objectives.py)" in made and f"[02]({at}tutorials/02_" in made
+    assert "[above](#03--halves)" in made and "`[x](y)`" in made
+
+
+def test_a_notebook_installs_from_a_source_and_never_by_a_bare_name(clone, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        to_notebook.main(["3", "--out", str(clone), "--install", "minigan"])
+    assert "something else" in capsys.readouterr().err
+    assert to_notebook.main(["3", "--out", str(clone)]) == 0
+    first = json.loads((clone / "03_halves.ipynb").read_text(encoding="utf-8"))["cells"][0]
+    assert first["source"] == [f'%pip install --quiet "{ROOT}"']
 
 
 # The chapters
@@ -436,7 +485,9 @@ def test_a_chapter_runs_as_a_notebook_too(chapter, ran, tmp_path, monkeypatch):
     install, *cells = code_of(made)
     assert install.startswith("%pip install ")
     shown = [cell for cell in cells if cell.startswith("from IPython.display import Image\n")]
-    assert [cell for cell in cells if cell not in shown] == [part.text.strip("\n") for part in chapter.code]
+    hidden = "".join(re.findall("(?s)<details>.*?</details>", chapter.text))  # answers, which stay text
+    assert [cell for cell in cells if cell not in shown] == [part.text.strip("\n") for part in chapter.code
+                                                             if part.text not in hidden]
     assert len(shown) == len(chapter.shown())
     displayed = types.ModuleType("IPython.display")
     displayed.Image = lambda filename: (tmp_path / Path(filename).name).read_bytes()

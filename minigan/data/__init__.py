@@ -4,6 +4,8 @@
     sources     `load`: data sets by name or path
     mixtures    normal distributions in the plane
     files       your own files: read, never trusted
+    pictures    which files are pictures, and what an image size may be
+    zipped      a `.zip` of pictures
     published   MNIST, Fashion-MNIST and CIFAR-10: found or downloaded, and verified
     batches     `Batches`: a data set in shuffled batches
 """
@@ -11,5 +13,5 @@
 from minigan.data.batches import Batches, to_unit  # noqa: F401
 from minigan.data.files import DataError  # noqa: F401
 from minigan.data.mixtures import MIXTURES, Mixture  # noqa: F401
-from minigan.data.published import PUBLISHED  # noqa: F401
+from minigan.data.published import PUBLISHED, not_here  # noqa: F401
 from minigan.data.sources import BUNDLED, NAMES, Dataset, fingerprint, is_image, load  # noqa: F401

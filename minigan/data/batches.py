@@ -35,18 +35,27 @@ class Batches:
         is its owner's to keep: restored together with `load_state_dict`, it makes the batches go on
         exactly where they were.
 
+    mirror: None, or the generator that draws which pictures of a batch, every other one on average,
+        are turned left to right.
+
     `DataError` if a batch is empty or larger than the data.
     """
 
-    def __init__(self, x, batch_size, rng):
-        if not 1 <= batch_size <= len(x):
-            raise DataError(f"batch size {batch_size}: expected 1 … {len(x)}, for there are "
-                            f"{len(x)} samples")
+    def __init__(self, x, batch_size, rng, mirror=None):
+        if mirror is not None and x.ndim != 4:
+            raise DataError(f"mirror: expected pictures (N, H, W, C), got samples {x.shape[1:]}")
+        self._check(x, batch_size)
+        self.mirror = mirror
         self.x = backend.current().xp.asarray(x) if x.nbytes <= ON_DEVICE else x
         self.batch_size, self.rng = batch_size, rng
         # Drawn when first needed, so that building draws nothing from `rng`.
         self._order = np.empty(0, np.int64)
         self._position = 0
+
+    def _check(self, x, batch_size):
+        if not 1 <= batch_size <= len(x):
+            raise DataError(f"batch size {batch_size}: expected 1 … {len(x)}, for there are "
+                            f"{len(x)} samples")
 
     def next_indices(self):
         """Which samples the next batch is made of: (batch_size,) int64."""
@@ -57,7 +66,17 @@ class Batches:
 
     def next(self):
         """The next batch, (batch_size, …) float32; pictures in [−1, 1]."""
-        return to_unit(self.x[backend.xp_of(self.x).asarray(self.next_indices())])
+        xp = backend.xp_of(self.x)
+        x = to_unit(self.x[xp.asarray(self.next_indices())])
+        if self.mirror is None:
+            return x
+        turned = xp.asarray(self.mirror.random((len(x), 1, 1, 1)) < 0.5)
+        return xp.where(turned, x[:, :, ::-1], x)
+
+    def change(self, batch_size):
+        """Go on with batches of another size, and a fresh epoch."""
+        self._check(self.x, batch_size)
+        self.batch_size, self._order, self._position = batch_size, np.empty(0, np.int64), 0
 
     def state_dict(self):
         """The epoch's order (empty before the first batch) and how much of it has been dealt, as

@@ -14,6 +14,8 @@ import zipfile
 import numpy as np
 from numpy.lib import format as npy
 
+from minigan.data import pictures
+
 MAX_BYTES = 8 * 2**30  # of pictures, decoded: as much as a workstation holds beside a training run
 MAX_CLASSES = 10_000
 
@@ -40,24 +42,25 @@ def tell(message):
 # A folder of pictures
 
 def read_folder(folder, size):
-    """All PNG and JPEG pictures below `folder`, in the order of their paths.
+    """All pictures (of `pictures.FORMATS`) below `folder`, in the order of their paths.
 
-    Each is turned upright (EXIF), laid on white where it is transparent, cropped to its central
-    square and resized to `size` pixels; of an animation, the first frame. What is no such picture
+    Each is turned upright (EXIF), laid on white where it is transparent, cropped around its centre
+    and resized to `size`, (height, width); of an animation, the first frame. What is no picture
     is skipped, and one line on stderr says how many were. Links to folders are not followed.
 
-    Returns pictures (N, size, size, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64 and
-    class names where every picture lies in a subfolder (the class is the first folder on the way to
-    it), else None and ().
+    Returns pictures (N, height, width, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64
+    and class names where every picture lies in a subfolder (the class is the first folder on the
+    way to it), else None and ().
     `DataError` if no picture can be read, or they are too many for memory.
     """
     skipped, names = [], []
     for where, _, found in os.walk(folder, onerror=lambda error: skipped.append(error.filename)):
         names += [os.path.relpath(os.path.join(where, name), folder) for name in found]
-    if size < 1 or len(names) * size * size * 3 > MAX_BYTES:
-        raise DataError(f"{folder}: {len(names)} files as {size} × {size} pictures: expected a "
+    height, width = size
+    if min(size) < 1 or len(names) * height * width * 3 > MAX_BYTES:
+        raise DataError(f"{folder}: {len(names)} files as {height} × {width} pictures: expected a "
                         f"size of at least 1 and at most {MAX_BYTES // 2**30} GiB in all")
-    x = np.empty((len(names), size, size, 3), np.uint8)
+    x = np.empty((len(names), height, width, 3), np.uint8)
     kept, grey = [], True
     for name in sorted(names):
         try:
@@ -69,28 +72,34 @@ def read_folder(folder, size):
         kept.append(name)
         grey = grey and picture.shape[2] == 1
     if not kept:
-        raise DataError(f"{folder}: none of its {len(names)} files is a readable PNG or JPEG "
-                        "picture (links to folders are not followed)")
+        raise DataError(f"{folder}: none of its {len(names)} files is a readable "
+                        f"{pictures.NAMED} picture (links to folders are not followed)")
     if skipped:
-        tell(f"{folder}: {len(skipped)} files skipped, not readable PNG or JPEG pictures (such as "
-             f"{skipped[0]})")
+        tell(f"{folder}: {len(skipped)} files skipped, not readable {pictures.NAMED} pictures "
+             f"(such as {skipped[0]})")
     x = x[:len(kept)]
     return (x[..., :1].copy() if grey else x), *_classes_of(kept)
 
 
 def _read_picture(path, size):
-    """(size, size, 1 or 3) uint8. Raises whatever the decoder raises."""
-    from PIL import Image, ImageOps
-
+    """(height, width, 1 or 3) uint8. Raises whatever the decoder raises."""
     if not os.path.isfile(path):
         raise OSError("not a regular file: opening a pipe would wait for ever")
+    return decode(path, size)
+
+
+def decode(source, size):
+    """A path or a stream → (height, width, 1 or 3) uint8. Raises whatever the decoder raises."""
+    from PIL import Image, ImageOps
+
+    height, width = size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about harmless oddities
         # A file of few bytes may unfold to over 89 megapixels.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        with Image.open(source, formats=pictures.FORMATS) as picture:
             # A JPEG can be decoded at 1/2, 1/4, 1/8 for the asking.
-            picture.draft(None, (2 * size, 2 * size))
+            picture.draft(None, (2 * width, 2 * height))
             picture = ImageOps.exif_transpose(picture)
             # 16-bit grey, which Pillow would clip at 255; take the high byte.
             if picture.mode.startswith("I"):
@@ -99,9 +108,9 @@ def _read_picture(path, size):
             if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
                 picture = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            picture = ImageOps.fit(picture.convert("L" if grey else "RGB"), (size, size),
+            picture = ImageOps.fit(picture.convert("L" if grey else "RGB"), (width, height),
                                    Image.Resampling.LANCZOS)
-    return np.asarray(picture).reshape(size, size, -1)
+    return np.asarray(picture).reshape(height, width, -1)
 
 
 def _classes_of(names):
@@ -122,7 +131,7 @@ def read_npz(path):
 
     images: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8, or floats that all lie in [0, 1] or all
         in [−1, 1]
-    points: (N, 2), finite floats
+    points: (N, d), finite floats
     labels: (N,) integers ≥ 0; classes: (K,) strings, the numbers themselves unless given
 
     Returns pictures (N, H, W, C), uint8 or float32 in [−1, 1], or points float32; labels int64 or
@@ -174,8 +183,8 @@ def _counted(archive):
 
 def _npz_points(archive):
     shape, dtype = _npy_header(archive, "points")
-    if len(shape) != 2 or shape[0] < 1 or shape[1] != 2 or dtype.kind != "f":
-        raise DataError(f"points is {dtype} {shape}, expected floats (N, 2)")
+    if len(shape) != 2 or min(shape) < 1 or dtype.kind != "f":
+        raise DataError(f"points is {dtype} {shape}, expected floats (N, d)")
     points = _npy_array(archive, "points").astype(np.float32)
     if not np.isfinite(points).all():
         raise DataError("points holds numbers that are not finite")

@@ -203,3 +203,19 @@ def _receive(response, stream, name, limit):
             print(file=sys.stderr)
     if done < total:
         raise DataError(f"the connection was cut after {done} of {total} bytes")
+
+
+def not_here(source, split="train"):
+    """What a run on this data set would download, as text; None if nothing has to be."""
+    if source not in PUBLISHED:
+        return None
+    published, cache = PUBLISHED[source], _cache()
+    missing = [file for file in published.files[split]
+               if not _copies(published, file, (os.environ.get("MINIGAN_DATA"), cache, SYSTEM))]
+    names = [os.path.basename(published.mirrors[0].format(file.name)) for file in missing]
+    return missing and f"{', '.join(names)} into {os.path.join(cache, published.folders[0])}"
+
+
+def _cache():
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
+                        "minigan")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan.data import files
+from minigan.data import files, pictures, zipped
 from minigan.data.files import DataError
 from minigan.data.mixtures import MIXTURES
 from minigan.data.published import PUBLISHED, read_published
@@ -21,7 +21,7 @@ class Dataset(NamedTuple):
     """What `load` returns; it unpacks as `x, labels, classes = load(...)`.
 
     x: pictures (N, H, W, C), uint8 or float32 in [−1, 1], C = 1 (grey) or 3 (RGB);
-        or points (N, 2), float32
+        or points (N, d), float32
     labels: (N,) int64, `classes[labels[i]]` names the class of `x[i]`; None where the source has no
         classes
     classes: the names, a tuple of printable one-line strings; () where there are no labels
@@ -34,17 +34,19 @@ class Dataset(NamedTuple):
 def load(source, image_size=None, split="train", seed=0, n=100_000):
     """The `Dataset` that `source` names.
 
-    source: one of `NAMES`, or the path of a folder of pictures (see `files.read_folder`) or of an
-        `.npz` (see `files.read_npz`). A name wins over a path; write `./digits` for a folder of
-        that name.
-    image_size: side in pixels to which the pictures of a folder are cropped and resized, 64 unless
-        given. Other sources are never resized, and refused if they are of another size.
+    source: one of `NAMES`, or the path of a folder of pictures (see `files.read_folder`), of a
+        `.zip` of them, or of an `.npz` (see `files.read_npz`). A name wins over a path; write
+        `./digits` for a folder of that name.
+    image_size: to which the pictures of a folder or `.zip` are cropped and resized: a side in
+        pixels, or (height, width), or "48x64", which is 48 high; 64 unless given. Other sources are
+        never resized, and refused if they are of another size.
     split: "train" or "test"; the published sets (`mnist`, `fashion`, `cifar10`) have the latter.
     seed, n: a mixture's `n` points are drawn anew from `seed`; other sources don't look at them.
 
     `DataError` if there is no such source, or what is there cannot be used.
     """
     source = os.fspath(source)
+    size = None if image_size is None else pictures.sides(image_size)
     if split not in ("train", "test"):
         raise DataError(f"split: expected train or test, got {split}")
     if split == "test" and source not in PUBLISHED:
@@ -53,18 +55,20 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
         dataset = _draw(MIXTURES[source], n, seed)
     elif source in PUBLISHED:
         dataset = Dataset(*read_published(source, split))
+    elif source not in BUNDLED and os.path.isfile(source) and source.lower().endswith(".zip"):
+        dataset = Dataset(*zipped.read_zip(source, size or (64, 64)))
     elif source in BUNDLED or os.path.isfile(source):
         dataset = Dataset(*files.read_npz(BUNDLED.get(source, source)))
     elif os.path.isdir(source):
-        dataset = Dataset(*files.read_folder(source, 64 if image_size is None else image_size))
+        dataset = Dataset(*files.read_folder(source, size or (64, 64)))
     else:
         near = difflib.get_close_matches(source.lower(), NAMES)
-        raise DataError(f"there is no data set, folder or .npz file '{source}'"
+        raise DataError(f"there is no data set, folder, .zip or .npz file '{source}'"
                         + (f": did you mean {' or '.join(near)}?" if near else "")
                         + f" (data sets: {', '.join(NAMES)})")
-    if image_size is not None and dataset.x.shape[1:-1] != (image_size, image_size):
+    if size and dataset.x.shape[1:-1] != size:
         raise DataError(f"{source}: image size {image_size} was asked for, its samples are "
-                        f"{dataset.x.shape[1:]}: only a folder of pictures is resized")
+                        f"{dataset.x.shape[1:]}: only a folder or a .zip of pictures is resized")
     return dataset
 
 

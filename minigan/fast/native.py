@@ -227,6 +227,16 @@ def _processor():
         return platform.machine(), platform.processor()
 
 
+def processor_name():
+    """As the system calls it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            line = next(line for line in file if line.startswith("model name"))
+            return line.partition(":")[2].strip()
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
 # The calls
 
 def address(array):

@@ -50,10 +50,27 @@ class Windows:
 
     def w_from(self, x, y):
         """conv2d_weight."""
+        return self._weights(x, y, lambda windows, begin, end: None)
+
+    def x_and_w(self, x, y, w):
+        """`x_from(y, w)` and `w_from(x, y)`."""
+        return self.x_from(y, w), self.w_from(x, y)
+
+    def y_and_w(self, x, y, w):
+        """`y_from(x, w)` and `w_from(x, y)`, which have their windows in common."""
+        out = empty(y)
+
+        def also(windows, begin, end):
+            product(windows, self._matrix(w), out=out[begin:end].reshape(-1, self.w_shape[3]))
+        return out, self._weights(x, y, also)
+
+    def _weights(self, x, y, also):
         x, y, w = contiguous(x), contiguous(y), None
         for begin, end in blocks(x, self.each, BLOCK):
-            part, rows = empty(x, *self.w_shape), y[begin:end].reshape(-1, self.w_shape[3])
-            product(self._gathered(x[begin:end]), rows, x_transposed=True, out=self._matrix(part))
+            windows, part = self._gathered(x[begin:end]), empty(x, *self.w_shape)
+            also(windows, begin, end)
+            product(windows, y[begin:end].reshape(-1, self.w_shape[3]), x_transposed=True,
+                    out=self._matrix(part))
             w = part if w is None else w + part
         return w
 

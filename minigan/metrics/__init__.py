@@ -16,6 +16,7 @@ few.
     latent        interpolation in the latent space, perceptual path length
     lenet         the feature network and its training
     classifiers   trained feature networks: shipped, saved and loaded
+    general       features for pictures that no network was trained on
     judges        which measures suit the samples of a run
 """
 

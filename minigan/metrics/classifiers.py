@@ -1,8 +1,8 @@
 """Trained feature networks: those that ship with the package, and files of others.
 
-Their features and class probabilities are what the metrics compare; the networks of MNIST and
-Fashion-MNIST come with the package. A figure depends on the network it was computed with, so it is
-quoted with the network's name.
+Their features and class probabilities are what the metrics compare; the networks of MNIST,
+Fashion-MNIST and the bundled digits come with the package. A figure depends on the network it was
+computed with, so it is quoted with the network's name.
 """
 
 import os
@@ -15,9 +15,10 @@ from minigan.metrics.lenet import LeNet, log_softmax
 from minigan.tensor import Tensor, constant, no_grad
 
 _WEIGHTS = os.path.join(os.path.dirname(__file__), "weights")
-SHIPPED = {name: os.path.join(_WEIGHTS, f"lenet-{name}.npz") for name in ("mnist", "fashion")}
+SHIPPED = {name: os.path.join(_WEIGHTS, f"lenet-{name}.npz")
+           for name in ("mnist", "fashion", "digits")}
 # Data set → shipped network.
-JUDGES = {"mnist": "mnist", "fashion": "fashion", "fashion-mini": "fashion"}
+JUDGES = {"mnist": "mnist", "fashion": "fashion", "fashion-mini": "fashion", "digits": "digits"}
 
 
 class Classifier:
@@ -95,7 +96,7 @@ def save(path, classifier):
 
 
 def load(name_or_path):
-    """The `Classifier` that ships under this name ("mnist", "fashion"), or that `save` wrote to
+    """The `Classifier` that ships under this name (of SHIPPED), or that `save` wrote to
     this path.
 
     `DataError`, naming the file, if there is none or it is damaged or foreign.

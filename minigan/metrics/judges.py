@@ -11,6 +11,7 @@ import numpy as np
 
 from minigan import data, metrics
 from minigan.metrics import classifiers
+from minigan.metrics.general import GeneralFeatures
 
 
 class Measure(NamedTuple):
@@ -27,12 +28,13 @@ class Measure(NamedTuple):
 class ImageJudge:
     """Images (N, H, W, C), compared with real ones by the features and class probabilities of
     `network`: anything with `name`, which becomes part of the measures' names, `classes`, and
-    `judge(images) -> (features, probabilities)`."""
+    `judge(images) -> (features, probabilities)`; without probabilities the measures of classes are
+    left out."""
 
     def __init__(self, real, network):
         self.real, self.network, self.name = real, network, network.name
         self.features, probabilities = network.judge(real)
-        self.shares = metrics.class_shares(probabilities)
+        self.shares = None if probabilities is None else metrics.class_shares(probabilities)
 
     def features_of(self, images):
         return self.network.judge(images)[0]
@@ -40,9 +42,13 @@ class ImageJudge:
     def measures(self, images):
         features, probabilities = self.network.judge(images)
         both = self.features, features
-        return [
+        distances = [
             Measure({f"FD-{self.name}": "↓"}, metrics.frechet_distance, both, quick=True),
-            Measure({f"KD-{self.name}": "↓"}, metrics.kernel_distance, both),
+            Measure({f"KD-{self.name}": "↓"}, metrics.kernel_distance, both)]
+        if self.shares is None:  # its classes are not these pictures'
+            return [*distances, *_among_neighbours(*both)]
+        return [
+            *distances,
             Measure({f"IS-{self.name}": "↑"}, lambda p: metrics.inception_score(p, splits=1).mean,
                     (probabilities,)),
             Measure({f"MS-{self.name}": "↑"}, lambda p: metrics.mode_score(p, self.shares),
@@ -98,9 +104,28 @@ def judge_for(source, real, network=None):
         return PointJudge(real, data.MIXTURES.get(source))
     network = network or classifiers.for_data(source)
     if network is None:
-        raise ValueError(f"no feature network is known for {source}: python -m minigan.classifier "
-                         "trains one on labelled images, and --classifier names its file")
-    return ImageJudge(real, classifiers.load(network))
+        raise ValueError(f"no feature network is known for {source}: --classifier fashion takes "
+                         "that of Fashion-MNIST for general features, and python -m "
+                         "minigan.classifier trains one on labelled images, whose file "
+                         "--classifier names")
+    judge = classifiers.load(network)
+    if network in classifiers.SHIPPED and judge.sample_shape != real.shape[1:]:
+        judge = GeneralFeatures(judge)
+    return ImageJudge(real, judge)
+
+
+def doubts(judge):
+    """Why figures of this judge may mean little, a line each."""
+    found, network = [], getattr(judge, "network", None)
+    if isinstance(network, GeneralFeatures):
+        found.append(f"{network.name}: features of a network for other pictures, compare "
+                     "these figures only with each other")
+    elif isinstance(network, classifiers.Classifier):
+        chance = 1 / len(network.classes)
+        if network.accuracy < chance + 0.1 * (1 - chance):
+            found.append(f"{network.name} has {network.accuracy:.1%} of its test images right, and "
+                         f"guessing has {chance:.1%}: figures that rest on it mean little")
+    return found
 
 
 def quick(judge, samples):

@@ -19,6 +19,6 @@ def save_evaluation(path, judge, samples, training, training_features):
     features, probabilities = judge.network.judge(samples)
     best = np.argsort(-metrics.realism(judge.features, features), kind="stable")[:24]
     nearest = metrics.nearest(training_features, features[best]).index
+    shares = None if probabilities is None else metrics.class_shares(probabilities)
     plots.save_judged_images(path, data.to_unit(judge.real[:64]), samples, judge.network.classes,
-                             judge.shares, metrics.class_shares(probabilities), samples[best],
-                             data.to_unit(training[nearest]))
+                             judge.shares, shares, samples[best], data.to_unit(training[nearest]))

@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 
 from minigan.pictures import plots
-from minigan.pictures.markup import columns, for_script
+from minigan.pictures.markup import columns, for_script, rows
 from minigan.runs.run_folder import snapshots
 
 FILM_BYTES = 4_000_000   # of all snapshots together; with all else a page stays below 8 MB
@@ -34,9 +34,15 @@ def samples(run, frames):
     if film:
         step, uri = film[-1]
         generated = _figure(uri, "Generated samples", f"step <output>{step}</output>",
-                            controls=controls)
-    return columns(generated, _figure(real, "Real samples", "from the training data",
-                                      generated=False))
+                            controls=controls, drawn=_points(run))
+    beside = _figure(real, "Real samples", "from the training data", generated=False,
+                     drawn=_points(run))
+    return rows(generated, beside) if _points(run) else columns(generated, beside)
+
+
+def _points(run):
+    """Whether the samples are points: their pictures are drawings on white, with text to read."""
+    return len(run.record["sample_shape"]) == 1
 
 
 def _film(folder, most):
@@ -70,13 +76,15 @@ def _uri(path, most):
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}" if content else None
 
 
-def _figure(uri, description, caption, generated=True, controls=""):
-    """A picture with its mark, "" without one. The caption and the controls are HTML."""
+def _figure(uri, description, caption, generated=True, controls="", drawn=False):
+    """A picture with its mark, "" without one. The caption and the controls are HTML; what is
+    `drawn`, on white, is turned dark where the page is."""
     if not uri:
         return ""
     mark = ('<span class="mark made">generated</span>' if generated
             else '<span class="mark">real</span>')
-    return f"""<figure{' class="film"' if controls else ""}>
+    kinds = " ".join(("film",) * bool(controls) + ("drawn",) * drawn)
+    return f"""<figure{f' class="{kinds}"' if kinds else ""}>
 <figcaption>{mark} {caption}</figcaption>
 <img src="{uri}" alt="{escape(description)}">
 {controls}</figure>
@@ -91,11 +99,11 @@ def ways(run):
 
 def last_samples(run):
     return "".join(_figure(uri, f"Generated samples of {run.name}",
-                           f"{escape(run.name)}, step {step}")
+                           f"{escape(run.name)}, step {step}", drawn=_points(run))
                    for step, uri in _film(run.folder, 1))
 
 
 def picture_of_evaluation(run):
     return _figure(_uri(run.folder / "evaluation.png", FIGURE),
                    "Real beside generated samples, as they were evaluated",
-                   "beside real, as they were measured")
+                   "beside real, as they were measured", drawn=_points(run))

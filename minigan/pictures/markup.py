@@ -7,6 +7,10 @@ def columns(*parts):
     return f'<div class="columns">{"".join(parts)}</div>' if any(parts) else ""
 
 
+def rows(*parts):
+    return f'<div class="stack wide">{"".join(parts)}</div>' if any(parts) else ""
+
+
 def for_script(data):
     """Data for the script; no string in it can end the element."""
     text = json.dumps(data, allow_nan=False).replace("<", r"\u003c")

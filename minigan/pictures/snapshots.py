@@ -6,6 +6,7 @@ from minigan import backend, data
 from minigan.pictures import plots, report
 from minigan.runs import run_folder
 from minigan.runs import models
+from minigan.runs.spreadsheet import write_csv
 
 
 class Pictures:
@@ -32,12 +33,15 @@ class Pictures:
             plots.save_samples(path, samples)
             between = backend.to_numpy(self.trainer.sample(self.ways))
             plots.save_grid(self.folder / "interpolation.png", between, models.WAY)
+        elif samples.shape[1] != 2:
+            plots.save_points(path, samples, self.reals)
         else:
             plots.save_game(path, samples, self.reals, self._feedback, self._from_plane,
                             self.trainer.objective.undecided,
                             "score" if self.trainer.pack == 1
                             else f"score beside {self.trainer.pack - 1} copies")
         report.write(self.folder, report.FRAMES_IN_TRAINING)
+        write_csv(self.folder)
 
     def _feedback(self, points):
         return [backend.to_numpy(array) for array in self.trainer.feedback(points)]

@@ -29,15 +29,44 @@ def measures(runs):
     about = [f"{_cell(record['n'])} samples after step {_cell(record['step'])} beside "
              f"{_cell(record['against'])} data"
              if record["metrics"] else "not measured" for record in found]
-    rows = [[words(name), *(_measure(record["metrics"].get(name, {})) for record in found)]
-            for name in names]
+    rows = [[f"{words(name)} {_arrow(name, found)}".strip(),
+             *(_measure(record["metrics"].get(name, {})) for record in found)] for name in names]
+    note = '<p class="note">↑ more is better, ↓ less is.</p>\n'
     if len(runs) > 1:
         return unread + _table("Value ± standard error", ["", *(run.name for run in runs)],
-                               [["of", *about], *rows])
-    for row, numbers in zip(rows, found[0]["metrics"].values()):
-        row.append(text(numbers.get("training_data")))
-    return unread + _table(about[0], ["", "value ± standard error", "training data in their place"],
-                           rows)
+                               [["of", *about], *rows]) + note
+    for row, (name, numbers) in zip(rows, found[0]["metrics"].items()):
+        row += [text(numbers.get("training_data")), explanation(name)]
+    table = _table(about[0], ["", "value ± standard error", "training data in their place",
+                              "what it is"], rows)
+    return f"{unread}<div>{table}{note}</div>"
+
+
+# By the beginning of a measure's name.
+EXPLANATIONS = {
+    "FD-": "distance of means and covariances of features: fidelity and variety in one number",
+    "KD-": "distance of features by a kernel, which needs fewer samples",
+    "IS-": "are single samples clear, and all of them varied? Real ones are not looked at",
+    "MS-": "the same, and are classes as frequent as in the real ones?",
+    "class_divergence": "how far the shares of the classes are from the real ones'",
+    "precision": "share of samples that lie among real ones",
+    "recall": "share of real ones that lie among samples",
+    "density": "how many real ones lie around a sample, 1 as for real ones",
+    "coverage": "share of real ones with a sample nearby",
+    "training_distance": "distance to the nearest training sample: 1 is like new data, 0 copied",
+    "modes": "how many modes of the mixture have a good sample",
+    "high_quality": "share of samples within three standard deviations of a mode",
+    "reverse_kl": "how far the modes' shares are from equal ones"}
+
+
+def explanation(name):
+    """A line on what a measure is, "" for one that is not known."""
+    return next((line for start, line in EXPLANATIONS.items() if name.startswith(start)), "")
+
+
+def _arrow(name, records):
+    found = [record["metrics"].get(name, {}).get("better") for record in records]
+    return next((arrow for arrow in "↑↓" if arrow in found), "")
 
 
 def _measure(row):

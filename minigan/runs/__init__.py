@@ -4,6 +4,10 @@
     models        from options to a trainer; from a run's folder to its generator
     run_folder    what a run's folder holds besides checkpoints
     checkpoints   everything a step depends on, in one file
+    best          the best state by a quick measure, and any checkpoint by its name
+    spreadsheet   stats.csv
+    pace          how long it will take, said early
+    balance       has one side won?
     loop          train, log, save; resume exactly
     commandline   errors for people, exit statuses
 """

@@ -6,21 +6,51 @@ and by SIGTERM.
 
 import argparse
 import difflib
+import os
 import sys
+import textwrap
 
 from minigan.backend import BackendError
 from minigan.data.files import printable
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line: what is wrong, and where to look."""
+# What other programs call our options.
+MEANT = {"--lr": "--lr-g and --lr-d", "--learning-rate": "--lr-g and --lr-d",
+         "--batch": "--batch-size", "--z-dim": "--latent",
+         "--epochs": "--steps, which counts updates of the generator",
+         "--device": "--backend", "--gpu": "--backend cupy", "--cuda": "--backend cupy",
+         "--dataset": "--data", "--output": "--out", "--num": "--n"}
 
-    def __init__(self, prog, hint="--help lists the options", **kwargs):
-        super().__init__(prog=prog, allow_abbrev=False, **kwargs)
-        self._hint = hint
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line: what is wrong, and where to look. `examples` end the
+    help, a command each."""
+
+    def __init__(self, prog, hint="--help lists the options", examples=(), **kwargs):
+        kwargs["description"] = textwrap.fill(kwargs.get("description", ""), 80)
+        super().__init__(prog=f"python -m {prog}", allow_abbrev=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter,
+                         epilog="\n  ".join(("examples:", *examples)) if examples else None,
+                         **kwargs)
+        self.name, self._hint = prog, hint
 
     def error(self, message):
-        sys.exit(fail(self.prog, f"{message} ({self._hint})", 2))
+        sys.exit(fail(self.name, f"{message} ({self._hint})", 2))
+
+    def parse_args(self, *args):
+        """As argparse's, but an unknown option is named with the one that was meant."""
+        options, unknown = self.parse_known_args(*args)
+        if unknown:
+            near = [meant for word in unknown if (meant := self._meant(word.split("=")[0]))]
+            self.error(f"unrecognized arguments: {' '.join(unknown)}"
+                       + (f": did you mean {', and '.join(near)}?" if near else ""))
+        return options
+
+    def _meant(self, word):
+        own, meant = self._option_string_actions, MEANT.get(word, "")
+        if meant and meant.split()[0].rstrip(",") in own:
+            return meant
+        return " or ".join(difflib.get_close_matches(word, own, 1)) if word[:2] == "--" else ""
 
 
 def fail(prog, error, status):
@@ -44,6 +74,29 @@ def one_of(names):
                                          + (f", did you mean {' or '.join(near)}?" if near else "")
                                          + f" (one of {', '.join(names)})")
     return check
+
+
+def path(text):
+    """A path, in which ~ is the user's home."""
+    return os.path.expanduser(text)
+
+
+def size(text):
+    """Sides of pictures: 64, or 48x64, which is 48 high and 64 wide. A square's is an integer."""
+    parts = text.lower().replace("×", "x").split("x")
+    try:
+        height, width = [_integer(part, 1) for part in (parts if len(parts) > 1 else 2 * parts)]
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError("expected a side in pixels, or HEIGHTxWIDTH such as "
+                                         f"48x64, got {text[:40]}") from None
+    return height if height == width else f"{height}x{width}"
+
+
+def flag(text):
+    """Yes or no."""
+    if text not in ("True", "False"):
+        raise argparse.ArgumentTypeError(f"expected True, False or nothing, got {text[:40]}")
+    return text == "True"
 
 
 def positive(text):

@@ -15,6 +15,7 @@ import numpy as np
 
 from minigan import backend
 from minigan.data.files import printable
+from minigan.runs.pace import Pace
 from minigan.runs.checkpoints import newest_checkpoint, save_checkpoint
 from minigan.runs.run_folder import checkpoints, read_stats, snapshots, to_disk, write_whole
 
@@ -43,13 +44,15 @@ class Experiment:
 
     `batches.next()` gives real batches; `streams` are all random streams the trainer and the
     batches draw from. `on_snapshot(step)` draws; `on_finish()` draws what needs the whole run;
-    `on_evaluate()` measures, {name: number}.
+    `on_evaluate()` measures, {name: number}. `on_log(record)` may have something to say, a line or
+    None.
     """
 
     def __init__(self, folder, trainer, batches, streams, on_snapshot, on_finish, on_evaluate=None):
         self.folder, self.trainer = Path(folder), trainer
         self.batches, self.streams = batches, streams
         self.on_snapshot, self.on_finish, self.on_evaluate = on_snapshot, on_finish, on_evaluate
+        self.on_log = lambda record: None
         self._saved = None  # the step of the newest checkpoint
         for name in ("checkpoints", "samples"):
             (self.folder / name).mkdir(exist_ok=True)
@@ -59,13 +62,17 @@ class Experiment:
     def _parts(self):
         return {"trainer": self.trainer, "batches": self.batches, "streams": self.streams}
 
+    def state(self):
+        """{name: NumPy array}: everything a checkpoint holds."""
+        return {f"{part}.{name}": array for part, owner in self._parts().items()
+                for name, array in owner.state_dict().items()}
+
     def save(self, keep):
         """Write a checkpoint of this very step, then remove all but `keep`: this one and those
         before it. ArithmeticError for a state with a number that is not finite: the last good
         checkpoint stays."""
         self.trainer.check_finite()
-        arrays = {f"{part}.{name}": array for part, owner in self._parts().items()
-                  for name, array in owner.state_dict().items()}
+        arrays = self.state()
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ArithmeticError(f"{name} is not finite after step {self.trainer.steps}")
@@ -111,7 +118,7 @@ class Experiment:
                 self.on_snapshot(0)
                 # So that there is a state to resume from, whenever the run is killed.
                 self.save(keep)
-            speed = _Speed(self.trainer.steps)
+            speed, pace = _Speed(self.trainer.steps), Pace(self.trainer.steps, steps)
             while self.trainer.steps < steps and stop.signal is None:
                 batches = [self.batches.next() for _ in range(self.trainer.batches_per_step)]
                 stats = self.trainer.step(batches)
@@ -119,6 +126,8 @@ class Experiment:
                 evaluating = evaluate_every and (step % evaluate_every == 0 or step == steps)
                 if step % log_every == 0 or step == steps or evaluating:
                     self._log(step, steps, stats, speed, evaluating)
+                if line := pace.after(step, logged=step % log_every == 0 or step == steps):
+                    self.say(line)
                 if step % snapshot_every == 0 or step == steps:
                     self.on_snapshot(step)
                 if step % checkpoint_every == 0:
@@ -146,6 +155,8 @@ class Experiment:
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         self.say(f"step {step}/{steps}  {numbers}  {rate:.3g} steps/s  "
                  f"{_clock((steps - step) / rate)} left", passing=step < steps)
+        if line := self.on_log(record):
+            self.say(line)
 
     def say(self, line, passing=False):
         """A line to log.txt and the screen; on a terminal the next line takes the place of a

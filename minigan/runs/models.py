@@ -4,9 +4,10 @@ import numpy as np
 
 from minigan import backend, data, networks
 from minigan.metrics.latent import slerp
+from minigan.runs.best import chosen_checkpoint
 from minigan.runs.checkpoints import newest_checkpoint
 from minigan.runs.run_folder import read_options
-from minigan.tensor import Tensor, constant, no_grad
+from minigan.tensor import Tensor, no_grad
 from minigan.trainer import RECIPES, GANTrainer
 
 WAY = 8  # samples on one way from noise to noise
@@ -28,7 +29,7 @@ def defaults(objective, sample_shape):
     if data.is_image(sample_shape):
         return common | dict(steps=2500, batch_size=64, width=64, latent=100,
                              gp_weight=recipe.gp_weight)
-    return common | dict(steps=10_000, batch_size=256, width=128, latent=2,
+    return common | dict(steps=10_000, batch_size=256, width=128, latent=max(2, *sample_shape),
                          gp_weight=recipe.gp_weight / 100)
 
 
@@ -42,31 +43,40 @@ def pair(options, sample_shape, rng=None):
 
 def trainer(options, sample_shape, streams):
     """The trainer that `options`, complete as in options.json, describe."""
-    if options["batch_size"] % options["pack"]:
-        raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
-                         f"{options['pack']}")
+    check_packs(options)
     settings = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
     return GANTrainer(*pair(options, sample_shape, streams["init"]), streams=streams,
                       **{name: options[name] for name in settings})
 
 
+def check_packs(options):
+    if options["batch_size"] % options["pack"]:
+        raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
+                         f"{options['pack']}")
+
+
 def build(options, x):
     """(trainer, batches, streams), all at their beginning."""
     backend.seed(options["seed"])
-    batches = data.Batches(x, options["batch_size"], backend.streams["data"])
+    mirror = backend.streams["mirror"] if options["mirror"] else None
+    batches = data.Batches(x, options["batch_size"], backend.streams["data"], mirror)
     return trainer(options, x.shape[1:], backend.streams), batches, backend.streams
 
 
 class TrainedGenerator:
-    """The averaged generator of a run after `steps`, in evaluation mode."""
+    """The averaged generator of a run after `steps`, in evaluation mode, and its `discriminator`,
+    which judges packs of `options["pack"]` samples, in evaluation mode too."""
 
-    def __init__(self, network, latent, options, steps):
-        self.network, self.latent, self.options, self.steps = network, latent, options, steps
+    def __init__(self, network, discriminator, latent, options, steps):
+        self.network, self.discriminator, self.latent = network, discriminator, latent
+        self.options, self.steps = options, steps
 
     def __call__(self, noise):
         """Noise (N, latent), a tensor or an array → a tensor of samples: images (N, H, W, C) in
-        (−1, 1), or points."""
-        return self.network(noise if isinstance(noise, Tensor) else Tensor(noise))
+        (−1, 1), or points. An array becomes float32, as the weights are."""
+        if not isinstance(noise, Tensor):
+            noise = Tensor(backend.asarray(noise, self.network.parameters()[0].dtype))
+        return self.network(noise)
 
     def sample(self, n, seed=0, block=256):
         """n samples as a NumPy array, from the noise that `seed` draws, computed `block` at a time.
@@ -75,10 +85,15 @@ class TrainedGenerator:
 
     def samples(self, noise, block=256):
         """Noise (N, latent) → samples as a NumPy array."""
+        return np.concatenate(list(self.blocks(noise, block)))
+
+    def blocks(self, noise, block=256):
+        """The same, `block` at a time, so that nobody has to hold all."""
         with no_grad():
-            parts = [self.network(constant(backend.asarray(noise[i:i + block])))
-                     for i in range(0, len(noise), block)]
-        return np.concatenate([part.numpy() for part in parts])
+            if len(noise) == 0:  # none, of the right shape
+                yield self(np.zeros((1, self.latent))).numpy()[:0]
+            for begin in range(0, len(noise), block):
+                yield self(noise[begin:begin + block]).numpy()
 
 
 def noise(n, latent, seed):
@@ -92,20 +107,54 @@ def ways(n, latent, seed):
     return slerp(ends[:n], ends[n:], np.linspace(0.0, 1.0, WAY)).reshape(n * WAY, -1)
 
 
-def load(run):
+def inherited(run):
+    """The options that a run begun with another's weights has from it, unless others are given."""
+    options = read_options(run)["options"]
+    return {name: options[name] for name in ("width", "latent", "pack") if name in options}
+
+
+def begin_from(trainer, run):
+    """Give a new trainer the weights of another run's newest sound checkpoint; what was taken, as a
+    line. A discriminator that does not fit begins anew, and so do the optimizers. ValueError if the
+    generator does not fit."""
+    arrays, complaints = newest_checkpoint(run, dict)
+    taken = {part: {name.removeprefix(f"trainer.{part}."): array for name, array in arrays.items()
+                    if name.startswith(f"trainer.{part}.")}
+             for part in ("generator", "averaged", "discriminator")}
+    try:
+        trainer.generator.load_state_dict(taken["generator"])
+        trainer.averaged.load_state_dict(taken["averaged"])
+    except ValueError as error:
+        raise ValueError(f"--from {run}: its generator is another one than this run's ({error})"
+                         ) from None
+    line = f"begun with the generator of {run} after step {int(arrays['trainer.steps'])}"
+    try:
+        trainer.discriminator.load_state_dict(taken["discriminator"])
+        line += " and its discriminator; the optimizers begin anew"
+    except ValueError as error:
+        line += ("; the optimizers begin anew, and so does the discriminator, which differs "
+                 f"({error})")
+    return "; ".join([line, *complaints])
+
+
+def load(run, checkpoint=None):
     """The trained generator of a run folder: `mg.load("runs/00000-…").sample(64)`.
 
-    Its newest checkpoint that is sound and fits is read. ValueError, naming the files, if the
-    folder is not a run or has none.
+    Its newest checkpoint that is sound and fits is read, or that of the step `checkpoint`, or
+    "best", which `--keep-best` kept. ValueError, naming the files, if the folder is not a run or
+    has none.
     """
     record = read_options(run)
-    options, prefix = record["options"], "trainer.averaged."
+    options = record["options"]
 
     def trained(arrays):
-        generator, _ = pair(options, tuple(record["sample_shape"]), backend.Streams()["init"])
-        generator.load_state_dict({name.removeprefix(prefix): array
-                                   for name, array in arrays.items()
-                                   if name.startswith(prefix)})
-        return TrainedGenerator(generator.eval(), options["latent"], options,
+        networks = pair(options, tuple(record["sample_shape"]), backend.Streams()["init"])
+        for network, part in zip(networks, ("trainer.averaged.", "trainer.discriminator.")):
+            network.load_state_dict({name.removeprefix(part): array
+                                     for name, array in arrays.items() if name.startswith(part)})
+        generator, discriminator = [network.eval() for network in networks]
+        return TrainedGenerator(generator, discriminator, options["latent"], options,
                                 int(arrays["trainer.steps"]))
-    return newest_checkpoint(run, trained)[0]
+    if checkpoint is None:
+        return newest_checkpoint(run, trained)[0]
+    return chosen_checkpoint(run, checkpoint, trained)

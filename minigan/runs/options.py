@@ -5,24 +5,34 @@ import argparse
 
 from minigan import backend, data
 from minigan.runs import models
-from minigan.runs.commandline import Parser, non_negative, one_of, positive, real
+from minigan.runs.commandline import (
+    Parser, flag, non_negative, one_of, path, positive, real, size)
 from minigan.trainer import RECIPES
 
 CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "classifier",
-              "checkpoint_every", "keep", "backend"}  # by a run that is resumed
+              "checkpoint_every", "keep", "keep_best", "backend"}  # by a run that is resumed
+BREAKING = {"lr_g", "lr_d", "batch_size"}  # changeable too, but no run began like that
 DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None,
-                log_every=50, snapshot_every=100, evaluate_every=0, classifier=None,
-                checkpoint_every=250, keep=2)
+                mirror=False, log_every=50, snapshot_every=100, evaluate_every=0, classifier=None,
+                checkpoint_every=250, keep=2, keep_best=False, **{"from": None})
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
+
+
+EXAMPLES = ("python -m minigan.train                      # clothes, in a few minutes",
+            "python -m minigan.train --data ring8         # points: what mode collapse looks like",
+            "python -m minigan.train --data my/pictures --image-size 32 --evaluate-every 500 "
+            "--classifier fashion",
+            "python -m minigan.train --resume --steps 5000")
 
 
 def parser(prog="minigan.train", **more):
     """The options. Those left out are not in the result at all, so that a resumed run can tell what
     was asked for."""
     p = Parser(prog=prog, description="Train a GAN. Everything about the run is left in a "
-               "folder of its own.", argument_default=argparse.SUPPRESS, **more)
-    p.add_argument("--data", metavar="NAME|PATH", help=f"{', '.join(data.NAMES)}, a folder of "
-                   "pictures, or an .npz with `images` (default: fashion-mini)")
+               "folder of its own.", argument_default=argparse.SUPPRESS, examples=EXAMPLES, **more)
+    p.add_argument("--data", metavar="NAME|PATH", type=path, help=f"{', '.join(data.NAMES)}, a "
+                   "folder or a .zip of pictures, or an .npz with `images` or `points` (default: "
+                   "fashion-mini)")
     p.add_argument("--objective", metavar="NAME", type=one_of(list(RECIPES)),
                    help=f"{', '.join(RECIPES)} (default: gan)")
     p.add_argument("--backend", metavar="NAME", type=one_of(backend.names()),
@@ -54,9 +64,14 @@ def parser(prog="minigan.train", **more):
     p.add_argument("--lr-decay", type=real, metavar="SHARE", help="part of the learning rates that "
                    "is left at the last step; they fall on a straight line (default: 1)")
     p.add_argument("--seed", type=non_negative, help="of all random numbers (default: 0)")
-    p.add_argument("--image-size", type=positive,
-                   help="side of the pictures of a folder (default: 64)")
-    p.add_argument("--out", metavar="FOLDER", help="where run folders are made (default: runs)")
+    p.add_argument("--image-size", type=size, metavar="SIDE|HxW", help="to which the pictures of a "
+                   "folder are cropped and resized, 64, or 48x64 which is 48 high (default: 64)")
+    p.add_argument("--mirror", type=flag, nargs="?", const=True, metavar="True|False",
+                   help="turn every other picture left to right, drawn anew each time it is seen")
+    p.add_argument("--from", type=path, metavar="RUN", help="begin with the weights of this run; "
+                   "width, latent and pack are its own unless given")
+    p.add_argument("--out", metavar="FOLDER", type=path,
+                   help="where run folders are made (default: runs)")
     p.add_argument("--name", help="the run folder's name after its number (default: from data, "
                    "objective and seed)")
     p.add_argument("--log-every", type=positive, metavar="STEPS", help="(default: 50)")
@@ -65,13 +80,16 @@ def parser(prog="minigan.train", **more):
     p.add_argument("--evaluate-every", type=non_negative, metavar="STEPS",
                    help="quick measures of 2000 samples, into stats.jsonl and losses.png "
                    "(default: 0, never)")
-    p.add_argument("--classifier", metavar="NAME|FILE",
-                   help="the feature network to measure images with: mnist, fashion, or a file "
-                   "that python -m minigan.classifier wrote (default: by the data)")
+    p.add_argument("--classifier", metavar="NAME|FILE", type=path,
+                   help="the feature network to measure images with: mnist, fashion, digits, or a "
+                   "file that python -m minigan.classifier wrote (default: by the data)")
     p.add_argument("--checkpoint-every", type=positive, metavar="STEPS",
                    help="a state to resume from (default: 250)")
     p.add_argument("--keep", type=positive, help="how many checkpoints stay (default: 2)")
-    p.add_argument("--resume", nargs="?", const="latest", metavar="RUN",
+    p.add_argument("--keep-best", type=flag, nargs="?", const=True, metavar="True|False",
+                   help="keep the state with the least Fréchet distance too, as checkpoints/"
+                   "best.npz; needs --evaluate-every")
+    p.add_argument("--resume", nargs="?", const="latest", metavar="RUN", type=path,
                    help="go on with this run folder, or with the latest one that has a checkpoint")
     p.add_argument("--dry-run", action="store_true",
                    help="print the resolved options, run one step, write nothing")
@@ -99,16 +117,27 @@ def recorded_options(record, folder, prog="minigan.train"):
 
 def resume_options(given, recorded, folder):
     """The options of a run that goes on. ValueError, listing every difference, if others than
-    CHANGEABLE differ."""
+    CHANGEABLE and BREAKING differ."""
+    if "name" in given:
+        raise ValueError(f"--name {given['name']} is for a new run: one that goes on keeps its "
+                         f"own, {folder}")
     chosen = of_the_run(given)
     differences = [f"--{name.replace('_', '-')} {value} (it has {recorded.get(name)})"
-                   for name, value in chosen.items() if name not in CHANGEABLE
+                   for name, value in chosen.items() if name not in CHANGEABLE | BREAKING
                    and value != recorded.get(name)]
     if differences:
         raise ValueError(f"{folder} was started with other options, and a resumed run keeps its "
                          "own: "
                          + ", ".join(differences))
     return recorded | chosen
+
+
+def breaks(options, recorded):
+    """What is said of a run that goes on with another rate or batch size, or ""."""
+    changed = [f"--{name.replace('_', '-')} {options[name]} (it was {recorded[name]})"
+               for name in sorted(BREAKING) if options[name] != recorded[name]]
+    return ("other numbers from here on than the run would have had, for this was changed: "
+            + ", ".join(changed)) if changed else ""
 
 
 def load_data(options):

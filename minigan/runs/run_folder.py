@@ -3,7 +3,7 @@
     runs/00000-fashion-mini-gan-s0/
         options.json       the resolved options, the data's shape and hash, versions
         log.txt            what was said, in plain lines
-        stats.jsonl        one JSON object per logged step
+        stats.jsonl        one JSON object per logged step; stats.csv is the same as a table
         checkpoints/       000500.npz …: everything a step depends on
         samples/           000500.png …: pictures, drawn by the caller's `on_snapshot`
 """

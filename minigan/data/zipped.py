@@ -1,0 +1,71 @@
+"""A `.zip` of pictures, read as the folder that it would be, without unpacking it anywhere."""
+
+import io
+import os
+import zipfile
+
+import numpy as np
+
+from minigan.data import files, pictures
+from minigan.data.files import DataError
+
+MOST = 64 * 2**20  # bytes of one picture's file, unpacked
+
+
+def read_zip(path, size):
+    """All pictures in a `.zip`, as `files.read_folder` reads those of a folder, and with its
+    classes: (pictures, labels, class names). `size` is (height, width). A folder that all of it
+    lies in is no class. `DataError` if no picture can be read, or they are too many for memory."""
+    height, width = size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()
+                       and not _hidden(member.filename)]
+            if min(size) < 1 or len(members) * height * width * 3 > files.MAX_BYTES:
+                raise DataError(f"{path}: {len(members)} files as {height} × {width} pictures: "
+                                "expected a size of at least 1 and at most "
+                                f"{files.MAX_BYTES // 2**30} GiB in all")
+            x = np.empty((len(members), height, width, 3), np.uint8)
+            kept, skipped, grey = [], [], True
+            for member in sorted(members, key=lambda member: member.filename):
+                try:
+                    picture = files.decode(_content(archive, member), size)
+                except Exception:  # the archive and the decoder can raise nearly anything
+                    skipped.append(member.filename)
+                    continue
+                x[len(kept)] = picture
+                kept.append(member.filename)
+                grey = grey and picture.shape[2] == 1
+    except DataError:
+        raise
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise DataError(f"{path}: cannot be read as a .zip of pictures ({error})") from None
+    if not kept:
+        raise DataError(f"{path}: none of its {len(members)} files is a readable {pictures.NAMED} "
+                        "picture")
+    if skipped:
+        files.tell(f"{path}: {len(skipped)} files skipped, not readable {pictures.NAMED} pictures "
+                   f"(such as {skipped[0]})")
+    x = x[:len(kept)]
+    return (x[..., :1].copy() if grey else x), *files._classes_of(_below_the_common_folder(kept))
+
+
+def _hidden(name):
+    """What a Mac or an editor adds: __MACOSX/…, .DS_Store."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def _content(archive, member):
+    if member.file_size > MOST:
+        raise DataError(f"{member.filename} claims {member.file_size} bytes")
+    with archive.open(member) as stream:
+        content = stream.read(MOST + 1)
+    if len(content) > MOST:
+        raise DataError(f"{member.filename} has more bytes than it claims")
+    return io.BytesIO(content)
+
+
+def _below_the_common_folder(names):
+    while all("/" in name for name in names) and len({name.split("/")[0] for name in names}) == 1:
+        names = [name.split("/", 1)[1] for name in names]
+    return [name.replace("/", os.sep) for name in names]
