@@ -466,7 +466,8 @@ def test_a_chapters_blocks_can_be_pasted_into_pythons_prompt(chapter):
 
 def test_no_block_shows_the_statistics_of_every_step_in_pythons_prompt(chapter):
     """Which prints the value of a statement, also inside a loop: `_ = trainer.step(…)` prints nothing."""
-    bare = [node.value for part in chapter.code for node in ast.walk(ast.parse(part.text)) if isinstance(node, ast.Expr)]
+    bare = [node.value for part in chapter.code for node in ast.walk(ast.parse(part.text))
+            if isinstance(node, ast.Expr)]
     assert not [call for call in bare if isinstance(call, ast.Call) and ast.unparse(call.func) == "trainer.step"]
 
 
