@@ -32,9 +32,6 @@ FLOORS = {
 }
 
 MOST_LINES, MOST_COLUMNS = 400, 100
-# To be deleted with the last of these files: the ones that are wider or longer still.
-NOT_YET_NARROW = {"backend", "kernels", "parallel", "passes", "launches", "filtering", "tensor", "ops", "conv",
-                  "gradcheck", "normalize", "init", "nn", "optim", "objectives", "networks", "trainer"}
 
 
 def floor_of(module):
@@ -112,8 +109,6 @@ def test_no_file_imports_one_that_imports_it():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT / "minigan").as_posix())
 def test_a_file_is_short_and_narrow(path):
-    if path.parent.name == "minigan" and path.stem in NOT_YET_NARROW:
-        return
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MOST_LINES
     assert [i for i, line in enumerate(lines, 1) if len(line) > MOST_COLUMNS] == []

@@ -1,6 +1,7 @@
 """The tutorials: each chapter runs as it is printed, and says and shows what is so. First the tools, on a small chapter
 made up here; then every chapter."""
 
+import ast
 import codeop
 import json
 import re
@@ -8,12 +9,14 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import build
 import chapters
 import to_notebook
 from chapters import Chapter, ChapterError
+from minigan.fast import native
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,10 +107,12 @@ def test_a_mistake_in_the_markdown_is_named_with_its_line(before, after, message
 
 def test_chapters_are_found_by_number_and_a_wrong_number_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "HERE", tmp_path)
-    for name in ("03_halves.md", "10_tenths.md", "README.md"):
+    monkeypatch.setattr(chapters, "PAGES", ["own.md"])
+    for name in ("03_halves.md", "10_tenths.md", "README.md", "own.md"):
         (tmp_path / name).touch()
-    assert [path.name for path in chapters.find()] == ["03_halves.md", "10_tenths.md"]
+    assert [path.name for path in chapters.find()] == ["03_halves.md", "10_tenths.md", "own.md"]
     assert [path.name for path in chapters.find(["3"])] == ["03_halves.md"]
+    assert [path.name for path in chapters.find(["own"])] == ["own.md"]
     with pytest.raises(ChapterError, match="there is no chapter 04"):
         chapters.find(["4"])
 
@@ -209,6 +214,9 @@ def test_a_test_is_looked_for_in_the_file_it_is_said_to_be_in():
     here = "test_a_test_is_looked_for_in_the_file_it_is_said_to_be_in"
     assert chapters.test_name_problems(changed("test_objectives.py", f"test_tutorials.py::{here}")) == []
     assert len(chapters.test_name_problems(changed("test_objectives.py", f"test_ops.py::{here}"))) == 1
+    said = "`tests/test_objectives.py`"
+    assert chapters.test_name_problems(changed(said, f"`{here}` in `tests/test_tutorials.py`")) == []
+    assert len(chapters.test_name_problems(changed(said, f"`{here}`\nin `tests/test_ops.py`"))) == 1
 
 
 # Excerpts
@@ -414,7 +422,13 @@ def chapter(request):
 
 
 @pytest.fixture(scope="module")
-def ran(chapter):
+def compiled():
+    """So that no chapter is the first to use the kernels."""
+    native.functions(np.dtype("float32")), native.functions(np.dtype("float64"))
+
+
+@pytest.fixture(scope="module")
+def ran(chapter, compiled):
     """What happened when the chapter ran, from top to bottom, in a folder that is no clone."""
     return chapters.run(chapter, timeout=300)
 
@@ -448,6 +462,13 @@ def test_a_chapters_blocks_can_be_pasted_into_pythons_prompt(chapter):
             if complete is not None:
                 waiting = []
         assert not "".join(waiting).strip(), f"{chapter.label}:{part.line}: the last statement is not ended"
+
+
+def test_no_block_shows_the_statistics_of_every_step_in_pythons_prompt(chapter):
+    """Which prints the value of a statement, also inside a loop: `_ = trainer.step(…)` prints nothing."""
+    bare = [node.value for part in chapter.code for node in ast.walk(ast.parse(part.text))
+            if isinstance(node, ast.Expr)]
+    assert not [call for call in bare if isinstance(call, ast.Call) and ast.unparse(call.func) == "trainer.step"]
 
 
 def test_what_a_chapter_links_to_is_there(chapter):

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
+PAGES = ["a_gan_of_your_own.md"]     # that are tested as chapters are, and have no number
 ROOT = HERE.parent
 FIGURES = Path("tutorials/figures")  # in the folder where a chapter runs, and in the clone
 FULL = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*) = (?P<short>[0-9_.e]+)  # full: (?P<full>[0-9_.e]+)")
@@ -57,12 +58,12 @@ class Run(NamedTuple):
 
 
 class Chapter:
-    """A chapter, read: `parts` of it, of which `code` are the Python blocks. `number` is "03", `label` names it in
-    messages."""
+    """A chapter, read: `parts` of it, of which `code` are the Python blocks. `number` is "03", or the name of a page
+    without one; `label` names it in messages."""
 
     def __init__(self, path, text=None):
         self.path = Path(path)
-        self.number = self.path.name[:2]
+        self.number = number_of(self.path)
         self.label = f"tutorials/{self.path.name}"
         self.text = self.path.read_text(encoding="utf-8") if text is None else text
         self.parts = list(self._parts())
@@ -126,14 +127,18 @@ class Chapter:
         return [(line, *image) for line, text in self.prose() for image in re.findall(r"!\[(.*?)\]\((\S+?)\)", text)]
 
 
+def number_of(path):
+    return path.name[:2] if path.name[:2].isdigit() else path.stem
+
+
 def find(numbers=()):
-    """The paths of all chapters, or of those with the numbers given ("3" and "03" are the same)."""
-    paths = sorted(HERE.glob("[0-9][0-9]_*.md"))
+    """The paths of all chapters and pages, or of those with the numbers or names given ("3" and "03" are the same)."""
+    paths = sorted(HERE.glob("[0-9][0-9]_*.md")) + [HERE / name for name in PAGES if (HERE / name).exists()]
     wanted = [number.zfill(2) for number in numbers]
     for number in wanted:
-        if not any(path.name.startswith(number + "_") for path in paths):
+        if number not in map(number_of, paths):
             raise ChapterError(f"there is no chapter {number} in {HERE}")
-    return [path for path in paths if not wanted or path.name[:2] in wanted]
+    return [path for path in paths if not wanted or number_of(path) in wanted]
 
 
 # Running
@@ -250,7 +255,8 @@ def _defines(node, name):
 
 def title_problems(chapter):
     first = chapter.text.splitlines()[0] if chapter.text else ""
-    if re.fullmatch(rf"# {chapter.number} · \S.*", first):
+    numbered = f"{chapter.number} · " if chapter.number.isdigit() else ""
+    if re.fullmatch(rf"# {numbered}\S.*", first):
         return []
     return [f"{chapter.label}:1: the first line is `# {chapter.number} · Title`"]
 
@@ -334,8 +340,8 @@ def anchors(markdown):
 
 
 def test_name_problems(chapter):
-    """Tests that a chapter names and that are not there: `tests/test_x.py`, `test_name`, `tests/test_x.py::test_name`.
-    """
+    """Tests that a chapter names and that are not there: `tests/test_x.py`, `test_name`, `tests/test_x.py::test_name`,
+    and `test_name` in `tests/test_x.py`."""
     files = {path.stem: set(re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.M))
              for path in (ROOT / "tests").glob("test_*.py")}
     known = set(files).union(*files.values())
@@ -347,6 +353,11 @@ def test_name_problems(chapter):
         for file, name in re.findall(r"tests/(\w+)\.py::(\w+)", text):
             if name not in files.get(file, ()):
                 problems.append(f"{chapter.label}:{line}: tests/{file}.py has no {name}")
+    for part in chapter.parts:
+        for found in re.finditer(r"`(test_\w+)`\s+in\s+`tests/(\w+)\.py`", part.text if part.kind == "prose" else ""):
+            if found[1] not in files.get(found[2], ()):
+                line = part.line + part.text[:found.start()].count("\n")
+                problems.append(f"{chapter.label}:{line}: tests/{found[2]}.py has no {found[1]}")
     return problems
 
 
