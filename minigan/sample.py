@@ -1,15 +1,15 @@
 """python -m minigan.sample: draw from the generator of a run."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from minigan import backend
+from minigan.data import disk
 from minigan.data.files import printable
 from minigan.pictures import plots
 from minigan.runs import models
-from minigan.runs.commandline import USER_ERRORS, Parser, fail, non_negative, one_of, positive
+from minigan.runs.commandline import Parser, command, non_negative, one_of, positive, say
 
 PROG = "minigan.sample"
 
@@ -32,38 +32,36 @@ def parser():
 
 
 def main(arguments=None):
-    options = parser().parse_args(arguments)
-    try:
-        backend.use_backend(options.backend)
-        generator = models.load(options.run)
-        if options.interpolate:
-            noise = models.ways(max(1, options.n // models.WAY), generator.latent, options.seed)
-        else:
-            noise = models.noise(options.n, generator.latent, options.seed)
-        samples = generator.samples(noise)
-        grid = options.grid or (None if options.npz else "samples.png")
-        if grid:
-            draw(grid, samples, models.WAY if options.interpolate else None)
-        if options.npz:
-            save(options.npz, samples)
-    except USER_ERRORS as error:
-        return fail(PROG, error, 2)
-    except KeyboardInterrupt:
-        return fail(PROG, "interrupted", 130)
-    print(printable(f"{len(samples)} samples: {', '.join(filter(None, (grid, options.npz)))}"))
-    return 0
+    return command(PROG, lambda: run(parser().parse_args(arguments)))
+
+
+def run(options):
+    backend.use_backend(options.backend)
+    generator = models.load(options.run)
+    if options.interpolate:
+        noise = models.ways(max(1, options.n // models.WAY), generator.latent, options.seed)
+    else:
+        noise = models.noise(options.n, generator.latent, options.seed)
+    samples = generator.samples(noise)
+    grid = options.grid or (None if options.npz else "samples.png")
+    if grid:
+        draw(grid, samples, models.WAY if options.interpolate else None)
+    if options.npz:
+        save(options.npz, samples)
+    say(printable(f"{len(samples)} samples: {', '.join(filter(None, (grid, options.npz)))}"))
 
 
 def draw(path, samples, columns):
-    if samples.ndim == 4:
-        plots.save_grid(path, samples, columns)
-    else:
-        plots.save_points(path, samples)
+    with disk.output(path) as file:
+        if samples.ndim == 4:
+            plots.save_grid(file, samples, columns)
+        else:
+            plots.save_points(file, samples)
 
 
 def save(path, samples):
     """As an .npz that `--data` takes again."""
-    with open(Path(path), "wb") as file:
+    with disk.output(path) as file:
         if samples.ndim == 4:
             np.savez_compressed(file, images=plots.to_pixels(samples))
         else:

@@ -15,13 +15,14 @@ from minigan import __version__, backend, data, fast
 from minigan.data.files import printable
 from minigan.metrics import judges
 from minigan.pictures.snapshots import Pictures
-from minigan.runs import run_folder
+from minigan.runs import run_folder, statistics
 from minigan.runs import models
-from minigan.runs.commandline import USER_ERRORS, fail
+from minigan.runs.commandline import command, fail, say
 from minigan.runs.loop import Experiment
 from minigan.runs.models import build
 from minigan.runs.options import (
-    DEFAULTS, load_data, of_the_run, parser, recorded_options, resume_options)
+    DEFAULTS, classifier_of_run, data_of_run, load_data, of_the_run, parser, places,
+    recorded_options, resume_options)
 
 PROG = "minigan.train"
 
@@ -80,15 +81,15 @@ def dry_run(options, x):
     trainer, batches, _ = build(options, x)
     width = max(map(len, options))
     for name, value in options.items():
-        print(f"{name:{width}}  {printable(str(value))}")
+        say(f"{name:{width}}  {printable(str(value))}")
     for name in ("generator", "discriminator"):
         network = getattr(trainer, name)
-        print(f"{name}, {_count(network)} parameters: {network}")
+        say(f"{name}, {_count(network)} parameters: {network}")
     with np.errstate(all="ignore"):
         stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
     trainer.check_finite()
-    print("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}"
-                                   for name, value in stats.items()))
+    say("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}"
+                                 for name, value in stats.items()))
 
 
 def _count(network):
@@ -96,7 +97,8 @@ def _count(network):
 
 
 def start(given):
-    """(run folder, options, x, what to say) of a new run. Its folder is the last thing that can go wrong."""
+    """(run folder, options, x, what to say) of a new run. Its folder is the last thing that can go
+    wrong."""
     options = DEFAULTS | of_the_run(given)
     use_backend(options["backend"], given)
     x = load_data(options).x
@@ -111,7 +113,8 @@ def start(given):
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60]
     folder = run_folder.new_folder(given.get("out", "runs"), name)
     run_folder.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]),
-                                      "data": data.fingerprint(x), "versions": versions()})
+                                      "data": data.fingerprint(x), "versions": versions(),
+                                      "places": places(options, folder)})
     return folder, options, x, ""
 
 
@@ -122,43 +125,44 @@ def resume(given):
     record = run_folder.read_options(folder)
     options = resume_options(given, recorded_options(record, folder), folder)
     use_backend(options["backend"], given)
-    x = load_data(options).x
-    if data.fingerprint(x) != record.get("data"):
-        raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on "
-                         "with its own data")
+    known = record if "data" not in given else record | {"places": {}}  # only where the user says
+    x = data_of_run(known, options, folder).x
+    options["classifier"] = classifier_of_run(record, options, folder)
     return folder, options, x, keep_engine(record.get("versions", {}))
 
 
 def main(arguments=None):
-    try:
-        return run(vars(parser().parse_args(arguments)))
-    except KeyboardInterrupt:
-        return fail(PROG, "interrupted", 130)
+    return command(PROG, lambda: run(vars(parser().parse_args(arguments))))
 
 
 def run(given):
     began = time.perf_counter()
+    resuming = "resume" in given
     try:
-        resuming = "resume" in given
         folder, options, x, note = resume(given) if resuming else start(given)
         if given.get("dry_run"):
-            dry_run(options, x)
-            return 0
-        trainer, batches, streams = build(options, x)
-        pictures = Pictures(folder, trainer, x, options)
-        evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
-        work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
-                          evaluation)
-        if resuming:
-            work.restore()
-            if trainer.steps >= options["steps"]:
-                raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with "
-                                 "--steps")
-            run_folder.write_options(folder, run_folder.read_options(folder) | {"options": options})
-    except USER_ERRORS as error:
-        return fail(PROG, error, 2)
+            return dry_run(options, x)
+        with run_folder.held(folder):
+            return go(folder, options, x, note, resuming, began)
     except ArithmeticError as error:
         return fail(PROG, error, 1)
+
+
+def go(folder, options, x, note, resuming, began):
+    """Train in a folder that is ours alone; the exit status."""
+    trainer, batches, streams = build(options, x, models.most_weights(folder) if resuming else None)
+    pictures = Pictures(folder, trainer, x, options)
+    evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
+    work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
+                      evaluation)
+    if resuming:
+        work.restore()
+        if trainer.steps >= options["steps"] and pictures.finished():
+            raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with "
+                             "--steps")
+        record = run_folder.read_options(folder)
+        run_folder.write_options(folder, record | {"options": options,
+                                                   "places": places(options, folder)})
 
     try:
         work.say(f"{folder}: {options['objective']} on {options['data']}, {len(x)} samples "
@@ -168,12 +172,17 @@ def run(given):
         for line in filter(None, (note, fast.advice())):
             work.say(line)
         pictures.reals_once()
+        if trainer.steps >= options["steps"]:  # it was ended while it drew its last pictures
+            pictures.finish()
+            work.say(f"all {trainer.steps} steps are done, and the last pictures drawn again: look "
+                     f"at {folder / 'report.html'}")
+            return 0
         stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],
                               options["checkpoint_every"], options["keep"],
                               options["evaluate_every"])
         if stopped_by is not None:
             work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to "
-                     f"go on: python -m minigan.train --resume {shlex.quote(str(folder))}")
+                     f"go on: python -m minigan.train --resume {typed(folder)}")
             return 128 + stopped_by
         work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at "
                  f"{folder / 'report.html'}")
@@ -183,14 +192,19 @@ def run(given):
                     1)
 
 
+def typed(folder):
+    """The path of a folder as a shell takes it; one that begins with a dash is no option."""
+    path = str(folder)
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
+
+
 def what_is_left(folder):
     """Of a run that has failed: its last statistics, which are finite, and its last checkpoint."""
     left = f"the last good checkpoint is {next(iter(run_folder.checkpoints(folder)), 'none')}"
-    if stats := run_folder.read_stats(folder):
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in stats[-1].items()
+    if last := statistics.last_record(folder):
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in last.items()
                             if isinstance(value, float))
-        step = stats[-1]["step"]
-        left = f"the last finite statistics are those of step {step}: {numbers}; {left}"
+        left = f"the last finite statistics are those of step {last['step']}: {numbers}; {left}"
     return left
 
 

@@ -1,11 +1,13 @@
 """From a run's options to its trainer, and from a finished run's folder to its generator."""
 
+from math import prod
+
 import numpy as np
 
 from minigan import backend, data, networks
 from minigan.metrics.latent import slerp
 from minigan.runs.checkpoints import newest_checkpoint
-from minigan.runs.run_folder import read_options
+from minigan.runs.run_folder import checkpoints, read_options
 from minigan.tensor import Tensor, constant, no_grad
 from minigan.trainer import RECIPES, GANTrainer
 
@@ -40,21 +42,49 @@ def pair(options, sample_shape, rng=None):
     return networks.mlp_pair(sample_shape[0], **common)
 
 
-def trainer(options, sample_shape, streams):
-    """The trainer that `options`, complete as in options.json, describe."""
+class Rationed:
+    """A NumPy generator that draws at most `most` numbers at once; ValueError beyond that. The
+    layers of a network are filled by it as they are made, so that none takes more memory than its
+    run's checkpoint, whatever a stranger's options.json says."""
+
+    def __init__(self, rng, most):
+        self._rng, self._most = rng, most
+
+    def uniform(self, low, high, shape):
+        return self._rng.uniform(low, high, self._affordable(shape))
+
+    def standard_normal(self, shape):
+        return self._rng.standard_normal(self._affordable(shape))
+
+    def _affordable(self, shape):
+        if prod(shape) > self._most:
+            raise ValueError(f"the options ask for a layer of {shape} weights, and no checkpoint "
+                             "of the run can hold it")
+        return shape
+
+
+def most_weights(folder):
+    """How many numbers the checkpoints of a run can hold, by their sizes."""
+    return max([1 << 24, *(path.stat().st_size for path in checkpoints(folder))])
+
+
+def trainer(options, sample_shape, streams, most=None):
+    """The trainer that `options`, complete as in options.json, describe; with `most`, its layers
+    have at most so many weights each."""
     if options["batch_size"] % options["pack"]:
         raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
                          f"{options['pack']}")
     settings = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
-    return GANTrainer(*pair(options, sample_shape, streams["init"]), streams=streams,
+    rng = Rationed(streams["init"], most) if most else streams["init"]
+    return GANTrainer(*pair(options, sample_shape, rng), streams=streams,
                       **{name: options[name] for name in settings})
 
 
-def build(options, x):
+def build(options, x, most=None):
     """(trainer, batches, streams), all at their beginning."""
     backend.seed(options["seed"])
     batches = data.Batches(x, options["batch_size"], backend.streams["data"])
-    return trainer(options, x.shape[1:], backend.streams), batches, backend.streams
+    return trainer(options, x.shape[1:], backend.streams, most), batches, backend.streams
 
 
 class TrainedGenerator:
@@ -102,7 +132,8 @@ def load(run):
     options, prefix = record["options"], "trainer.averaged."
 
     def trained(arrays):
-        generator, _ = pair(options, tuple(record["sample_shape"]), backend.Streams()["init"])
+        rng = Rationed(backend.Streams()["init"], sum(array.size for array in arrays.values()))
+        generator, _ = pair(options, tuple(record["sample_shape"]), rng)
         generator.load_state_dict({name.removeprefix(prefix): array
                                    for name, array in arrays.items()
                                    if name.startswith(prefix)})
