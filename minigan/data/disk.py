@@ -35,10 +35,10 @@ def regular(path):
 def content(path, most=1 << 26):
     """The bytes of a regular file. OSError if there are more than `most`."""
     with regular(path) as file:
-        found = file.read(most + 1)
-    if len(found) > most:
-        raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
-    return found
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"{size} bytes, expected at most {most}", str(path))
+        return file.read(size)
 
 
 def _open_regular(path, flags):

@@ -198,7 +198,11 @@ def _in_time(work):
         thread.join(0.05)
         waited += 0.05  # not by the clock: a computer that slept has not waited
     if failed:
-        raise failed[0]
+        error = failed.pop()
+        try:
+            raise error
+        finally:
+            del error  # whose frames would else keep it, and its connection, alive
 
 
 def _fetch(url, stream, name, limit, done):
