@@ -12,6 +12,9 @@ from minigan.tensor import Tensor, constant, no_grad
 from minigan.trainer import RECIPES, GANTrainer
 
 WAY = 8  # samples on one way from noise to noise
+# What options were, in effect, in runs from before there were any. Whoever adds an option to the
+# others adds it here, with the value that changes nothing.
+BEFORE = dict(image_size=None, evaluate_every=0, classifier=None, pack=1, lr_decay=1.0)
 
 
 def defaults(objective, sample_shape):
@@ -129,7 +132,7 @@ def load(run):
     folder is not a run or has none.
     """
     record = read_options(run)
-    options, prefix = record["options"], "trainer.averaged."
+    options, prefix = BEFORE | record["options"], "trainer.averaged."
 
     def trained(arrays):
         rng = Rationed(backend.Streams()["init"], sum(array.size for array in arrays.values()))

@@ -17,9 +17,6 @@ CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "classif
 DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None,
                 log_every=50, snapshot_every=100, evaluate_every=0, classifier=None,
                 checkpoint_every=250, keep=2)
-# What options were, in effect, in runs from before there were any. Whoever adds an option to the
-# others adds it here, with the value that changes nothing.
-BEFORE = dict(image_size=None, evaluate_every=0, classifier=None, pack=1, lr_decay=1.0)
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
 
 
@@ -95,7 +92,7 @@ def recorded_options(record, folder, prog="minigan.train"):
     path = folder / "options.json"
     expected = DEFAULTS.keys() | models.defaults(DEFAULTS["objective"],
                                                  record["sample_shape"]).keys()
-    options = {name: BEFORE[name] for name in BEFORE if name in expected} | record["options"]
+    options = models.BEFORE | record["options"]
     if unknown := sorted(options.keys() - expected):
         raise ValueError(f"{path} has options that this version does not know: "
                          f"{', '.join(unknown)[:200]}; a newer minigan may have written it")
