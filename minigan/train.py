@@ -76,9 +76,9 @@ class Evaluation:
         return judges.quick(self.judge, samples)
 
 
-def dry_run(options, x):
+def dry_run(options, x, most=None):
     """Print what would run, and run one step of it."""
-    trainer, batches, _ = build(options, x)
+    trainer, batches, _ = build(options, x, most)
     width = max(map(len, options))
     for name, value in options.items():
         say(f"{name:{width}}  {printable(str(value))}")
@@ -140,17 +140,18 @@ def run(given):
     resuming = "resume" in given
     try:
         folder, options, x, note = resume(given) if resuming else start(given)
+        most = models.most_weights(folder) if resuming else None
         if given.get("dry_run"):
-            return dry_run(options, x)
+            return dry_run(options, x, most)
         with run_folder.held(folder):
-            return go(folder, options, x, note, resuming, began)
+            return go(folder, options, x, note, resuming, began, most)
     except ArithmeticError as error:
         return fail(PROG, error, 1)
 
 
-def go(folder, options, x, note, resuming, began):
+def go(folder, options, x, note, resuming, began, most):
     """Train in a folder that is ours alone; the exit status."""
-    trainer, batches, streams = build(options, x, models.most_weights(folder) if resuming else None)
+    trainer, batches, streams = build(options, x, most)
     pictures = Pictures(folder, trainer, x, options)
     evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
     work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,

@@ -65,7 +65,8 @@ def read_folder(folder, size):
 
     Each is turned upright (EXIF), laid on white where it is transparent, cropped to its central
     square and resized to `size` pixels; of an animation, the first frame. What is no such picture
-    is skipped, and one line on stderr says how many were. Links to folders are not followed.
+    is skipped, and one line on stderr says how many were. Links to folders are not followed; hidden
+    files and folders, the folders of runs, and sheets of samples that minigan has drawn are no data.
 
     Returns pictures (N, size, size, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64 and
     class names where every picture lies in a subfolder (the class is the first folder on the way to
@@ -170,8 +171,8 @@ def _classes_of(names, folder):
 def read_npz(path):
     """The arrays of an `.npz`: `images` or `points`, and if they are there `labels` and `classes`.
 
-    images: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8, or floats that all lie in [0, 1] or all
-        in [−1, 1]
+    images: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8, or floats that all lie in [0, 1] (but
+        for ROUNDING) or all in [−1, 1]
     points: (N, 2), finite floats
     labels: (N,) integers ≥ 0; classes: (K,) strings, the numbers themselves unless given
 
