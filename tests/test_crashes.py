@@ -102,7 +102,8 @@ def test_a_signal_that_comes_before_the_first_step_saves_too(tmp_path):
 def test_what_a_crash_left_half_written_is_removed_when_the_run_goes_on(tmp_path):
     run(experiment_in(tmp_path / "run"), steps=3)
     folder = tmp_path / "run"
-    for name in ("checkpoints/000006.npz.0a1b2c3d.partial", "options.json.partial", "samples/000004.png.00ff00ff.partial"):
+    for name in ("checkpoints/000006.npz.0a1b2c3d.partial", "options.json.partial",
+                 "samples/000004.png.00ff00ff.partial"):
         (folder / name).write_bytes(b"half")
     (folder / "samples" / "mine.partial").write_text("not of the run's making")
     experiment_in(folder).restore()

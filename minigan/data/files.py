@@ -65,8 +65,8 @@ def read_folder(folder, size):
 
     Each is turned upright (EXIF), laid on white where it is transparent, cropped to its central
     square and resized to `size` pixels; of an animation, the first frame. What is no such picture
-    is skipped, and one line on stderr says how many were. Links to folders are not followed; hidden
-    files and folders, the folders of runs, and sheets of samples that minigan has drawn are no data.
+    is skipped, and one line on stderr says how many were. Links to folders are not followed. Hidden
+    files and folders, run folders, and sheets of samples that minigan has drawn are no data.
 
     Returns pictures (N, size, size, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64 and
     class names where every picture lies in a subfolder (the class is the first folder on the way to
