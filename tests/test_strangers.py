@@ -38,6 +38,7 @@ def test_nothing_is_written_through_a_link(train, name):
     Path("mine").write_text("mine\n")
     (RUN / name).unlink(missing_ok=True)
     (RUN / name).symlink_to(Path("mine").resolve())
+    report.write(RUN)
     status, _, err = train("--resume", RUN, "--steps", 4)
     assert Path("mine").read_text() == "mine\n"
     assert status == 0 or err.count("\n") == 1 and name in err and "symbolic link" in err
