@@ -11,7 +11,7 @@ from minigan.data.files import printable
 from minigan.metrics.classifiers import Classifier, save
 from minigan.metrics.lenet import EPOCHS, LeNet, fit, train_and_test
 from minigan.runs.commandline import (
-    USER_ERRORS, Parser, fail, non_negative, one_of, path, positive, size)
+    Parser, command, non_negative, one_of, path, positive, say, size)
 
 PROG = "minigan.classifier"
 
@@ -39,13 +39,7 @@ def parser():
 
 
 def main(arguments=None):
-    options = parser().parse_args(arguments)
-    try:
-        return run(options)
-    except USER_ERRORS as error:
-        return fail(PROG, error, 2)
-    except KeyboardInterrupt:
-        return fail(PROG, "interrupted", 130)
+    return command(PROG, lambda: run(parser().parse_args(arguments)))
 
 
 def run(options):
@@ -70,12 +64,11 @@ def run(options):
     losses = fit(network, training.x, training.labels, options.epochs, streams)
     for epoch, loss in enumerate(losses, 1):
         classifier.accuracy = classifier.share_right(test.x, test.labels)
-        print(f"epoch {epoch} of {options.epochs}: loss {loss:.4f}, {classifier.accuracy:.2%} of "
-              f"{len(test.x)} test images right, {time.perf_counter() - began:.0f} s", flush=True)
+        say(f"epoch {epoch} of {options.epochs}: loss {loss:.4f}, {classifier.accuracy:.2%} of "
+            f"{len(test.x)} test images right, {time.perf_counter() - began:.0f} s")
     save(out, classifier)
-    print(f"{printable(out)}: {classifier.name}, {sum(p.size for p in network.parameters()):,} "
-          "weights")
-    return 0
+    say(f"{printable(out)}: {classifier.name}, {sum(p.size for p in network.parameters()):,} "
+        "weights")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from minigan.pictures.evaluation import save_evaluation
 from minigan.runs import run_folder
 from minigan.runs import models
 from minigan.runs.commandline import (
-    USER_ERRORS, Parser, fail, non_negative, one_of, path, positive)
-from minigan.runs.options import load_data, recorded_options
+    Parser, command, non_negative, one_of, path, positive, say)
+from minigan.runs.options import classifier_of_run, data_of_run, recorded_options
 
 PROG = "minigan.evaluate"
 LEAST = 12  # samples: half of them have the five neighbours that `density_coverage` looks at
@@ -46,31 +46,26 @@ def parser():
 
 
 def main(arguments=None):
-    given = parser().parse_args(arguments)
-    try:
-        backend.use_backend(given.backend)
-        evaluate(Path(given.run), given)
-    except USER_ERRORS as error:
-        return fail(PROG, error, 2)
-    except KeyboardInterrupt:
-        return fail(PROG, "interrupted", 130)
-    return 0
+    return command(PROG, lambda: run(parser().parse_args(arguments)))
+
+
+def run(given):
+    backend.use_backend(given.backend)
+    evaluate(Path(given.run), given)
 
 
 def evaluate(folder, given):
     record = run_folder.read_options(folder)
     options = recorded_options(record, folder, PROG)
     generator, streams = models.load(folder, given.checkpoint), backend.Streams(given.seed)
-    training = load_data(options).x
-    if data.fingerprint(training) != record.get("data"):
-        raise ValueError(f"{options['data']} has changed since {folder} was started: no judge of "
-                         "its samples any more")
+    training = data_of_run(record, options, folder).x
     against, real = compared_with(options, training, given.against)
     n = min(given.n or (10_000 if data.is_image(real.shape[1:]) else 2500), len(real))
     if n < LEAST:
         raise ValueError(f"{n} samples beside {len(real)} real ones: expected at least {LEAST}")
     real = judges.some(real, n, streams["real"])
-    judge = judges.judge_for(options["data"], real, given.classifier or options["classifier"])
+    classifier = given.classifier or classifier_of_run(record, options, folder)
+    judge = judges.judge_for(options["data"], real, classifier)
     samples, known = generator.sample(n, given.seed), judge.features_of(training)
     measures, ideal = judge.measures(samples), []
     if against == "test":
@@ -79,18 +74,18 @@ def evaluate(folder, given):
         ideal = judge.measures(data.to_unit(judges.some(training, n, streams["training"])))
         measures.append(judges.training_distance(known, judge.features, judge.features_of(samples)))
 
-    print(printable(f"{folder}, step {generator.steps}: {n} samples beside {n} of "
-                    f"{options['data']} ({against}), features: {judge.name}"))
+    say(printable(f"{folder}, step {generator.steps}: {n} samples beside {n} of "
+                  f"{options['data']} ({against}), features: {judge.name}"))
     for line in judges.doubts(judge):
-        print(printable(line))
-    print(flush=True)
+        say(printable(line))
+    say("")
     table = measured(measures, ideal, streams["halves"])
     save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against,
                                    "features": judge.name, "seed": given.seed, "metrics": table})
     save_evaluation(folder / "evaluation.png", judge, samples, training, known)
     report.write(folder)
-    print("\n" + printable(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}, "
-                           f"{folder / 'report.html'}"))
+    say("\n" + printable(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}, "
+                         f"{folder / 'report.html'}"))
 
 
 def compared_with(options, training, against):
@@ -109,8 +104,8 @@ def measured(measures, ideal, stream):
     they come. `training_data` is what `ideal`, the same measures of training data in the samples'
     place, has, or None."""
     width = max(len(name) for measure in measures for name in measure.names)
-    print(f"{'':{width}}   {'samples':>9}   error"
-          + (f"    {'training data':>13}" if ideal else ""))
+    say(f"{'':{width}}   {'samples':>9}   error"
+        + (f"    {'training data':>13}" if ideal else ""))
     table = {}
     for measure, best in zip_longest(measures, ideal):
         found = metrics.half_sampling(measure.metric, *measure.arrays, rng=stream)
@@ -122,9 +117,9 @@ def measured(measures, ideal, stream):
             line = (f"{name:{width}} {better:1} {shown(values[name], '.4g'):>9} ± "
                     f"{shown(errors[name], '.2g'):7}"
                     + (f"  {shown(reachable[name], '.4g'):>13}" if best else ""))
-            print(line.rstrip(), flush=True)
-    print("\n↑ more is better, ↓ less is; the error is that of drawing other samples"
-          + ("; training data: what as many of those would get" if ideal else ""))
+            say(line.rstrip())
+    say("\n↑ more is better, ↓ less is; the error is that of drawing other samples"
+        + ("; training data: what as many of those would get" if ideal else ""))
     return table
 
 

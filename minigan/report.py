@@ -3,8 +3,10 @@
 import sys
 from pathlib import Path
 
+from minigan.data import disk
+from minigan.data.files import printable
 from minigan.pictures.report import comparison, page, save
-from minigan.runs.commandline import USER_ERRORS, Parser, fail, path
+from minigan.runs.commandline import Parser, command, path, say
 
 PROG = "minigan.report"
 
@@ -20,18 +22,19 @@ def parser():
 
 
 def main(arguments=None):
-    given = parser().parse_args(arguments)
+    return command(PROG, lambda: run(parser().parse_args(arguments)))
+
+
+def run(given):
     folders = [Path(run) for run in dict.fromkeys(given.runs)]
-    try:
-        if len(folders) == 1:
-            out, content = given.out or folders[0] / "report.html", page(folders[0])
-        else:
-            out, content = given.out or "comparison.html", comparison(folders)
+    content = page(folders[0]) if len(folders) == 1 else comparison(folders)
+    if len(folders) == 1 and not given.out:
+        out = folders[0] / "report.html"
         save(out, content)
-    except USER_ERRORS as error:
-        return fail(PROG, error, 2)
-    print(out)
-    return 0
+    else:
+        out = given.out or "comparison.html"
+        save(out, content, disk.output)
+    say(printable(str(out)))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from minigan import backend
+from minigan.data import disk
 from minigan.data.files import printable
 from minigan.pictures import plots
 from minigan.runs import models
 from minigan.runs.commandline import (
-    USER_ERRORS, Parser, fail, non_negative, one_of, path, positive)
+    Parser, command, non_negative, one_of, path, positive, say)
 
 PROG = "minigan.sample"
 BLOCK = 256
@@ -43,31 +44,28 @@ def parser():
 
 
 def main(arguments=None):
-    options = parser().parse_args(arguments)
-    try:
-        backend.use_backend(options.backend)
-        generator = models.load(options.run, options.checkpoint)
-        grid = options.grid or (None if options.npz or options.files else "samples.png")
-        check(grid, options)
-        if options.interpolate:
-            noise = models.ways(-(-options.n // models.WAY), generator.latent, options.seed)
-            noise = noise[:options.n]
-        else:
-            noise = models.noise(options.n, generator.latent, options.seed)
-        samples = drawn(generator, noise)
-        if grid:
-            draw(grid, samples, models.WAY if options.interpolate else None)
-        if options.npz:
-            save(options.npz, samples)
-        if options.files:
-            save_each(Path(options.files), samples)
-    except USER_ERRORS as error:
-        return fail(PROG, error, 2)
-    except KeyboardInterrupt:
-        return fail(PROG, "interrupted", 130)
+    return command(PROG, lambda: run(parser().parse_args(arguments)))
+
+
+def run(options):
+    backend.use_backend(options.backend)
+    generator = models.load(options.run, options.checkpoint)
+    grid = options.grid or (None if options.npz or options.files else "samples.png")
+    check(grid, options)
+    if options.interpolate:
+        noise = models.ways(-(-options.n // models.WAY), generator.latent, options.seed)
+        noise = noise[:options.n]
+    else:
+        noise = models.noise(options.n, generator.latent, options.seed)
+    samples = drawn(generator, noise)
+    if grid:
+        draw(grid, samples, models.WAY if options.interpolate else None)
+    if options.npz:
+        save(options.npz, samples)
+    if options.files:
+        save_each(Path(options.files), samples)
     written = filter(None, (grid, options.npz, options.files))
-    print(printable(f"{len(samples)} samples: {', '.join(written)}"))
-    return 0
+    say(printable(f"{len(samples)} samples: {', '.join(written)}"))
 
 
 def check(grid, options):
@@ -92,15 +90,16 @@ def drawn(generator, noise):
 
 
 def draw(path, samples, columns):
-    if samples.ndim == 4:
-        plots.save_grid(path, samples, columns)
-    else:
-        plots.save_points(path, samples)
+    with disk.output(path) as file:
+        if samples.ndim == 4:
+            plots.save_grid(file, samples, columns)
+        else:
+            plots.save_points(file, samples)
 
 
 def save(path, samples):
     """As an .npz that `--data` takes again."""
-    with open(Path(path), "wb") as file:
+    with disk.output(path) as file:
         if samples.ndim == 4:
             np.savez_compressed(file, images=samples)
         else:

@@ -15,15 +15,16 @@ from minigan import __version__, backend, data, fast
 from minigan.data.files import printable
 from minigan.metrics import judges
 from minigan.pictures.snapshots import Pictures
-from minigan.runs import run_folder
+from minigan.runs import run_folder, statistics
 from minigan.runs import models
 from minigan.runs.balance import Balance
 from minigan.runs.best import KeepBest
-from minigan.runs.commandline import USER_ERRORS, fail
+from minigan.runs.commandline import command, fail, say
 from minigan.runs.loop import Experiment
 from minigan.runs.models import build
 from minigan.runs.options import (
-    DEFAULTS, breaks, load_data, of_the_run, parser, recorded_options, resume_options)
+    DEFAULTS, breaks, classifier_of_run, data_of_run, load_data, of_the_run, parser, places,
+    recorded_options, resume_options)
 
 PROG = "minigan.train"
 
@@ -49,6 +50,7 @@ def versions():
 def keep_engine(recorded):
     """Go on with the engine of a run's record; a line about what is not the same any more. Other
     bits come of another engine, another number of threads, or another matrix library."""
+    recorded = recorded if isinstance(recorded, dict) else {}
     if recorded.get("engine") == "plain":
         fast.off()
     here = fast.about()
@@ -77,20 +79,20 @@ class Evaluation:
         return judges.quick(self.judge, samples)
 
 
-def dry_run(options, x):
+def dry_run(options, x, most=None):
     """Print what would run, and run one step of it."""
-    trainer, batches, _ = build(options, x)
+    trainer, batches, _ = build(options, x, most)
     width = max(map(len, options))
     for name, value in options.items():
-        print(f"{name:{width}}  {printable(str(value))}")
+        say(f"{name:{width}}  {printable(str(value))}")
     for name in ("generator", "discriminator"):
         network = getattr(trainer, name)
-        print(f"{name}, {_count(network)} parameters: {network}")
+        say(f"{name}, {_count(network)} parameters: {network}")
     with np.errstate(all="ignore"):
         stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
     trainer.check_finite()
-    print("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}"
-                                   for name, value in stats.items()))
+    say("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}"
+                                 for name, value in stats.items()))
 
 
 def _count(network):
@@ -110,7 +112,8 @@ def start(given):
     options = models.defaults(options["objective"], x.shape[1:]) | options
     if given.get("dry_run"):
         return None, options, x, ""
-    trainer, _, _ = build(options, x)  # refuses what does not fit before there is a folder
+    most = models.most_weights(options["from"]) if options["from"] else None
+    trainer, _, _ = build(options, x, most)  # refuses what does not fit before there is a folder
     note = models.begin_from(trainer, options["from"]) if options["from"] else ""
     if options["evaluate_every"]:
         Evaluation(trainer, x, options)
@@ -119,7 +122,8 @@ def start(given):
                          "measured")
     folder = run_folder.new_folder(given.get("out", "runs"), run_name(given, options))
     run_folder.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]),
-                                      "data": data.fingerprint(x), "versions": versions()})
+                                      "data": data.fingerprint(x), "versions": versions(),
+                                      "places": places(options, folder)})
     return folder, options, x, note
 
 
@@ -132,8 +136,8 @@ def run_name(given, options):
 
 
 def say_what_is_missing(options, needed):
-    print(f"{options['data']} is not on this machine. A run downloads {needed}; a dry run "
-          "downloads nothing, and can say no more.")
+    say(printable(f"{options['data']} is not on this machine. A run downloads {needed}; a dry run "
+                  "downloads nothing, and can say no more."))
 
 
 def change(work, options, before):
@@ -149,10 +153,13 @@ def change(work, options, before):
 
 def with_versions(record, step):
     """The record of a run that goes on, with the versions it goes on with where they are others."""
-    known = [record.get("versions"), *(each["versions"] for each in record.get("resumed", []))]
-    if known[-1] == (now := versions()):
+    resumed = record.get("resumed")
+    resumed = resumed if isinstance(resumed, list) else []
+    last = resumed[-1] if resumed else record
+    now = versions()
+    if isinstance(last, dict) and last.get("versions") == now:
         return record
-    return record | {"resumed": [*record.get("resumed", []), {"step": step, "versions": now}]}
+    return record | {"resumed": [*resumed, {"step": step, "versions": now}]}
 
 
 def resume(given):
@@ -162,52 +169,53 @@ def resume(given):
     record = run_folder.read_options(folder)
     options = resume_options(given, recorded_options(record, folder), folder)
     use_backend(options["backend"], given)
-    x = load_data(options).x
-    if data.fingerprint(x) != record.get("data"):
-        raise ValueError(f"{options['data']} has changed since {folder} was started: a run goes on "
-                         "with its own data")
+    known = record if "data" not in given else record | {"places": {}}  # only where the user says
+    x = data_of_run(known, options, folder).x
+    options["classifier"] = classifier_of_run(record, options, folder)
     return folder, options, x, keep_engine(record.get("versions", {}))
 
 
 def main(arguments=None):
-    try:
-        return run(vars(parser().parse_args(arguments)))
-    except KeyboardInterrupt:
-        return fail(PROG, "interrupted", 130)
+    return command(PROG, lambda: run(vars(parser().parse_args(arguments))))
 
 
 def run(given):
     began = time.perf_counter()
+    resuming = "resume" in given
     try:
-        resuming = "resume" in given
         folder, options, x, note = resume(given) if resuming else start(given)
+        begun = folder if resuming else options["from"]
+        most = models.most_weights(begun) if begun else None
         if given.get("dry_run"):
-            if x is not None:
-                dry_run(options, x)
-            return 0
-        before = run_folder.read_options(folder)["options"] if resuming else options
-        trainer, batches, streams = build(options | {"batch_size": before["batch_size"]}, x)
-        if options["from"] and not resuming:
-            models.begin_from(trainer, options["from"])
-        pictures = Pictures(folder, trainer, x, options)
-        evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
-        work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
-                          evaluation)
-        work.on_log = Balance(trainer.objective)
-        if options["keep_best"] and evaluation:
-            work.on_evaluate = KeepBest(folder, evaluation, work.state)
-        if resuming:
-            work.restore()
-            if trainer.steps >= options["steps"]:
-                raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with "
-                                 "--steps")
-            change(work, options, before)
-            record = with_versions(run_folder.read_options(folder), trainer.steps)
-            run_folder.write_options(folder, record | {"options": options})
-    except USER_ERRORS as error:
-        return fail(PROG, error, 2)
+            return dry_run(options, x, most) if x is not None else 0
+        with run_folder.held(folder):
+            return go(folder, options, x, note, resuming, began, most)
     except ArithmeticError as error:
         return fail(PROG, error, 1)
+
+
+def go(folder, options, x, note, resuming, began, most):
+    """Train in a folder that is ours alone; the exit status."""
+    before = recorded_options(run_folder.read_options(folder), folder) if resuming else options
+    trainer, batches, streams = build(options | {"batch_size": before["batch_size"]}, x, most)
+    if options["from"] and not resuming:
+        models.begin_from(trainer, options["from"])
+    pictures = Pictures(folder, trainer, x, options)
+    evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
+    work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
+                      evaluation)
+    work.on_log = Balance(trainer.objective)
+    if options["keep_best"] and evaluation:
+        work.on_evaluate = KeepBest(folder, evaluation, work.state)
+    if resuming:
+        work.restore()
+        if trainer.steps >= options["steps"] and pictures.finished():
+            raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with "
+                             "--steps")
+        change(work, options, before)
+        record = with_versions(run_folder.read_options(folder), trainer.steps)
+        run_folder.write_options(folder, record | {"options": options,
+                                                   "places": places(options, folder)})
 
     try:
         work.say(f"{folder}: {options['objective']} on {options['data']}, {len(x)} samples "
@@ -218,12 +226,17 @@ def run(given):
         for line in filter(None, (note, breaks(options, before), *doubts, fast.advice())):
             work.say(line)
         pictures.reals_once()
+        if trainer.steps >= options["steps"]:  # it was ended while it drew its last pictures
+            pictures.finish()
+            work.say(f"all {trainer.steps} steps are done, and the last pictures drawn again: look "
+                     f"at {folder / 'report.html'}")
+            return 0
         stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],
                               options["checkpoint_every"], options["keep"],
                               options["evaluate_every"])
         if stopped_by is not None:
             work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to "
-                     f"go on: python -m minigan.train --resume {shlex.quote(str(folder))}")
+                     f"go on: python -m minigan.train --resume {typed(folder)}")
             return 128 + stopped_by
         work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at "
                  f"{folder / 'report.html'}")
@@ -233,14 +246,19 @@ def run(given):
                     1)
 
 
+def typed(folder):
+    """The path of a folder as a shell takes it; one that begins with a dash is no option."""
+    path = str(folder)
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
+
+
 def what_is_left(folder):
     """Of a run that has failed: its last statistics, which are finite, and its last checkpoint."""
     left = f"the last good checkpoint is {next(iter(run_folder.checkpoints(folder)), 'none')}"
-    if stats := run_folder.read_stats(folder):
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in stats[-1].items()
+    if last := statistics.last_record(folder):
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in last.items()
                             if isinstance(value, float))
-        step = stats[-1]["step"]
-        left = f"the last finite statistics are those of step {step}: {numbers}; {left}"
+        left = f"the last finite statistics are those of step {last['step']}: {numbers}; {left}"
     return left
 
 

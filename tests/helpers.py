@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
@@ -181,6 +183,15 @@ def saved_steps(folder):
 
 def flip(content, position, bit):
     return content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1:]
+
+
+def png(width, height, body=b""):
+    """The bytes of a grey PNG that claims this size, whatever its body holds."""
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body))
+            + chunk(b"IEND", b""))
 
 
 TINY = ("--width", "2", "--latent", "3", "--batch-size", "16", "--steps", "2", "--ema", "0.5")

@@ -2,9 +2,7 @@
 
 import io
 import os
-import struct
 import warnings
-import zlib
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from minigan import data
 from minigan.data import DataError
-from helpers import one_line, sharing
+from helpers import one_line, png, sharing
 
 
 def paint(path, size=(20, 20), mode="RGB", color=(200, 100, 50), **options):
@@ -121,15 +119,6 @@ def test_a_picture_that_a_camera_held_sideways_is_turned_upright(tmp_path):
     Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif, quality=100)
     x = data.load(tmp_path, image_size=16).x[0, ..., 0].astype(int)
     assert x[:7].max() < 30 and x[9:].min() > 225
-
-
-def png(width, height, body=b""):
-    """The bytes of a grey PNG that claims this size, whatever its body holds."""
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body))
-            + chunk(b"IEND", b""))
 
 
 def test_what_is_no_readable_picture_is_skipped_and_counted_on_one_line(tmp_path, capsys):

@@ -12,7 +12,7 @@ import sys
 import tarfile
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -178,7 +178,7 @@ def server(responses):
     """An HTTP server; yields its address and the list of paths it is asked for.
 
     `responses`: path → the bytes it sends, or (the length it claims, bytes), or ("raw", all that it says), or ("stall",
-    all that it says before it says nothing any more)
+    all that it says before it says nothing any more), or ("drip", the parts that it says slowly)
     """
     asked, over = [], threading.Event()
 
@@ -191,6 +191,8 @@ def server(responses):
             length, body = answer if isinstance(answer, tuple) else (len(answer), answer)
             if length == "raw":
                 return self.wfile.write(body)
+            if length == "drip":
+                return self.drip(body)
             self.send_response(200)
             if length == "stall":
                 self.send_header("Content-Length", "1000000")
@@ -200,6 +202,14 @@ def server(responses):
             self.wfile.write(body)
             if length == "stall":
                 over.wait(60)
+
+        def drip(self, parts, times=200):
+            """The parts one after the other, the last again and again, with pauses that are no silence."""
+            with suppress(OSError):
+                for part in [*parts, *parts[-1:] * times]:
+                    self.wfile.write(part)
+                    if over.wait(0.05):
+                        return
 
         def log_message(self, *_):
             pass
@@ -276,6 +286,18 @@ def test_a_bad_download_is_never_taken_for_whole(tmp_path, small_mnist, fault):
 def test_a_mirror_that_falls_silent_is_given_up(tmp_path, small_mnist, monkeypatch, capsys):
     monkeypatch.setattr(published, "TIMEOUT", 0.2)
     with server({**GOOD, f"/bad/{NAMES[0]}.gz": ("stall", BODY[:3000])}) as (address, _):
+        small_mnist(address + "/bad/{}.gz", address + "/good/{}.gz")
+        assert_is_small_mnist(data.load("mnist"))
+    assert "timed out" in capsys.readouterr().err and len(cached(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("parts", [
+    [b"HTTP/1.0 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"], [b"HTTP/1.1 100 Continue\r\n\r\n"],
+    [b"HTTP/1.0 200 OK\r\n", b"X: y\r\n"],
+    [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"]], ids=["bytes", "continue", "headers", "chunks"])
+def test_a_mirror_that_is_too_slow_is_given_up(tmp_path, small_mnist, monkeypatch, capsys, parts):
+    monkeypatch.setattr(published, "TIMEOUT", 0.5)
+    with server({**GOOD, f"/bad/{NAMES[0]}.gz": ("drip", parts)}) as (address, _):
         small_mnist(address + "/bad/{}.gz", address + "/good/{}.gz")
         assert_is_small_mnist(data.load("mnist"))
     assert "timed out" in capsys.readouterr().err and len(cached(tmp_path)) == 2

@@ -29,7 +29,7 @@ def test_every_file_of_a_run_folder_is_there_and_sound(train, tmp_path, source, 
     out = done(train(*source, "--objective", objective, "--steps", 5, *OFTEN))
     [folder] = (tmp_path / "runs").iterdir()
     assert folder.name == f"00000-{source[1]}-{objective}-s0"
-    expected = ("checkpoints log.txt losses.png options.json progress.gif reals.png report.html samples "
+    expected = ("checkpoints lock log.txt losses.png options.json progress.gif reals.png report.html samples "
                 "stats.csv stats.jsonl").split() + ["interpolation.png"] * (source is IMAGES)
     assert sorted(path.name for path in folder.iterdir()) == sorted(expected)
 

@@ -5,6 +5,9 @@ refused with a `DataError`, or skipped and counted; names found in files are mad
 they go anywhere.
 """
 
+import contextlib
+import errno
+import io
 import math
 import os
 import sys
@@ -14,10 +17,19 @@ import zipfile
 import numpy as np
 from numpy.lib import format as npy
 
-from minigan.data import pictures
+from minigan.data import disk, pictures
 
 MAX_BYTES = 8 * 2**30  # of pictures, decoded: as much as a workstation holds beside a training run
 MAX_CLASSES = 10_000
+MAX_MEMBERS = 10_000  # of an archive
+MAX_HEADER, MAX_ITEM = 1 << 16, 1 << 12  # bytes of an array's header, and of one of its items
+MAX_UNPACKED = 1 << 26, 4  # bytes, or times the file's size: `read_arrays` takes no bombs
+ROUNDING = 1e-3  # so far below 0 is a picture in [0, 1] still one
+SHEET = "a sheet drawn by minigan"  # the title of pictures that show samples side by side
+
+# What the system says of files that will not be there, or no files, the next time either.
+LASTING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO,
+           errno.EFBIG, None}
 
 
 class DataError(ValueError):
@@ -28,15 +40,22 @@ class DataError(ValueError):
         super().__init__(printable(message))
 
 
+class NotNow(DataError):
+    """A file could not be read just now (no permission, no memory, a failing disk): it may be as
+    good as ever."""
+
+
 def printable(text):
     """`text` on one line: line ends, terminal codes and bytes that are no characters, as their
     escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def tell(message):
-    """One line on stderr."""
-    print("minigan: " + printable(message), file=sys.stderr)
+def tell(message, who="minigan"):
+    """One line on stderr, if anybody is there."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(f"{who}: {printable(message)}", file=sys.stderr, flush=True)
 
 
 # A folder of pictures
@@ -46,7 +65,8 @@ def read_folder(folder, size):
 
     Each is turned upright (EXIF), laid on white where it is transparent, cropped around its centre
     and resized to `size`, (height, width); of an animation, the first frame. What is no picture
-    is skipped, and one line on stderr says how many were. Links to folders are not followed.
+    is skipped, and one line on stderr says how many were. Links to folders are not followed. Hidden
+    files and folders, run folders, and sheets of samples that minigan has drawn are no data.
 
     Returns pictures (N, height, width, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64
     and class names where every picture lies in a subfolder (the class is the first folder on the
@@ -54,42 +74,76 @@ def read_folder(folder, size):
     `DataError` if no picture can be read, or they are too many for memory.
     """
     skipped, names = [], []
-    for where, _, found in os.walk(folder, onerror=lambda error: skipped.append(error.filename)):
-        names += [os.path.relpath(os.path.join(where, name), folder) for name in found]
-    height, width = size
-    if min(size) < 1 or len(names) * height * width * 3 > MAX_BYTES:
-        raise DataError(f"{folder}: {len(names)} files as {height} × {width} pictures: expected a "
-                        f"size of at least 1 and at most {MAX_BYTES // 2**30} GiB in all")
-    x = np.empty((len(names), height, width, 3), np.uint8)
-    kept, grey = [], True
+    for where, inside, found in os.walk(folder, onerror=lambda e: skipped.append(e.filename)):
+        inside[:] = [name for name in inside if not is_hidden(name)
+                     and not _is_run(os.path.join(where, name))]
+        names += [os.path.relpath(os.path.join(where, name), folder) for name in found
+                  if not is_hidden(name)]
+    most = most_pictures(folder, len(names), size)
+    x = np.empty((min(len(names), most), *size, 3), np.uint8)
+    kept, grey, sheets = [], True, 0
     for name in sorted(names):
         try:
             picture = _read_picture(os.path.join(folder, name), size)
         except Exception:  # a damaged picture can raise nearly anything inside the decoder
             skipped.append(name)
             continue
+        if picture is None:
+            sheets += 1
+            continue
+        if len(kept) == most:
+            raise too_many(folder, most, size)
         x[len(kept)] = picture
         kept.append(name)
         grey = grey and picture.shape[2] == 1
     if not kept:
         raise DataError(f"{folder}: none of its {len(names)} files is a readable "
-                        f"{pictures.NAMED} picture (links to folders are not followed)")
+                        f"{pictures.NAMED} picture (links to folders are not followed; run "
+                        "folders, hidden files and sheets of samples are passed over)")
+    if sheets:
+        tell(f"{folder}: {sheets} files passed over, sheets of samples that minigan has drawn")
     if skipped:
         tell(f"{folder}: {len(skipped)} files skipped, not readable {pictures.NAMED} pictures "
              f"(such as {skipped[0]})")
     x = x[:len(kept)]
-    return (x[..., :1].copy() if grey else x), *_classes_of(kept)
+    return (x[..., :1].copy() if grey else x), *classes_of(kept, folder)
+
+
+def most_pictures(source, n, size):
+    """How many pictures of this size memory is taken for. DataError if it is no size."""
+    height, width = size
+    most = MAX_BYTES // (height * width * 3) if min(size) > 0 else 0
+    if most < 1:
+        raise DataError(f"{source}: {n} files as {height} × {width} pictures: expected a "
+                        f"size of at least 1 and at most {MAX_BYTES // 2**30} GiB in all")
+    return most
+
+
+def too_many(source, most, size):
+    return DataError(f"{source}: more than {most} pictures of {size[0]} × {size[1]} pixels: "
+                     f"expected at most {MAX_BYTES // 2**30} GiB in all")
+
+
+def is_hidden(name):
+    """Whether this is the name of what programs leave behind: thumbnails, checkpoints, indexes."""
+    return name.startswith(".") or name in ("@eaDir", "__MACOSX")
+
+
+def _is_run(folder):
+    """Whether this is a run's folder: its pictures are no data, wherever `--out` has put it."""
+    return (os.path.isfile(os.path.join(folder, "options.json"))
+            and os.path.isdir(os.path.join(folder, "checkpoints")))
 
 
 def _read_picture(path, size):
-    """(height, width, 1 or 3) uint8. Raises whatever the decoder raises."""
-    if not os.path.isfile(path):
-        raise OSError("not a regular file: opening a pipe would wait for ever")
-    return decode(path, size)
+    """(height, width, 1 or 3) uint8; None for a sheet of samples. Raises whatever the decoder raises.
+    """
+    with disk.regular(path) as file:
+        return decode(file, size)
 
 
-def decode(source, size):
-    """A path or a stream → (height, width, 1 or 3) uint8. Raises whatever the decoder raises."""
+def decode(file, size):
+    """As `_read_picture`, of an open file."""
     from PIL import Image, ImageOps
 
     height, width = size
@@ -97,7 +151,9 @@ def decode(source, size):
         warnings.simplefilter("ignore")  # about harmless oddities
         # A file of few bytes may unfold to over 89 megapixels.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(source, formats=pictures.FORMATS) as picture:
+        with Image.open(file, formats=pictures.FORMATS) as picture:
+            if picture.info.get("Title") == SHEET:
+                return None
             # A JPEG can be decoded at 1/2, 1/4, 1/8 for the asking.
             picture.draft(None, (2 * width, 2 * height))
             picture = ImageOps.exif_transpose(picture)
@@ -113,11 +169,15 @@ def decode(source, size):
     return np.asarray(picture).reshape(height, width, -1)
 
 
-def _classes_of(names):
+def classes_of(names, folder):
     """(labels, class names) from the first folder of each path, or (None, ()) if a picture lies in
     none."""
     folders = [name.split(os.sep)[0] for name in names if os.sep in name]
     if len(folders) < len(names):
+        if folders:
+            stray = [name for name in names if os.sep not in name]
+            tell(f"{folder}: no classes, for {len(stray)} pictures lie above its sub-folders (such "
+                 f"as {stray[0]})")
         return None, ()
     classes = sorted(set(folders))
     labels = np.searchsorted(classes, folders)
@@ -129,8 +189,8 @@ def _classes_of(names):
 def read_npz(path):
     """The arrays of an `.npz`: `images` or `points`, and if they are there `labels` and `classes`.
 
-    images: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8, or floats that all lie in [0, 1] or all
-        in [−1, 1]
+    images: (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8, or floats that all lie in [0, 1] (but
+        for ROUNDING) or all in [−1, 1]
     points: (N, d), finite floats
     labels: (N,) integers ≥ 0; classes: (K,) strings, the numbers themselves unless given
 
@@ -140,7 +200,9 @@ def read_npz(path):
     memory is taken.
     """
     def read(archive):
-        x = _npz_points(archive) if "points.npy" in archive.namelist() else _npz_images(archive)
+        if {"points.npy", "images.npy"} <= archive.NameToInfo.keys():
+            raise DataError("has both points and images: expected one of them")
+        x = _npz_points(archive) if "points.npy" in archive.NameToInfo else _npz_images(archive)
         return x, *_npz_labels(archive, len(x))
     return _read_archive(path, read)
 
@@ -155,23 +217,34 @@ def read_arrays(path):
                             "is damaged")
         headers = [_npy_header(archive, name) for name in names]
         total = sum(math.prod(shape) * dtype.itemsize for shape, dtype in headers)
-        if total > MAX_BYTES:
-            raise DataError(f"{total / 2**30:.1f} GiB of arrays: expected at most "
-                            f"{MAX_BYTES // 2**30} GiB")
+        least, times = MAX_UNPACKED
+        most = min(MAX_BYTES, max(least, times * os.fstat(archive.fp.fileno()).st_size))
+        if total > most:
+            raise DataError(f"{total} bytes of arrays: expected at most {most}")
         return {name: _npy_array(archive, name) for name in names}
     return _read_archive(path, read)
 
 
 def _read_archive(path, read):
     try:
-        with zipfile.ZipFile(path) as archive:
+        with disk.regular(path) as file, zipfile.ZipFile(file) as archive:
+            if len(archive.namelist()) > MAX_MEMBERS:
+                raise DataError(f"has {len(archive.namelist())} members, expected at most "
+                                f"{MAX_MEMBERS}")
             return read(archive)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except Exception as error:
         # Zip, zlib, npy and the file system each have several ways of saying no.
-        raise DataError(f"{path}: cannot be read as an .npz ({type(error).__name__}: "
-                        f"{error})") from error
+        raise unreadable(path, "an .npz", error) from error
+
+
+def unreadable(path, kind, error):
+    """The DataError for a file that this error keeps from being read as `kind`."""
+    just_now = isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno not in LASTING)
+    return (NotNow if just_now else DataError)(
+        f"{path}: cannot be read as {kind} ({type(error).__name__}: {error})")
 
 
 def _counted(archive):
@@ -205,18 +278,23 @@ def _npz_images(archive):
         raise DataError(f"images are floats from {low} to {high}, expected all in [0, 1] or all in "
                         "[-1, 1]")
     images = images.astype(np.float32)
-    return images if low < 0 else 2 * images - 1
+    # Arithmetic leaves tiny negative numbers; pictures in [−1, 1] have larger ones.
+    if low < -ROUNDING:
+        if low > -0.5:
+            tell(f"images are floats from {low:.3g} to {high:.3g}: taken as pictures in [-1, 1]")
+        return images
+    return 2 * np.clip(images, 0, 1) - 1
 
 
 def _npz_labels(archive, n):
     """(labels (n,) int64, class names), or (None, ()) if the archive has no labels."""
-    if "labels.npy" not in archive.namelist():
+    if "labels.npy" not in archive.NameToInfo:
         return None, ()
     shape, dtype = _npy_header(archive, "labels")
     if shape != (n,) or dtype.kind not in "iu":
         raise DataError(f"labels is {dtype} {shape}, expected integers ({n},), one per picture")
     labels = _npy_array(archive, "labels")
-    if "classes.npy" in archive.namelist():
+    if "classes.npy" in archive.NameToInfo:
         shape, dtype = _npy_header(archive, "classes")
         if len(shape) != 1 or shape[0] > MAX_CLASSES or dtype.kind != "U":
             raise DataError(f"classes is {dtype} {shape}, expected strings (K,), at most "
@@ -234,14 +312,18 @@ def _npy_header(archive, name):
     """(shape, dtype) of array `name` as its header declares them, once they are known to be true
     and affordable."""
     member = name + ".npy"
-    if member not in archive.namelist():
+    if member not in archive.NameToInfo:
         raise DataError(f"has no array '{name}', only "
                         f"{', '.join(archive.namelist()[:10]) or 'nothing'}")
     with archive.open(member) as stream:
-        version = npy.read_magic(stream)
-        shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0)
-                           else npy.read_array_header_2_0)(stream)
-        held = archive.getinfo(member).file_size - stream.tell()
+        head = io.BytesIO(stream.read(MAX_HEADER))  # it may claim to be 4 GiB long
+    version = npy.read_magic(head)
+    shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0)
+                       else npy.read_array_header_2_0)(head)
+    held = archive.getinfo(member).file_size - head.tell()
+    if not dtype.hasobject and not 0 < dtype.itemsize <= MAX_ITEM:
+        raise DataError(f"{name} is {dtype} {shape}, items of {dtype.itemsize} bytes: expected 1 "
+                        f"to {MAX_ITEM}; the file is damaged")
     if not dtype.hasobject and math.prod(shape) * dtype.itemsize != held:
         raise DataError(f"{name} is declared as {dtype} {shape}, but {held} bytes are there: the "
                         "file is damaged")

@@ -11,6 +11,7 @@ import io
 import os
 import sys
 import tempfile
+import threading
 import zlib
 from typing import Callable, NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 from minigan.data.files import DataError, tell
 
 TIMEOUT = 30  # seconds without a byte, after which a mirror is given up
+SLOWEST = 10_000  # bytes a second: the time a download may take, beside TIMEOUT
 SYSTEM = "/usr/share/datasets"  # where Debian's dataset-fashion-mnist puts its files
 
 
@@ -161,38 +163,71 @@ def _proven(path, file):
 def _downloaded(url, folder, file):
     """The bytes of `file` from `url`, kept in `folder` under their published name once they are
     proven."""
-    # Here, for the two are a third of the time it takes to import all of minigan.
-    import http.client
-    import urllib.request
     os.makedirs(folder, exist_ok=True)
     name = url.rpartition("/")[2]
-    with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix="partial-",
+                                     ignore_cleanup_errors=True) as scratch:
         path = os.path.join(scratch, name)
-        try:
-            with (urllib.request.urlopen(url, timeout=TIMEOUT) as response,
-                  open(path, "wb") as stream):
-                # gzip adds a little to what it cannot compress.
-                _receive(response, stream, name, file.size + 1024)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except http.client.HTTPException as error:
-            raise OSError(f"the server's answer is not HTTP ({error!r})") from None
+        with open(path, "wb") as stream:
+            # gzip adds a little to what it cannot compress.
+            _in_time(lambda done: _fetch(url, stream, name, file.size + 1024, done))
+            stream.flush()
+            os.fsync(stream.fileno())
         content = _proven(path, file)
         # At once: nobody ever sees half a file under this name.
         os.replace(path, os.path.join(folder, name))
     return content
 
 
-def _receive(response, stream, name, limit):
-    """Copy `response` to `stream`, with its progress on stderr: one line, refreshed if that is a
-    terminal."""
-    total, done, terminal = int(response.headers.get("Content-Length", 0)), 0, sys.stderr.isatty()
+def _in_time(work):
+    """Do work(done) in a thread, and give it up when it has taken longer than SLOWEST allows for
+    the done[0] bytes that it has received. A socket's timeout is none for a server that sends a
+    byte now and then. What was given up ends with the process, and writes to a closed file."""
+    done, failed = [0], []
+
+    def run():
+        try:
+            work(done)
+        except BaseException as error:
+            failed.append(error)
+    thread, waited = threading.Thread(target=run, daemon=True), 0.0
+    thread.start()
+    while thread.is_alive():
+        if waited > TIMEOUT + done[0] / SLOWEST:
+            raise OSError(f"timed out: {done[0]} bytes in {waited:.0f} s")
+        thread.join(0.05)
+        waited += 0.05  # not by the clock: a computer that slept has not waited
+    if failed:
+        error = failed.pop()
+        try:
+            raise error
+        finally:
+            del error  # whose frames would else keep it, and its connection, alive
+
+
+def _fetch(url, stream, name, limit, done):
+    # Here, for the two are a third of the time it takes to import all of minigan.
+    import http.client
+    import urllib.request
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            _receive(response, stream, name, limit, done)
+    except http.client.HTTPException as error:
+        raise OSError(f"the server's answer is not HTTP ({error!r})") from None
+
+
+def _receive(response, stream, name, limit, received):
+    """Copy `response` to `stream`, with its progress in received[0] and on stderr: one line,
+    refreshed if that is a terminal."""
+    total, done = int(response.headers.get("Content-Length", 0)), 0
+    terminal = sys.stderr is not None and sys.stderr.isatty()
     if not terminal:
         tell(f"downloading {response.url}")
     try:
-        while chunk := response.read(2**18):
+        while chunk := response.read1(2**18):
             stream.write(chunk)
             done += len(chunk)
+            received[0] = done
             if done > limit:
                 raise DataError(f"more than the {limit} bytes expected")
             if terminal:

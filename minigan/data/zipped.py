@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from minigan.data import files, pictures
+from minigan.data import disk, files, pictures
 from minigan.data.files import DataError
 
 MOST = 64 * 2**20  # bytes of one picture's file, unpacked
@@ -16,43 +16,46 @@ def read_zip(path, size):
     """All pictures in a `.zip`, as `files.read_folder` reads those of a folder, and with its
     classes: (pictures, labels, class names). `size` is (height, width). A folder that all of it
     lies in is no class. `DataError` if no picture can be read, or they are too many for memory."""
-    height, width = size
     try:
-        with zipfile.ZipFile(path) as archive:
+        with disk.regular(path) as file, zipfile.ZipFile(file) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()
                        and not _hidden(member.filename)]
-            if min(size) < 1 or len(members) * height * width * 3 > files.MAX_BYTES:
-                raise DataError(f"{path}: {len(members)} files as {height} × {width} pictures: "
-                                "expected a size of at least 1 and at most "
-                                f"{files.MAX_BYTES // 2**30} GiB in all")
-            x = np.empty((len(members), height, width, 3), np.uint8)
-            kept, skipped, grey = [], [], True
+            most = files.most_pictures(path, len(members), size)
+            x = np.empty((min(len(members), most), *size, 3), np.uint8)
+            kept, skipped, grey, sheets = [], [], True, 0
             for member in sorted(members, key=lambda member: member.filename):
                 try:
                     picture = files.decode(_content(archive, member), size)
                 except Exception:  # the archive and the decoder can raise nearly anything
                     skipped.append(member.filename)
                     continue
+                if picture is None:
+                    sheets += 1
+                    continue
+                if len(kept) == most:
+                    raise files.too_many(path, most, size)
                 x[len(kept)] = picture
                 kept.append(member.filename)
                 grey = grey and picture.shape[2] == 1
     except DataError:
         raise
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise DataError(f"{path}: cannot be read as a .zip of pictures ({error})") from None
+    except (OSError, MemoryError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise files.unreadable(path, "a .zip of pictures", error) from None
     if not kept:
         raise DataError(f"{path}: none of its {len(members)} files is a readable {pictures.NAMED} "
-                        "picture")
+                        "picture (hidden files and sheets of samples are passed over)")
+    if sheets:
+        files.tell(f"{path}: {sheets} files passed over, sheets of samples that minigan has drawn")
     if skipped:
         files.tell(f"{path}: {len(skipped)} files skipped, not readable {pictures.NAMED} pictures "
                    f"(such as {skipped[0]})")
     x = x[:len(kept)]
-    return (x[..., :1].copy() if grey else x), *files._classes_of(_below_the_common_folder(kept))
+    labels, classes = files.classes_of(_below_the_common_folder(kept), path)
+    return (x[..., :1].copy() if grey else x), labels, classes
 
 
 def _hidden(name):
-    """What a Mac or an editor adds: __MACOSX/…, .DS_Store."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return any(files.is_hidden(part) for part in name.split("/"))
 
 
 def _content(archive, member):

@@ -10,7 +10,7 @@ import os
 import numpy as np
 
 from minigan import backend, data, ops
-from minigan.data import DataError, files
+from minigan.data import DataError, disk, files
 from minigan.metrics.lenet import LeNet, log_softmax
 from minigan.tensor import Tensor, constant, no_grad
 
@@ -90,7 +90,7 @@ DESCRIPTION = {"name": ("U", 0), "classes": ("U", 1), "sample_shape": ("i", 1),
 def save(path, classifier):
     """Write everything to an .npz: the weights by their names, and what DESCRIPTION lists. Equal
     ones, equal bytes."""
-    with open(path, "wb") as file:
+    with disk.output(path) as file:
         np.savez(file, **{key: np.array(getattr(classifier, key)) for key in DESCRIPTION},
                  **classifier.network.state_dict())
 

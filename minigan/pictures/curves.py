@@ -11,6 +11,7 @@ from minigan.pictures.laboratory import COLOURS
 from minigan.pictures.markup import for_script, number, text, words
 
 POINTS = 400  # on a curve
+CHARTS = 24   # of evaluations, on a page
 PENS = [f'stroke="{colour}" stroke-dasharray="{dashes}"' for dashes in ("none", "6 4", "2 4")
         for colour in COLOURS]
 
@@ -25,6 +26,7 @@ def charts(runs):
     """Of one run a chart for the losses, the scores, the gradients, and each evaluation; of several
     a chart for each quantity, with a line for each run."""
     evaluated = sorted({name for run in runs for line in run.lines for name in _evaluation(line)})
+    evaluated = evaluated[:CHARTS]
     if len(runs) == 1:
         [run] = runs
         loss = "wasserstein" if any("wasserstein" in line for line in run.lines) else "d_loss"

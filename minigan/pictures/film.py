@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from minigan.data import disk
 from minigan.pictures import plots
 from minigan.pictures.markup import columns, for_script, rows
 from minigan.runs.run_folder import snapshots
@@ -65,8 +66,8 @@ def _uri(path, most):
     """A PNG file as a data: URI, reduced if it is larger than `most` (bytes, side); None without a
     whole PNG."""
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+        content = disk.content(path)
+    except OSError:
         return None
     if not content.startswith(b"\x89PNG\r\n\x1a\n") or not content.endswith(b"IEND\xaeB`\x82"):
         return None  # it is being written

@@ -24,7 +24,13 @@ def number(value):
 
 
 def words(name):
-    return name.replace("_", " ")
+    return short(name.replace("_", " "))
+
+
+def short(value, most=500):
+    """As text, cut where it is longer than a page has room for."""
+    value = str(value)
+    return value if len(value) <= most else value[:most] + "…"
 
 
 def text(value):

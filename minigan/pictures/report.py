@@ -13,24 +13,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minigan import __version__
+from minigan.data import disk
 from minigan.pictures import curves, film, tables
-from minigan.pictures.markup import columns
+from minigan.pictures.markup import columns, short
 from minigan.runs import run_folder
+from minigan.runs.statistics import read_stats
 
 FRAMES, FRAMES_IN_TRAINING = 60, 12  # the most snapshots on a page
 STYLE, SCRIPT = (Path(__file__).with_name(name).read_text(encoding="utf-8")
                  for name in ("report.css", "report.js"))
 
 
-def write(folder, frames=FRAMES):
+def write(folder, frames=FRAMES, lines=None):
     """report.html in the folder of a run, with at most so many of its snapshots. It is whole at
-    every moment."""
-    save(Path(folder) / "report.html", page(folder, frames))
+    every moment. `lines` are the records of its stats.jsonl, where they have been read already."""
+    save(Path(folder) / "report.html", page(folder, frames, lines))
 
 
-def save(path, content):
-    # A path may hold what is no text.
-    run_folder.write_whole(path, content.encode("utf-8", "replace"))
+def save(path, content, to=disk.whole):
+    with to(path) as file:
+        file.write(content.encode("utf-8", "replace"))  # a path may hold what is no text
 
 
 class Run(NamedTuple):
@@ -44,9 +46,10 @@ class Run(NamedTuple):
     metrics: dict  # metrics.json, empty without it; None if it cannot be read
 
 
-def _read(folder, name=None):
+def _read(folder, name=None, lines=None):
     folder, record = Path(folder), run_folder.read_options(folder)
-    lines = sorted((line for line in run_folder.read_stats(folder) if 0 <= line["step"] < 1e15),
+    lines = read_stats(folder) if lines is None else lines
+    lines = sorted((line for line in lines if 0 <= line["step"] < 1e15),
                    key=lambda line: line["step"])
     steps = [line["step"] for line in lines[-1:]]
     steps += [int(path.stem) for path in run_folder.snapshots(folder)[-1:]]
@@ -54,12 +57,12 @@ def _read(folder, name=None):
                max(steps, default=0), tables.read_metrics(folder / "metrics.json"))
 
 
-def page(folder, frames=FRAMES):
+def page(folder, frames=FRAMES, lines=None):
     """The text of the page of one run, as far as it goes. RunError if the folder is not a run's."""
-    run = _read(folder)
+    run = _read(folder, lines=lines)
     goal = run.options.get("steps")
     objective, source = run.options.get("objective"), run.options.get("data")
-    lead = f"{objective} on {source}: step {run.step} of {goal}."
+    lead = f"{short(objective)} on {short(source)}: step {run.step} of {short(goal)}."
     if run.step != goal:
         lead += " While it trains, load this page again to see more."
     return _document(run.name, lead, {

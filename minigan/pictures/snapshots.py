@@ -3,10 +3,12 @@
 import numpy as np
 
 from minigan import backend, data
+from minigan.data.files import tell
 from minigan.pictures import plots, report
 from minigan.runs import run_folder
 from minigan.runs import models
 from minigan.runs.spreadsheet import write_csv
+from minigan.runs.statistics import Statistics
 
 
 class Pictures:
@@ -14,6 +16,7 @@ class Pictures:
 
     def __init__(self, folder, trainer, x, options):
         self.folder, self.trainer, self.image = folder, trainer, data.is_image(x.shape[1:])
+        self.statistics = Statistics(folder)
         self.noise = models.noise(64 if self.image else 2500, options["latent"], options["seed"])
         self.ways = models.ways(4, options["latent"], options["seed"])
         stream = backend.Streams(options["seed"])["preview reals"]
@@ -40,8 +43,9 @@ class Pictures:
                             self.trainer.objective.undecided,
                             "score" if self.trainer.pack == 1
                             else f"score beside {self.trainer.pack - 1} copies")
-        report.write(self.folder, report.FRAMES_IN_TRAINING)
-        write_csv(self.folder)
+        lines = self.statistics.read()
+        report.write(self.folder, report.FRAMES_IN_TRAINING, lines)
+        write_csv(self.folder, lines)
 
     def _feedback(self, points):
         return [backend.to_numpy(array) for array in self.trainer.feedback(points)]
@@ -53,8 +57,20 @@ class Pictures:
         return backend.to_numpy(self.trainer.sample(noise))
 
     def finish(self):
-        """losses.png, progress.gif and the whole report.html."""
-        plots.save_losses(self.folder / "losses.png", run_folder.read_stats(self.folder),
+        """losses.png, the whole report.html and, last of all, progress.gif."""
+        plots.save_losses(self.folder / "losses.png", self.statistics.read(),
                           self.trainer.headline)
-        plots.save_gif(self.folder / "progress.gif", run_folder.snapshots(self.folder))
-        report.write(self.folder)
+        report.write(self.folder, lines=self.statistics.read())
+        skipped = plots.save_gif(self.folder / "progress.gif", run_folder.snapshots(self.folder))
+        if skipped:
+            tell(f"{len(skipped)} snapshots are not in progress.gif, for they cannot be read (such "
+                 f"as {skipped[0]})")
+
+    def finished(self):
+        """Whether `finish` has come to its end since the newest checkpoint was written."""
+        try:
+            drawn = (self.folder / "progress.gif").lstat().st_mtime
+            return (self.folder / "losses.png").exists() and drawn >= max(
+                path.stat().st_mtime for path in run_folder.checkpoints(self.folder))
+        except OSError:
+            return False

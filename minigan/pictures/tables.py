@@ -3,18 +3,21 @@
 import json
 from html import escape
 
-from minigan.pictures.markup import columns, number, text, words
+from minigan.data import disk
+from minigan.pictures.markup import columns, number, short, text, words
+
+ROWS = 200  # of a table
 
 
 def read_metrics(path):
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(disk.content(path).decode("utf-8"))
         for row in record["metrics"].values():
             row.keys()
         return record if {"n", "step", "against"} <= record.keys() else None
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -95,7 +98,10 @@ def differences(runs):
 
 
 def _table(caption, heads, rows):
-    """Rows of text, the first cell of each its head."""
+    """Rows of text, the first cell of each its head; so many as a page has room for."""
+    more = len(rows) - ROWS
+    rows = [[short(cell) for cell in row] for row in rows[:ROWS]]
+    caption = short(caption) + (f" ({more} more rows are left out)" if more > 0 else "")
     line = lambda tag, cells: "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells)
     head = f"<thead><tr>{line('th', heads)}</tr></thead>" if heads else ""
     body = "\n".join(f'<tr><th scope="row">{escape(str(first))}</th>{line("td", cells)}</tr>'

@@ -41,8 +41,9 @@ class KeepBest:
 
 
 def _distance(measured):
-    return min([value for name, value in measured.items() if name.startswith("FD-")],
-               default=np.inf)
+    found = measured.items() if isinstance(measured, dict) else ()  # it may be anybody's
+    return min([value for name, value in found
+                if name.startswith("FD-") and isinstance(value, (int, float))], default=np.inf)
 
 
 def chosen_checkpoint(folder, name, use):
@@ -54,7 +55,8 @@ def chosen_checkpoint(folder, name, use):
     if str(name) not in kept:
         raise RunError(f"{folder} has no checkpoint {name}: there is {', '.join(kept) or 'none'} "
                        "(--keep says how many stay, --keep-best keeps the best one)")
+    arrays = load_checkpoint(kept[str(name)])
     try:
-        return use(load_checkpoint(kept[str(name)]))
-    except (KeyError, TypeError) as error:
+        return use(arrays)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise RunError(f"{kept[str(name)]} does not fit the run's options ({error})") from None

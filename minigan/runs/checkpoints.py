@@ -3,7 +3,8 @@
 import numpy as np
 
 from minigan.data import DataError, files
-from minigan.runs.run_folder import RunError, checkpoints, whole
+from minigan.data.disk import whole
+from minigan.runs.run_folder import RunError, checkpoints
 
 FORMAT = 1  # of checkpoints; to be raised when an old one can no longer be read
 
@@ -17,9 +18,11 @@ def save_checkpoint(path, arrays):
 
 def load_checkpoint(path):
     """The {name: array} of a checkpoint, finite numbers. RunError if it is damaged, foreign, or of
-    another format."""
+    another format; `files.NotNow` if it can only not be read now."""
     try:
         arrays = files.read_arrays(path)
+    except files.NotNow:
+        raise
     except DataError as error:
         raise RunError(f"{path} is damaged or no checkpoint ({error})") from None
     version = arrays.get("format")
@@ -32,19 +35,42 @@ def load_checkpoint(path):
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise RunError(f"{path} is no checkpoint: its {name} holds more than finite numbers "
                            f"({array.dtype})")
+        if reason := _impossible(name, array):
+            raise RunError(f"{path} is no checkpoint: its {name} {reason}")
+    steps = arrays.get("trainer.steps")
+    if steps is not None and path.stem.isdecimal() and (
+            steps.shape != () or steps.dtype.kind not in "iu" or int(steps) != int(path.stem)):
+        raise RunError(f"{path} is no checkpoint: its trainer.steps is {steps}, not the "
+                       f"{int(path.stem)} of its name")
     return arrays
+
+
+def _impossible(name, array):
+    """Why no training can have left this array, or ""."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return ""
+    low, high = array.min(), array.max()
+    last = name.rpartition(".")[2]
+    if max(-low, high) > np.finfo(np.float32).max:
+        return f"holds {high if high > -low else low}, beyond float32"
+    if low < 0 and last in ("running_var", "lr"):
+        return f"holds {low}, expected numbers ≥ 0"
+    return ""
 
 
 def newest_checkpoint(folder, use):
     """(use(arrays), complaints): of the newest checkpoint that is sound and fits, and a line about
-    each newer one that is not or does not. `use` raises ValueError, KeyError or TypeError for
-    arrays that do not fit."""
+    each newer one that is not or does not. `use` raises ValueError, KeyError, TypeError or
+    OverflowError for arrays that do not fit. A checkpoint that only cannot be read now is no reason
+    to take an older one: `files.NotNow`."""
     complaints = []
     for path in checkpoints(folder):
         try:
             return use(load_checkpoint(path)), complaints
+        except files.NotNow:
+            raise
         except RunError as error:
             complaints.append(str(error))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             complaints.append(f"{path} does not fit the run's options ({error})")
     raise RunError("; ".join([f"{folder} has no checkpoint that can be used", *complaints]))

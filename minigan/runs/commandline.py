@@ -1,17 +1,37 @@
 """What the command lines share: errors for people, and exit statuses.
 
-0 done · 1 the run failed · 2 the user's mistake, one line on stderr · 130 and 143 ended by Ctrl-C
-and by SIGTERM.
+0 done · 1 the run failed, or nobody takes the output (a broken pipe, a full disk; where there is no
+standard output at all, nothing is said) · 2 the user's mistake, one line on stderr · 129, 130 and
+143 ended by the terminal's end, by Ctrl-C and by SIGTERM.
 """
 
 import argparse
+import codecs
+import contextlib
 import difflib
 import os
 import sys
 import textwrap
 
 from minigan.backend import BackendError
-from minigan.data.files import printable
+from minigan.data.files import printable, tell
+
+# What an output that knows few characters gets for those that we use; else their escapes.
+PLAIN = {"↑": "^", "↓": "v", "→": "->", "±": "+-", "×": "x", "–": "-", "−": "-", "≥": ">=",
+         "≤": "<=", "…": "...", "∞": "inf"}
+
+
+def _plainly(error):
+    text = error.object[error.start:error.end]
+    return "".join(PLAIN.get(c, c.encode("ascii", "backslashreplace").decode())
+                   for c in text), error.end
+
+
+codecs.register_error("minigan-plainly", _plainly)
+
+
+class OutputError(OSError):
+    """Standard output cannot be written to."""
 
 
 # What other programs call our options.
@@ -52,16 +72,51 @@ class Parser(argparse.ArgumentParser):
             return meant
         return " or ".join(difflib.get_close_matches(word, own, 1)) if word[:2] == "--" else ""
 
+    def print_help(self, file=None):
+        say(self.format_help(), end="")
+
+
+def say(text, end="\n"):
+    """Text on standard output, at once. OutputError if it cannot be written."""
+    try:
+        print(text, end=end, flush=True)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        _give_up_output()
+        raise OutputError(f"the output cannot be written: {error}") from None
+
+
+def _give_up_output():
+    """What is left in the buffer would be written at the end of the process, and fail once more."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
 
 def fail(prog, error, status):
     """One line on stderr, and the exit status."""
     line = printable(" ".join(str(error).split())) or type(error).__name__
-    print(f"{prog}: {line}", file=sys.stderr)
+    tell(line, prog)
     return status
 
 
 # What a wrong option, file or machine raises before work begins.
 USER_ERRORS = (BackendError, ValueError, OSError, MemoryError)
+
+
+def command(prog, work):
+    """The exit status of a command: work() does it, and returns None or another status than 0."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # not every one is a file
+            stream.reconfigure(errors="minigan-plainly")
+    try:
+        return work() or 0
+    except OutputError as error:
+        return fail(prog, error, 1)
+    except USER_ERRORS as error:
+        return fail(prog, error, 2)
+    except KeyboardInterrupt:
+        return fail(prog, "interrupted", 130)
 
 
 def one_of(names):

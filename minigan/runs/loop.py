@@ -8,26 +8,38 @@ names of the statistics worth a place on the screen.
 import json
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 
 from minigan import backend
+from minigan.data import disk
 from minigan.data.files import printable
-from minigan.runs.pace import Pace
+from minigan.runs import commandline
 from minigan.runs.checkpoints import newest_checkpoint, save_checkpoint
-from minigan.runs.run_folder import checkpoints, read_stats, snapshots, to_disk, write_whole
+from minigan.runs.pace import Pace
+from minigan.runs.run_folder import checkpoints, remove_halves, snapshots, subfolder
+from minigan.runs.statistics import forget_after
+
+HANGUP = getattr(signal, "SIGHUP", None)  # which Windows does not have
 
 
 class StopRequest:
-    """While active, Ctrl-C and SIGTERM are noted in `.signal` instead of interrupting a step half
-    way; a second one of the same kind does what it always did."""
+    """While active, Ctrl-C, SIGTERM and the terminal's end are noted in `.signal` instead of
+    interrupting a step half way; a second one of the same kind does what it always did. Only the
+    main thread of a process gets signals."""
+
+    signal = None
 
     def __enter__(self):
-        self.signal = None
-        self._previous = {number: signal.signal(number, self._note)
-                          for number in (signal.SIGINT, signal.SIGTERM)}
+        self.signal, self._previous = None, {}
+        if threading.current_thread() is threading.main_thread():
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if HANGUP and signal.getsignal(HANGUP) != signal.SIG_IGN:  # as nohup asks for
+                numbers.append(HANGUP)
+            self._previous = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def _note(self, number, frame):
@@ -54,8 +66,9 @@ class Experiment:
         self.on_snapshot, self.on_finish, self.on_evaluate = on_snapshot, on_finish, on_evaluate
         self.on_log = lambda record: None
         self._saved = None  # the step of the newest checkpoint
+        self._stop = StopRequest()
         for name in ("checkpoints", "samples"):
-            (self.folder / name).mkdir(exist_ok=True)
+            subfolder(self.folder, name)
 
     # Saving and restoring
 
@@ -76,9 +89,9 @@ class Experiment:
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ArithmeticError(f"{name} is not finite after step {self.trainer.steps}")
-        with open(self.folder / "stats.jsonl", "ab") as file:
+        with disk.appending(self.folder / "stats.jsonl") as file:
             # First, for whoever goes on from the checkpoint counts on what was logged before it.
-            to_disk(file)
+            disk.to_disk(file)
         save_checkpoint(self.folder / "checkpoints" / f"{self.trainer.steps:06d}.npz", arrays)
         self._saved = self.trainer.steps
         before = [path for path in checkpoints(self.folder) if int(path.stem) < self._saved]
@@ -92,14 +105,11 @@ class Experiment:
         for complaint in complaints:
             self.say(f"{complaint}: using the one before it")
         self._saved = step = self.trainer.steps
-        kept = [line for line in read_stats(self.folder) if line["step"] <= step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_whole(self.folder / "stats.jsonl", text.encode())
+        forget_after(self.folder, step)
         for file in checkpoints(self.folder) + snapshots(self.folder):
             if int(file.stem) > step:
                 file.unlink()
-        for file in [*self.folder.glob("*.partial"), *self.folder.glob("checkpoints/*.partial")]:
-            file.unlink()
+        remove_halves(self.folder)
 
     def _load(self, arrays):
         for part, owner in self._parts().items():
@@ -113,7 +123,7 @@ class Experiment:
         """Train until `steps` have been done. Returns None, or the number of the signal that ended
         it early."""
         # What is not finite is found by the trainer's flags.
-        with StopRequest() as stop, np.errstate(all="ignore"):
+        with self._stop as stop, np.errstate(all="ignore"):
             if self.trainer.steps == 0:
                 self.on_snapshot(0)
                 # So that there is a state to resume from, whenever the run is killed.
@@ -149,7 +159,7 @@ class Experiment:
         measured = self.on_evaluate() if evaluating else {}
         if measured:
             record["evaluation"] = measured
-        with open(self.folder / "stats.jsonl", "a", encoding="utf-8") as file:
+        with disk.appending(self.folder / "stats.jsonl") as file:
             file.write(json.dumps(record) + "\n")
         shown = {name: values[name] for name in self.trainer.headline} | measured
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
@@ -162,12 +172,16 @@ class Experiment:
         """A line to log.txt and the screen; on a terminal the next line takes the place of a
         passing one."""
         line = printable(line)
-        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+        with disk.appending(self.folder / "log.txt") as file:
             file.write(line + "\n")
-        if sys.stdout.isatty():
-            print(f"\r\x1b[K{line}", end="" if passing else "\n", flush=True)
-        else:
-            print(line, flush=True)
+        try:
+            if sys.stdout is not None and sys.stdout.isatty():
+                commandline.say(f"\r\x1b[K{line}", end="" if passing else "\n")
+            else:
+                commandline.say(line)
+        except commandline.OutputError:
+            if not HANGUP or self._stop.signal != HANGUP:
+                raise  # after a hangup nobody is there, and what counts is to save
 
 
 class _Speed:

@@ -1,16 +1,22 @@
 """From a run's options to its trainer, and from a finished run's folder to its generator."""
 
+from math import prod
+
 import numpy as np
 
 from minigan import backend, data, networks
 from minigan.metrics.latent import slerp
 from minigan.runs.best import chosen_checkpoint
 from minigan.runs.checkpoints import newest_checkpoint
-from minigan.runs.run_folder import read_options
+from minigan.runs.run_folder import RunError, checkpoints, read_options
 from minigan.tensor import Tensor, no_grad
 from minigan.trainer import RECIPES, GANTrainer
 
 WAY = 8  # samples on one way from noise to noise
+# What options were, in effect, in runs from before there were any. Whoever adds an option to the
+# others adds it here, with the value that changes nothing.
+BEFORE = dict(image_size=None, evaluate_every=0, classifier=None, pack=1, lr_decay=1.0,
+              mirror=False, keep_best=False, **{"from": None})
 
 
 def defaults(objective, sample_shape):
@@ -41,11 +47,39 @@ def pair(options, sample_shape, rng=None):
     return networks.mlp_pair(sample_shape[0], **common)
 
 
-def trainer(options, sample_shape, streams):
-    """The trainer that `options`, complete as in options.json, describe."""
+class Rationed:
+    """A NumPy generator that draws at most `most` numbers at once; ValueError beyond that. The
+    layers of a network are filled by it as they are made, so that none takes more memory than its
+    run's checkpoint, whatever a stranger's options.json says."""
+
+    def __init__(self, rng, most):
+        self._rng, self._most = rng, most
+
+    def uniform(self, low, high, shape):
+        return self._rng.uniform(low, high, self._affordable(shape))
+
+    def standard_normal(self, shape):
+        return self._rng.standard_normal(self._affordable(shape))
+
+    def _affordable(self, shape):
+        if prod(shape) > self._most:
+            raise ValueError(f"the options ask for a layer of {shape} weights, and no checkpoint "
+                             "of the run can hold it")
+        return shape
+
+
+def most_weights(folder):
+    """How many numbers the checkpoints of a run can hold, by their sizes."""
+    return max([1 << 24, *(path.stat().st_size for path in checkpoints(folder))])
+
+
+def trainer(options, sample_shape, streams, most=None):
+    """The trainer that `options`, complete as in options.json, describe; with `most`, its layers
+    have at most so many weights each."""
     check_packs(options)
     settings = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
-    return GANTrainer(*pair(options, sample_shape, streams["init"]), streams=streams,
+    rng = Rationed(streams["init"], most) if most else streams["init"]
+    return GANTrainer(*pair(options, sample_shape, rng), streams=streams,
                       **{name: options[name] for name in settings})
 
 
@@ -55,12 +89,12 @@ def check_packs(options):
                          f"{options['pack']}")
 
 
-def build(options, x):
+def build(options, x, most=None):
     """(trainer, batches, streams), all at their beginning."""
     backend.seed(options["seed"])
     mirror = backend.streams["mirror"] if options["mirror"] else None
     batches = data.Batches(x, options["batch_size"], backend.streams["data"], mirror)
-    return trainer(options, x.shape[1:], backend.streams), batches, backend.streams
+    return trainer(options, x.shape[1:], backend.streams, most), batches, backend.streams
 
 
 class TrainedGenerator:
@@ -109,25 +143,32 @@ def ways(n, latent, seed):
 
 def inherited(run):
     """The options that a run begun with another's weights has from it, unless others are given."""
-    options = read_options(run)["options"]
-    return {name: options[name] for name in ("width", "latent", "pack") if name in options}
+    options = BEFORE | read_options(run)["options"]
+    found = {name: options.get(name) for name in ("width", "latent", "pack")}
+    for name, value in found.items():
+        if type(value) is not int or value < 1:
+            raise RunError(f"--from {run}: its options.json has {name} {str(value)[:40]}")
+    return found
 
 
 def begin_from(trainer, run):
     """Give a new trainer the weights of another run's newest sound checkpoint; what was taken, as a
     line. A discriminator that does not fit begins anew, and so do the optimizers. ValueError if the
     generator does not fit."""
-    arrays, complaints = newest_checkpoint(run, dict)
-    taken = {part: {name.removeprefix(f"trainer.{part}."): array for name, array in arrays.items()
-                    if name.startswith(f"trainer.{part}.")}
-             for part in ("generator", "averaged", "discriminator")}
+    def taken_from(arrays):
+        return int(arrays["trainer.steps"]), {
+            part: {name.removeprefix(f"trainer.{part}."): array for name, array in arrays.items()
+                   if name.startswith(f"trainer.{part}.")}
+            for part in ("generator", "averaged", "discriminator")}
+
+    (steps, taken), complaints = newest_checkpoint(run, taken_from)
     try:
         trainer.generator.load_state_dict(taken["generator"])
         trainer.averaged.load_state_dict(taken["averaged"])
     except ValueError as error:
         raise ValueError(f"--from {run}: its generator is another one than this run's ({error})"
                          ) from None
-    line = f"begun with the generator of {run} after step {int(arrays['trainer.steps'])}"
+    line = f"begun with the generator of {run} after step {steps}"
     try:
         trainer.discriminator.load_state_dict(taken["discriminator"])
         line += " and its discriminator; the optimizers begin anew"
@@ -145,10 +186,11 @@ def load(run, checkpoint=None):
     has none.
     """
     record = read_options(run)
-    options = record["options"]
+    options = BEFORE | record["options"]
 
     def trained(arrays):
-        networks = pair(options, tuple(record["sample_shape"]), backend.Streams()["init"])
+        rng = Rationed(backend.Streams()["init"], sum(array.size for array in arrays.values()))
+        networks = pair(options, tuple(record["sample_shape"]), rng)
         for network, part in zip(networks, ("trainer.averaged.", "trainer.discriminator.")):
             network.load_state_dict({name.removeprefix(part): array
                                      for name, array in arrays.items() if name.startswith(part)})

@@ -2,15 +2,19 @@
 run keeps them."""
 
 import argparse
+import contextlib
+import os
 
 from minigan import backend, data
+from minigan.data import DataError, files
 from minigan.runs import models
 from minigan.runs.commandline import (
     Parser, flag, non_negative, one_of, path, positive, real, size)
 from minigan.trainer import RECIPES
 
 CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "classifier",
-              "checkpoint_every", "keep", "keep_best", "backend"}  # by a run that is resumed
+              "checkpoint_every", "keep", "keep_best", "backend",
+              "data"}  # by a run that is resumed; the fingerprint proves that data are the same
 BREAKING = {"lr_g", "lr_d", "batch_size"}  # changeable too, but no run began like that
 DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None,
                 mirror=False, log_every=50, snapshot_every=100, evaluate_every=0, classifier=None,
@@ -102,16 +106,22 @@ def of_the_run(given):
 
 def recorded_options(record, folder, prog="minigan.train"):
     """The options in a run's options.json, read as if they were typed, so that what was tampered
-    with is refused."""
-    options, path = record["options"], folder / "options.json"
+    with is refused. Those that are younger than the run are what they were in effect."""
+    path = folder / "options.json"
+    expected = DEFAULTS.keys() | models.defaults(DEFAULTS["objective"],
+                                                 record["sample_shape"]).keys()
+    options = models.BEFORE | record["options"]
+    if unknown := sorted(options.keys() - expected):
+        raise ValueError(f"{path} has options that this version does not know: "
+                         f"{', '.join(unknown)[:200]}; a newer minigan may have written it")
+    if missing := sorted(expected - options.keys()):
+        raise ValueError(f"{path} does not hold a run's options: {', '.join(missing)} missing")
     typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is
              not None]
     read = vars(parser(prog, hint=f"in {path}").parse_args(typed))
-    expected = DEFAULTS.keys() | models.defaults(DEFAULTS["objective"],
-                                                 record["sample_shape"]).keys()
-    if options.keys() != expected or any(read.get(name) != value for name,
-                                         value in options.items()):
-        raise ValueError(f"{path} does not hold a run's options")
+    for name, value in options.items():
+        if read.get(name) != value or value is None and DEFAULTS.get(name, value) is not value:
+            raise ValueError(f"{path} does not hold a run's options: {name} {str(value)[:40]}")
     return options
 
 
@@ -142,3 +152,66 @@ def breaks(options, recorded):
 
 def load_data(options):
     return data.load(options["data"], image_size=options["image_size"], seed=options["seed"])
+
+
+FILES = ("data", "classifier")  # the options that may name a file or a folder
+
+
+def places(options, folder):
+    """{option: where its file is, as an absolute path and as seen from the run's folder}: to be
+    recorded, for a relative path means nothing in another working directory."""
+    found = {}
+    for name in FILES:
+        if _is_path(options[name]):
+            path = os.path.abspath(options[name])
+            with contextlib.suppress(ValueError):  # another drive
+                found[name] = [path, os.path.relpath(path, folder)]
+    return found
+
+
+def _is_path(value):
+    return value is not None and value not in data.NAMES and os.path.exists(value)
+
+
+def _candidates(record, options, name, folder):
+    """The paths at which the file of an option may be, the given one first."""
+    known = record.get("places")
+    known = known.get(name) if isinstance(known, dict) else None
+    known = [each for each in known if isinstance(each, str)] if isinstance(known, list) else []
+    others = [os.path.normpath(os.path.join(folder, each)) for each in known[:2]]
+    given = options[name]
+    return [given] if given in data.NAMES else list(dict.fromkeys([given, *others]))
+
+
+def data_of_run(record, options, folder):
+    """The data of a run, wherever they are now: where the option says, where they were, or where
+    they are as seen from the run's folder. Of what is there, it is what has the run's fingerprint.
+    ValueError if it is nowhere; options["data"] then says where it was found."""
+    errors = []
+    for source in _candidates(record, options, "data", folder):
+        try:
+            found = load_data(options | {"data": source})
+        except files.NotNow:
+            raise
+        except DataError as error:
+            errors.append(error)
+            continue
+        if data.fingerprint(found.x) == record.get("data"):
+            if list(found.x.shape[1:]) != record["sample_shape"]:
+                raise ValueError(f"{folder / 'options.json'}: its sample_shape is "
+                                 f"{record['sample_shape']}, that of its data "
+                                 f"{list(found.x.shape[1:])}")
+            options["data"] = source
+            return found
+        errors.append(ValueError(f"{source} has changed since {folder} was started, or is another "
+                                 "data set: a run goes on with its own data, and is judged by them"
+                                 ))
+    raise errors[0]
+
+
+def classifier_of_run(record, options, folder):
+    """The name or file of the run's classifier, wherever that is now; None if it has none."""
+    if options["classifier"] is None:
+        return None
+    found = _candidates(record, options, "classifier", folder)
+    return next((path for path in found if os.path.exists(path)), found[0])

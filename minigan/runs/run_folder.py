@@ -6,15 +6,21 @@
         stats.jsonl        one JSON object per logged step; stats.csv is the same as a table
         checkpoints/       000500.npz …: everything a step depends on
         samples/           000500.png …: pictures, drawn by the caller's `on_snapshot`
+        lock               empty; locked by the process that trains
+
+Nothing in it is written or removed through a symbolic link, and only regular files are read.
 """
 
 import contextlib
 import json
-import os
 import re
 from pathlib import Path
 
-from minigan.data import DataError
+from minigan.data import DataError, disk
+from minigan.data.disk import write_whole
+from minigan.runs.statistics import read_stats  # noqa: F401 (it belongs here)
+
+FORMAT = 1  # of options.json; to be raised when older versions could not read it rightly
 
 
 class RunError(DataError):
@@ -53,25 +59,61 @@ def latest_folder(out):
 
 
 def write_options(folder, record):
-    write_whole(Path(folder) / "options.json", json.dumps(record, indent=2).encode() + b"\n")
+    content = json.dumps(record | {"format": FORMAT}, indent=2)
+    write_whole(Path(folder) / "options.json", content.encode() + b"\n")
 
 
 def read_options(folder):
     """What `write_options` wrote."""
     path = Path(folder) / "options.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(disk.content(path).decode("utf-8"))
+        version = record.pop("format", 1)
+        if type(version) is int and version > FORMAT:
+            raise RunError(f"{path} has format {version}, this version reads up to {FORMAT}: it is "
+                           "of a newer minigan")
         shape = record["sample_shape"]
         if not isinstance(record["options"],
                           dict) or not isinstance(shape, list) or len(shape) not in (1, 3) or any(
                 type(n) is not int or n < 1 for n in shape):
             raise ValueError
         return record
+    except RunError:
+        raise
     except OSError as error:
         raise RunError(f"{folder} is not a run folder: cannot read {path} "
                        f"({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunError(f"{path} does not hold a run's options") from None
+
+
+@contextlib.contextmanager
+def held(folder):
+    """A context in which this process alone trains in the folder. The lock ends with the process,
+    however that ends. RunError if another process has it."""
+    with disk.open_lock(Path(folder, "lock")) as file:
+        if not disk.lock(file):
+            raise RunError(f"{folder} is being trained by another process: wait until that ends, "
+                           "or end it")
+        yield
+
+
+def subfolder(folder, name):
+    """The folder of this name in a run's folder, made if there is none. RunError for a symbolic
+    link, for files would be written and removed where it leads."""
+    path = Path(folder, name)
+    if path.is_symlink():
+        raise RunError(f"{path} is a symbolic link: expected a folder, for nothing is written "
+                       "through links in a run folder")
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def remove_halves(folder):
+    """What a crash left half written; not what somebody is writing."""
+    folder = Path(folder)
+    disk.remove_abandoned([*folder.glob("*.partial"), *folder.glob("checkpoints/*.partial"),
+                           *folder.glob("samples/[0-9]*.partial")])
 
 
 def checkpoints(folder):
@@ -87,52 +129,3 @@ def snapshots(folder):
 
 def _numbered(folder, suffix):
     return [path for path in folder.glob(f"*.{suffix}") if re.fullmatch("[0-9]{6,}", path.stem)]
-
-
-def read_stats(folder):
-    """The records of stats.jsonl, oldest first; a line that is torn or damaged is left out."""
-    try:
-        lines = Path(folder, "stats.jsonl").read_text(encoding="utf-8",
-                                                      errors="replace").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    records = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return records
-
-
-def write_whole(path, content):
-    """Write these bytes to a file that, whatever happens, holds what it held or all of them."""
-    with whole(path) as file:
-        file.write(content)
-
-
-@contextlib.contextmanager
-def whole(path):
-    """A file to write to under another name, which becomes `path` when all of it is on the disk."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            to_disk(file)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)  # a full disk is not to be filled with halves
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # its new entry
-    finally:
-        os.close(folder)
-
-
-def to_disk(file):
-    file.flush()
-    os.fsync(file.fileno())

@@ -8,8 +8,9 @@ from minigan.runs.run_folder import read_stats, write_whole
 
 
 def write_csv(folder, records=None):
-    """RUN/stats.csv, a line for each logged step (of `records`, or of stats.jsonl) and a column for
-    each number that any of them has, those of evaluations last; empty where there is none."""
+    """RUN/stats.csv, a line for each logged step (of `records`, or of stats.jsonl, of a long one
+    those that `Statistics` keeps) and a column for each number that any of them has, those of
+    evaluations last; empty where there is none."""
     rows = [record | record["evaluation"] if isinstance(record.get("evaluation"), dict) else record
             for record in (read_stats(folder) if records is None else records)]
     numbers = [{name: value for name, value in row.items() if isinstance(value, (int, float))}
