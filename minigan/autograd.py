@@ -1,9 +1,8 @@
 """Gradients: one walk through the recorded nodes in reverse.
 
-The walk starts at the outputs with a cotangent each and carries it back, node after node: a node's
-maps turn the gradient with respect to its value into those with respect to its arguments, and what
-reaches a tensor along several paths adds up. Maps are made of operations. So with `create_graph`
-the walk itself is recorded, and what it returns can be differentiated again.
+The walk carries a cotangent of each output back, node after node. A node's maps turn the gradient
+with respect to its value into those with respect to its arguments; along several paths they add up.
+Maps are operations: with `create_graph` the walk is recorded and can be differentiated again.
 """
 
 import numpy as np
@@ -20,8 +19,8 @@ def alias(x, /):
 
 @op
 def sum_to(x, /, shape):
-    """x summed over the axes along which an array of `shape` would be broadcast to x's shape: the
-    adjoint of `broadcast_to`. ValueError if it could not be."""
+    """x summed over the axes along which `shape` would be broadcast to x's: the adjoint of
+    `broadcast_to`. ValueError if it could not be."""
     shape = tuple(shape)
     added = x.ndim - len(shape)
     if added < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[added:])):
@@ -32,8 +31,8 @@ def sum_to(x, /, shape):
 
 
 def total(array, axis, keepdims=False):
-    """Σ over `axis`, of a raw array in its own dtype. It is added up in float64: over leading axes
-    NumPy adds row after row, and a float32 sum of many would lose its digits."""
+    """Σ over `axis` of a raw array, in its own dtype. Added up in float64: NumPy adds leading axes
+    row after row, and a float32 sum of many would lose its digits."""
     return array.sum(axis=axis, dtype=np.float64, keepdims=keepdims).astype(array.dtype)
 
 
@@ -47,17 +46,15 @@ def broadcast_to(x, /, shape):
 
 
 def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=False):
-    """The gradients of `outputs` with respect to `inputs`: Σₖ (∂outputₖ/∂inputᵢ)ᵀ · grad_outputₖ
-    for each i.
+    """[Σₖ (∂outputₖ/∂inputᵢ)ᵀ · grad_outputₖ for each i], each of its input's shape.
 
-    A single tensor counts as a list of one; a list of tensors comes back, each of its input's
-    shape. Without `grad_outputs` the outputs must be scalars. With `create_graph` the gradients can
-    be differentiated again. Inputs may be leaves or intermediate results. Nothing is written on any
-    tensor.
+    A single tensor counts as a list of one. Without `grad_outputs` the outputs must be scalars.
+    With `create_graph` the gradients can be differentiated again. Inputs may be leaves or
+    intermediate results. Nothing is written on any tensor.
 
-    ValueError for an output that has no graph, a `grad_output` that does not fit its output, and an
-    input on which no output depends (with `allow_unused` its gradient is None). RuntimeError if a
-    tensor was changed since the graph was recorded.
+    ValueError for an output without a graph, a `grad_output` that does not fit, and an input on
+    which no output depends (with `allow_unused` its gradient is None). RuntimeError if a tensor was
+    changed since the graph was recorded.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
@@ -69,15 +66,13 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
         gradients = _walk(_topological(outputs), outputs, seeds, inputs, create_graph)
     unused = [i for i, x in enumerate(inputs) if id(x) not in gradients]
     if unused and not allow_unused:
-        raise ValueError(f"grad: no output depends on input {unused[0]} {inputs[unused[0]].shape}: "
-                         "give an input that the outputs were computed from and that requires a "
-                         "gradient, or pass allow_unused=True")
+        raise ValueError(f"grad: no output depends on input {unused[0]} {inputs[unused[0]].shape}, "
+                         "or it requires no gradient: give another or pass allow_unused=True")
     return [gradients.get(id(x)) for x in inputs]
 
 
 def backward(output, grad_output=None):
-    """Add d output / d leaf into `.grad` of every leaf that requires a gradient. Each gradient is
-    an array of its own."""
+    """Add d output / d leaf into `.grad`, an array of its own, of every leaf that requires one."""
     order = _topological([output])
     leaves = [t for t in order if t.node is None and t.requires_grad]
     seeds = _seeds([output], None if grad_output is None else [grad_output])
@@ -130,8 +125,7 @@ def _walk(order, outputs, seeds, inputs, create_graph):
 
 
 def _pull_back(node, g, needed, create_graph):
-    """The gradients that g, the output's, gives to the arguments that are `needed`, else None.
-    """
+    """The gradients that g, the output's, gives to the arguments that are `needed`, else None."""
     if node.first and not create_graph:
         gradients = node.first(g.data, needed)
         return [constant(array) if need else None for array, need in zip(gradients, needed)]
@@ -170,9 +164,8 @@ def _seeds(outputs, grad_outputs):
     """The cotangents from which the walk starts: those given, or 1 for scalar outputs."""
     for output in outputs:
         if not output.requires_grad:
-            raise ValueError(f"grad: an output {output.shape} has no graph: nothing it was "
-                             "computed from requires a gradient, or it was computed under "
-                             "no_grad()")
+            raise ValueError(f"grad: an output {output.shape} has no graph: nothing it was computed"
+                             " from requires a gradient, or it was computed under no_grad()")
     if grad_outputs is None:
         for output in outputs:
             if output.size != 1:
@@ -189,10 +182,8 @@ def _seeds(outputs, grad_outputs):
 
 
 def _topological(outputs):
-    """Every tensor the outputs were computed from and that requires a gradient, arguments before
-    results."""
-    order, seen = [], set()
-    stack = [(output, False) for output in outputs]
+    """The tensors behind the outputs that require a gradient, arguments before results."""
+    order, seen, stack = [], set(), [(output, False) for output in outputs]
     while stack:
         t, arguments_done = stack.pop()
         if arguments_done:

@@ -1,9 +1,8 @@
 """NumPy or CuPy: choose once, create there, cross over only at `to_numpy` and `asarray`.
 
 Every other file is written against an array namespace `xp`, which is `numpy` or `cupy`; the two
-agree on nearly every name. An array belongs to the backend whose class it is. So an operation asks
-its arguments where to work (`xp_of`), and only the creation of new arrays looks at the backend in
-use.
+agree on nearly every name. An array belongs to the backend whose class it is: an operation asks its
+arguments where to work (`xp_of`). Only the creation of new arrays looks at the backend in use.
 
 All randomness is drawn on the host, from named streams, and copied over. A run on a GPU sees the
 very numbers of the run on the CPU, and drawing for one purpose never disturbs another.
@@ -18,8 +17,7 @@ import numpy as np
 
 
 class BackendError(RuntimeError):
-    """The backend asked for cannot work on this machine; the message says what to install or
-    change."""
+    """The backend asked for cannot work here; the message says what to install or change."""
 
 
 class Backend(NamedTuple):
@@ -30,19 +28,14 @@ class Backend(NamedTuple):
     to_numpy: Callable[[object], np.ndarray]
 
 
-def _numpy():
-    return Backend("numpy", np, np.ndarray, lambda array: array)
-
-
 def _cupy():
     try:
         import cupy
     except Exception as error:  # a broken one fails in many ways, and wraps the cause in advice
         why = "is not installed" if getattr(error, "name", None) == "cupy" else (
             f"is installed, but cannot be imported ({error.__cause__ or error})")
-        raise BackendError(f"the cupy backend needs CuPy, which {why}: pip install "
-                           "'minigan[cuda13x]' for CUDA 13, 'minigan[cuda12x]' for CUDA 12"
-                           ) from None
+        raise BackendError(f"the cupy backend needs CuPy, which {why}: pip install 'minigan"
+                           "[cuda13x]' for CUDA 13, 'minigan[cuda12x]' for CUDA 12") from None
     try:
         devices = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
@@ -55,21 +48,20 @@ def _cupy():
                            "check CUDA_VISIBLE_DEVICES, or use --backend numpy")
     try:  # kernels are compiled and libraries loaded on first use: only real work proves them there
         ones = cupy.ones((2, 2), np.float32)
-        works = float((ones @ ones).sum()) == 8.0
+        total = float((ones @ ones).sum())
     except Exception as error:
-        raise BackendError(f"CuPy sees a GPU, but cannot multiply two matrices on it ({error}): "
-                           "the CUDA libraries are missing or do not fit; pip install "
-                           "'cupy-cuda13x[ctk]', or 'cupy-cuda12x[ctk]' for CUDA 12, brings them"
-                           ) from None
-    if not works:
+        raise BackendError(
+            f"CuPy sees a GPU, but cannot multiply two matrices on it ({error}): the CUDA libraries"
+            " are missing or do not fit; pip install 'cupy-cuda13x[ctk]', or 'cupy-cuda12x[ctk]' "
+            "for CUDA 12, brings them") from None
+    if total != 8.0:
         raise BackendError("CuPy multiplies two matrices of ones on this GPU and gets a wrong "
                            "result: the installation is broken, use --backend numpy")
     return Backend("cupy", cupy, cupy.ndarray, cupy.asnumpy)
 
 
-_loaders = {"numpy": _numpy, "cupy": _cupy}
-_loaded = {}
-_by_type = {}
+_loaders = {"numpy": lambda: Backend("numpy", np, np.ndarray, lambda array: array), "cupy": _cupy}
+_loaded, _by_type = {}, {}
 
 
 def allow_tf32():
@@ -81,8 +73,7 @@ def allow_tf32():
 
 
 def register(name, load):
-    """Offer a further backend. `load()` returns its `Backend`, or raises `BackendError`; it is
-    called when the backend is first used."""
+    """Offer a further backend, which `load()` returns when it is first used."""
     _loaders[name] = load
 
 
@@ -150,8 +141,8 @@ def backend_of(array):
     try:
         return _by_type[type(array)]
     except KeyError:
-        raise TypeError(f"expected an array of {' or '.join(_loaded)}, "
-                        f"got {type(array).__name__}") from None
+        known, got = " or ".join(_loaded), type(array).__name__
+        raise TypeError(f"expected an array of {known}, got {got}") from None
 
 
 def xp_of(array):
@@ -172,16 +163,14 @@ def asarray(data, dtype=None):
     if data.dtype.kind not in "fiub":
         raise TypeError(f"expected real numbers, got dtype {data.dtype}")
     if dtype is None:
-        dtype = data.dtype if data.dtype.kind == "f" and data.dtype.isnative else (
-            data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.float32)
+        dtype = data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.float32
     if type(data) is not current().array_type:
         data = to_numpy(data)
     return current().xp.asarray(data, dtype=dtype)
 
 
 def to_numpy(array):
-    """`array` as a NumPy array on the host: the one way down from a device. It waits for the
-    device's work to finish."""
+    """`array` as a NumPy array on the host: the one way down from a device, which it waits for."""
     return backend_of(array).to_numpy(array)
 
 
@@ -189,8 +178,7 @@ class Streams:
     """Random streams by name, each an independent NumPy `Generator` (Philox) on the host.
 
     `streams["noise"]` is created from the seed and the name when first asked for. What is drawn
-    from one stream never changes another, so adding a preview or a penalty leaves weights, data
-    order and noise as they were. Philox is counter-based (Salmon et al. 2011,
+    from one stream never changes another. Philox is counter-based (Salmon et al. 2011,
     doi 10.1145/2063384.2063405): its state is 13 integers.
     """
 
@@ -199,8 +187,7 @@ class Streams:
         self.restart(seed)
 
     def restart(self, seed):
-        """Begin every stream anew from `seed`, an integer from 0 to 2⁶⁴ − 1. Who holds a generator
-        sees it restart."""
+        """Begin every stream anew from `seed`, 0 to 2⁶⁴ − 1; generators handed out restart too."""
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
             raise ValueError(f"seed: expected an integer ≥ 0 and below 2**64, got {seed!r}")
         self.seed = int(seed)
@@ -216,8 +203,7 @@ class Streams:
         return np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=tuple(name.encode())))
 
     def state_dict(self):
-        """{stream name: its state as 13 uint64}, for the streams drawn from so far; and the seed.
-        """
+        """{name: state as 13 uint64} of the streams drawn from so far, and the seed."""
         state = {}
         for name, generator in self._generators.items():
             packed = _pack(generator.bit_generator.state)
@@ -241,15 +227,15 @@ def _pack(state):
 
 def _unpack(packed):
     if packed.shape != (13,) or packed.dtype != np.uint64:
-        raise ValueError("a random stream's state: expected 13 uint64, "
-                         f"got {packed.dtype} {packed.shape}")
+        raise ValueError(
+            f"a random stream's state: expected 13 uint64, got {packed.dtype} {packed.shape}")
     position, has_half, half = (int(word) for word in packed[10:])
     if position > 4 or has_half > 1 or half >= 1 << 32:
         raise ValueError(f"a random stream's state: its last words {position, has_half, half} "
                          "are out of range")
-    return {"bit_generator": "Philox", "state": {"counter": packed[:4], "key": packed[4:6]},
-            "buffer": packed[6:10], "buffer_pos": position, "has_uint32": has_half,
-            "uinteger": half}
+    words = {"counter": packed[:4], "key": packed[4:6]}
+    return {"bit_generator": "Philox", "state": words, "buffer": packed[6:10],
+            "buffer_pos": position, "has_uint32": has_half, "uinteger": half}
 
 
 streams = Streams(0)

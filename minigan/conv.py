@@ -10,9 +10,8 @@ argument, so it has three derivatives:
     ∂T/∂x = conv_transpose2d(y, w)    its adjoint in x, the transposed convolution
     ∂T/∂w = conv2d_weight(x, y)       its adjoint in w, the gradient of the kernel
 
-Each is linear in its own two arguments, and T does not care which argument is called a gradient. So
-the derivative of each operation is made of the other two, and derivatives of every order stay
-within the three.
+Each is linear in its own two arguments. So the derivative of each is made of the other two, and
+derivatives of every order stay within the three.
 
 Images are (N, H, W, C), kernels (KH, KW, in, out). In this order a row of a window is contiguous in
 memory, and the product of all windows with the kernel is already the output.
@@ -20,6 +19,8 @@ memory, and the product of all windows with the kernel is already the output.
 
 from math import prod
 from operator import index as as_integer
+
+import numpy as np
 
 from minigan import backend
 from minigan.tensor import op
@@ -66,8 +67,7 @@ def conv_transpose2d_maps(y, w, stride, padding):
 
 @op
 def conv2d_weight(x, y, /, kernel_size, stride=1, padding=0):
-    """The adjoint of w ↦ conv2d(x, w): w[u,v,c,o] = Σ x[n, s·i+u−p, s·j+v−p, c] · y[n,i,j,o] over
-    n, i, j.
+    """The adjoint of w ↦ conv2d(x, w), Σ x[n, s·i+u−p, s·j+v−p, c] · y[n,i,j,o] over n, i, j.
 
     x (N, H, W, C), y (N, OH, OW, O), `kernel_size` (KH, KW) → (KH, KW, C, O). ValueError, naming
     the shapes, if y does not have the shape of a convolution of x.
@@ -75,8 +75,8 @@ def conv2d_weight(x, y, /, kernel_size, stride=1, padding=0):
     stride, padding, kernel_size = conv2d_weight_geometry(x, y, kernel_size, stride, padding)
     windows = _windows(x, kernel_size, stride, padding)
     w = windows.T @ y.data.reshape(-1, y.shape[3])
-    return w.reshape(*kernel_size, x.shape[3], y.shape[3]), conv2d_weight_maps(
-        x, y, stride, padding)
+    w = w.reshape(*kernel_size, x.shape[3], y.shape[3])
+    return w, conv2d_weight_maps(x, y, stride, padding)
 
 
 def conv2d_weight_maps(x, y, stride, padding):
@@ -112,42 +112,43 @@ def _overlapped(windows, image, stride, padding):
 # Sizes
 
 def conv2d_geometry(x, w, stride, padding):
-    """(stride, padding, output size) as pairs, after a check that all fit together."""
-    stride, padding = _geometry("conv2d", stride, padding)
-    _check_images("conv2d", "x", x)
-    _check_kernel("conv2d", w)
+    """(stride, padding, output size) as pairs. ValueError if anything does not fit."""
+    stride, padding = _geometry("conv2d", stride, padding, x=x, w=w)
     if x.shape[3] != w.shape[2]:
-        hint = ": images are (N, H, W, C), these look like (N, C, H, W)" * (
-            x.shape[1] == w.shape[2])
-        raise ValueError(f"conv2d: x has {x.shape[3]} channels, w expects {w.shape[2]} "
-                         f"(x {x.shape}, w {w.shape}){hint}")
+        channels_first = ": images are (N, H, W, C), these look like (N, C, H, W)"
+        raise ValueError(f"conv2d: x has {x.shape[3]} channels, w expects {w.shape[2]} (x {x.shape}"
+                         f", w {w.shape}){channels_first if x.shape[1] == w.shape[2] else ''}")
     return stride, padding, convolved_size(x.shape[1:3], w.shape[:2], stride, padding)
 
 
 def conv_transpose2d_geometry(y, w, stride, padding, output_size):
-    """(stride, padding, image size) as pairs, after a check that all fit together."""
-    stride, padding = _geometry("conv_transpose2d", stride, padding)
-    _check_images("conv_transpose2d", "y", y)
-    _check_kernel("conv_transpose2d", w)
+    """(stride, padding, image size) as pairs. ValueError if anything does not fit."""
+    stride, padding = _geometry("conv_transpose2d", stride, padding, y=y, w=w)
     if y.shape[3] != w.shape[3]:
         raise ValueError(f"conv_transpose2d: y has {y.shape[3]} channels, w expects {w.shape[3]} "
                          f"(y {y.shape}, w {w.shape})")
-    return stride, padding, transposed_size(
-        y.shape[1:3], w.shape[:2], stride, padding, output_size)
+    return stride, padding, transposed_size(y.shape[1:3], w.shape[:2], stride, padding, output_size)
 
 
 def conv2d_weight_geometry(x, y, kernel_size, stride, padding):
-    """(stride, padding, kernel size) as pairs, after a check that all fit together."""
-    stride, padding = _geometry("conv2d_weight", stride, padding)
-    kernel_size = _pair("conv2d_weight", "kernel_size", kernel_size, 1)
-    _check_images("conv2d_weight", "x", x)
-    _check_images("conv2d_weight", "y", y)
-    size = convolved_size(x.shape[1:3], kernel_size, stride, padding, "conv2d_weight")
-    if y.shape[:3] != (x.shape[0], *size):
-        raise ValueError(f"conv2d_weight: x {x.shape} convolved with a {kernel_size} kernel, "
-                         f"stride {stride}, padding {padding}, gives (N, H, W) "
-                         f"{(x.shape[0], *size)}, but y is {y.shape}")
+    """(stride, padding, kernel size) as pairs. ValueError if anything does not fit."""
+    stride, padding = _geometry("conv2d_weight", stride, padding, x=x, y=y)
+    kernel_size = pair("conv2d_weight: kernel_size", kernel_size)
+    expected = x.shape[0], *convolved_size(
+        x.shape[1:3], kernel_size, stride, padding, "conv2d_weight")
+    if y.shape[:3] != expected:
+        raise ValueError(f"conv2d_weight: x {x.shape} convolved with a {kernel_size} kernel, stride"
+                         f" {stride}, padding {padding}, gives {expected}, but y is {y.shape}")
     return stride, padding, kernel_size
+
+
+def _geometry(name, stride, padding, **arguments):
+    for argument, t in arguments.items():
+        if t.ndim != 4:
+            holds = "is a kernel (KH, KW, in, out)" if argument == "w" else (
+                "holds images (N, H, W, C)")
+            raise ValueError(f"{name}: {argument} {holds}, got shape {t.shape}")
+    return pair(f"{name}: stride", stride), pair(f"{name}: padding", padding, least=0)
 
 
 def convolved_size(size, kernel_size, stride, padding, name="conv2d"):
@@ -162,11 +163,10 @@ def convolved_size(size, kernel_size, stride, padding, name="conv2d"):
 
 
 def transposed_size(output_size, kernel_size, stride, padding, size=None):
-    """The image size to go back to: the smallest whose convolution has `output_size`, or `size` if
-    that has it too."""
+    """The smallest image whose convolution has `output_size`, or `size` if that one has it too."""
     smallest = tuple([(o - 1) * s + k - 2 * p
                       for o, k, s, p in zip(output_size, kernel_size, stride, padding)])
-    size = smallest if size is None else _pair("conv_transpose2d", "output_size", size, 1)
+    size = smallest if size is None else pair("conv_transpose2d: output_size", size)
     fits = all(low <= n < low + s for n, low, s in zip(size, smallest, stride))
     if not fits or min(size) < 1:
         ranges = " × ".join(f"{low}…{low + s - 1}" for low, s in zip(smallest, stride))
@@ -176,30 +176,12 @@ def transposed_size(output_size, kernel_size, stride, padding, size=None):
     return size
 
 
-def _geometry(name, stride, padding):
-    return _pair(name, "stride", stride, 1), _pair(name, "padding", padding, 0)
-
-
-def _pair(name, option, value, least):
-    """An integer for both axes, or a pair (H, W)."""
+def pair(what, value, least=1):
+    """An integer for both axes, or a pair (H, W), as a pair. ValueError below `least`."""
     try:
-        pair = (as_integer(value),) * 2
+        numbers = tuple([as_integer(n) for n in (value if np.ndim(value) else (value, value))])
     except TypeError:
-        try:
-            pair = tuple([as_integer(n) for n in value])
-        except TypeError:
-            pair = ()
-    if len(pair) != 2 or min(pair) < least:
-        raise ValueError(f"{name}: {option} is an integer ≥ {least} or a pair (H, W) of them, "
-                         f"got {value}")
-    return pair
-
-
-def _check_images(name, argument, x):
-    if x.ndim != 4:
-        raise ValueError(f"{name}: {argument} holds images (N, H, W, C), got shape {x.shape}")
-
-
-def _check_kernel(name, w):
-    if w.ndim != 4:
-        raise ValueError(f"{name}: w is a kernel (KH, KW, in, out), got shape {w.shape}")
+        numbers = ()
+    if len(numbers) != 2 or min(numbers) < least:
+        raise ValueError(f"{what} is an integer ≥ {least} or a pair (H, W) of them, got {value}")
+    return numbers

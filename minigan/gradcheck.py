@@ -1,8 +1,7 @@
 """Is a derivative right? Compare it with finite differences, at every order.
 
 `check_grads` takes any function of tensors; `check_adjoint` takes a linear map and what claims to
-be its transpose. The tests of this package are made of these two, and so can be those of a layer of
-your own. """
+be its transpose. The tests of this package are made of these two."""
 
 import numpy as np
 
@@ -10,29 +9,27 @@ from minigan import backend
 from minigan.autograd import grad
 from minigan.tensor import Tensor, constant
 
-MAX_SKIPPED = 0.2  # the share of comparisons that kinks may take away before the check says nothing
+MAX_SKIPPED = 0.2  # the share of comparisons that kinks may take away
+ALL_ZERO = ("the finite differences are zero throughout, so any code that returns zero would pass: "
+            "choose other inputs")
 
 
 def check_grads(f, inputs, order=2, eps=1e-5, rtol=1e-6, atol=1e-8, max_entries=200, seed=0):
     """Check the derivatives of `f(*inputs)` up to `order` against central differences, in float64.
 
     f takes tensors and returns a tensor or a list of them; `inputs` are tensors or arrays, which
-    are copied and left as they are. The outputs are multiplied by random cotangents c (not by ones:
-    wrong code for a normalisation would pass) and the gradient of φ = Σ⟨cₖ, fₖ⟩ with respect to
-    every input is compared with finite differences, entry by entry; an input larger than
-    `max_entries` in that many random entries and along one random direction. For the next order the
-    function checked is that gradient, and c joins the inputs: it is what a linear operation's
-    second derivative depends on. It is computed with a graph then, where a fused operation goes by
-    its definition: both gradients must be the same.
+    are copied. The gradient of φ = Σ⟨cₖ, fₖ⟩, for random cotangents c, is compared with finite
+    differences entry by entry; for an input larger than `max_entries`, in that many random entries
+    and along one random direction. For the next order the function checked is that gradient, and c
+    joins the inputs: a linear operation's second derivative depends on it. There the gradient is
+    computed with a graph, and must be the same.
 
     The difference quotients with eps and eps/2 are extrapolated to eps⁴ (Richardson). Where they,
-    or those from the left and from the right, do not converge, there is a kink: the comparison is
-    skipped and counted.
+    or those from the left and from the right, do not converge, there is a kink, which is skipped.
 
-    AssertionError, with the order, the input, the worst index and both values, if a gradient is off
-    by more than atol + rtol · |value|, or is another one with a graph; if more than a fifth of the
-    comparisons is at kinks; and if all that is compared is zero, as the check would then pass for
-    anything. """
+    AssertionError if a gradient is off by more than atol + rtol · |value|, or is another one with a
+    graph; if more than a fifth of the comparisons is at kinks; and if all that is compared is zero,
+    as any code would then pass."""
     rng = np.random.Generator(np.random.Philox(seed))
     if isinstance(inputs, Tensor) or backend.is_array(inputs):
         inputs = [inputs]
@@ -59,7 +56,7 @@ class _Gradient:
         return [values] if isinstance(values, Tensor) else list(values)
 
     def phi(self, tensors, cotangents):
-        """A Python float, summed on the host without rounding errors piling up."""
+        """φ as a Python float."""
         products = [_host(v) * _host(c) for v, c in zip(self.outputs(tensors), cotangents)]
         return float(np.sum([np.sum(p) for p in products]))
 
@@ -72,8 +69,7 @@ class _Gradient:
                     allow_unused=True)
 
     def of_all_arguments(self, n):
-        """(x…, c…) ↦ the gradient, as a function of tensors; a constant zero where an input has
-        none."""
+        """(x…, c…) ↦ the gradient, a constant zero where an input has none."""
         def f(*arguments):
             xs = [x if x.requires_grad else Tensor(x, requires_grad=True) for x in arguments[:n]]
             gradients = self(xs, arguments[n:], create_graph=True)
@@ -87,20 +83,18 @@ def _gradient_of(f, tensors, rng):
     outputs = gradient.outputs(tensors)
     for value in outputs:
         if value.dtype != np.float64:
-            raise AssertionError(f"check_grads: f computes {value.dtype} from float64 inputs: "
-                                 "is a float32 constant or layer inside? "
-                                 "(module.astype('float64'))")
+            raise AssertionError(f"check_grads: f computes {value.dtype} from float64 inputs: is a "
+                                 "float32 layer inside? (module.astype('float64'))")
     return gradient, [Tensor(backend.asarray(rng.standard_normal(v.shape))) for v in outputs]
 
 
 def _compare(order, gradient, tensors, cotangents, every_input, eps, rtol, atol, max_entries, rng):
     compared = skipped = 0
-    seen_nonzero = False
-    worst = None
-    middle = gradient.phi(tensors, cotangents)
+    seen_nonzero, worst, middle = False, None, gradient.phi(tensors, cotangents)
     for position, (x, g) in enumerate(zip(tensors, gradient(tensors, cotangents))):
         analytic = np.zeros(x.shape) if g is None else _host(g)
         nonzero = at_kinks = False
+        where = f"check_grads: order {order}, input {position} {x.shape}"
         for label, direction in _directions(x.shape, max_entries, rng):
             phi = lambda t: gradient.phi(_moved(tensors, position, t * direction), cotangents)
             expected, kink = _derivative(phi, middle, eps, rtol, atol)
@@ -113,23 +107,18 @@ def _compare(order, gradient, tensors, cotangents, every_input, eps, rtol, atol,
             nonzero |= expected != 0.0
             excess = abs(actual - expected) / (atol + rtol * abs(expected))
             if not excess <= 1 and (worst is None or not excess <= worst[0]):
-                worst = excess, position, label, actual, expected
+                worst = excess, (f"{where}, {label}: the gradient is {actual:.10g}, finite "
+                                 f"differences give {expected:.10g}")
         seen_nonzero |= nonzero
         if every_input and not (nonzero or at_kinks or worst):
-            raise AssertionError(f"check_grads: order {order}, input {position} {x.shape}: the "
-                                 "finite differences are zero throughout, so any code that returns "
-                                 "zero would pass: choose other inputs")
+            raise AssertionError(f"{where}: {ALL_ZERO}")
     if worst:
-        _, position, label, actual, expected = worst
-        raise AssertionError(f"check_grads: order {order}, input {position} "
-                             f"{tensors[position].shape}, {label}: the gradient is {actual:.10g}, "
-                             f"finite differences give {expected:.10g}")
+        raise AssertionError(worst[1])
     if skipped > MAX_SKIPPED * compared:
         raise AssertionError(f"check_grads: order {order}: {skipped} of {compared} comparisons "
                              "lie at kinks: choose inputs away from them")
     if not seen_nonzero:
-        raise AssertionError(f"check_grads: order {order}: the finite differences are zero "
-                             "throughout, so any code that returns zero would pass")
+        raise AssertionError(f"check_grads: order {order}: {ALL_ZERO}")
 
 
 def _compare_with_graph(order, gradients, with_graph, rtol, atol):
@@ -162,8 +151,7 @@ def _directions(shape, max_entries, rng):
 
 
 def _derivative(phi, middle, eps, rtol, atol):
-    """φ′(0) by central differences, extrapolated, and whether there is a kink within eps of 0;
-    `middle` is φ(0)."""
+    """φ′(0), extrapolated, and whether there is a kink within eps of 0; `middle` is φ(0)."""
     above, below = phi(eps), phi(-eps)
     near_above, near_below = phi(eps / 2), phi(-eps / 2)
     wide, narrow = (above - below) / (2 * eps), (near_above - near_below) / eps
@@ -190,16 +178,16 @@ def check_adjoint(A, At, x_shape, y_shape=None, rtol=1e-10, seed=0):
     """Check ⟨A x, y⟩ = ⟨x, Aᵀ y⟩ for random x and y, in float64.
 
     A takes a tensor of `x_shape`, At one of `y_shape` (by default the shape of A's value).
-    AssertionError with both products if they differ by more than rtol · ‖Ax‖‖y‖, if a shape is not
-    that of its counterpart, or if both are zero. """
+    AssertionError if the products differ by more than rtol · ‖Ax‖‖y‖ or are both zero, and for
+    shapes that do not fit."""
     rng = np.random.Generator(np.random.Philox(seed))
     x = Tensor(backend.asarray(rng.standard_normal(x_shape)))
     Ax = A(x)
     y = Tensor(backend.asarray(rng.standard_normal(Ax.shape if y_shape is None else y_shape)))
     Aty = At(y)
     if Ax.shape != y.shape or Aty.shape != x.shape:
-        raise AssertionError(f"check_adjoint: A maps {x.shape} to {Ax.shape}, At maps {y.shape} "
-                             f"to {Aty.shape}")
+        raise AssertionError(
+            f"check_adjoint: A maps {x.shape} to {Ax.shape}, At maps {y.shape} to {Aty.shape}")
     forth, back = float(np.sum(_host(Ax) * _host(y))), float(np.sum(_host(x) * _host(Aty)))
     scale = float(np.sqrt(np.sum(_host(Ax) ** 2) * np.sum(_host(y) ** 2)))
     if forth == back == 0.0:

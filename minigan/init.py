@@ -6,8 +6,8 @@ from minigan import backend
 
 
 def uniform(shape, fan_in, rng=None):
-    """U(−1/√fan_in, 1/√fan_in), float32: what PyTorch's layers start from. fan_in is the number of
-    inputs to a unit. Drawn from `rng`, the stream "init" by default."""
+    """U(−1/√fan_in, 1/√fan_in), float32, as PyTorch's layers; fan_in counts a unit's inputs. Drawn
+    from `rng`, the stream "init" by default."""
     rng, bound = rng or backend.streams["init"], 1.0 / sqrt(fan_in)
     return backend.asarray(rng.uniform(-bound, bound, shape), dtype="float32")
 
@@ -18,19 +18,14 @@ def normal(shape, mean, std, rng):
 
 
 def dcgan(module, rng=None):
-    """Weights N(0, 0.02²), those of normalisations N(1, 0.02²), biases 0; in place, and returns the
-    module.
-
-    Source: Radford et al. 2016, arXiv:1511.06434, §4; the normalisations as in the authors'
-    published code.
-    """
+    """Weights N(0, 0.02²), those of normalisations N(1, 0.02²), biases 0, in place; returns the
+    module. Source: Radford et al. 2016, arXiv:1511.06434, §4, and the authors' published code."""
     rng = rng or backend.streams["init"]
     for name, parameter in module.named_parameters():
-        if parameter.ndim == 1:
-            is_weight = name.split(".")[-1] == "weight"
-            initial = (normal(parameter.shape, 1.0, 0.02, rng) if is_weight
-                       else 0.0 * parameter.data)
+        is_vector = parameter.ndim == 1
+        if is_vector and name.split(".")[-1] != "weight":
+            initial = 0.0 * parameter.data
         else:
-            initial = normal(parameter.shape, 0.0, 0.02, rng)
+            initial = normal(parameter.shape, 1.0 if is_vector else 0.0, 0.02, rng)
         parameter.data = initial.astype(parameter.dtype)
     return module

@@ -28,19 +28,17 @@ def _mlp(inputs, width, depth, outputs, activation, rng):
 
 
 def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, pack=1, rng=None):
-    """The pair of Radford et al. 2016, arXiv:1511.06434, for images (H, W, C) of any size that can
-    be halved.
+    """The pair of Radford et al. 2016, arXiv:1511.06434, for images (H, W, C) that can be halved.
 
-    The discriminator halves the image by convolutions, kernel 4, stride 2, padding 1, while both
-    sides are even and above 7 (28 → 14 → 7, 32 → 16 → 8 → 4), with `width` channels after the first
-    and twice as many after each further one, and ends in a dense layer to one logit. The generator
-    goes the same way up from noise (N, latent) to (N, H, W, C) in (−1, 1). There is batch norm
-    after every layer but the generator's last and the discriminator's first, and no bias before it.
-    Weights start as in the paper. The discriminator takes (N, H, W, pack · C).
+    The discriminator takes (N, H, W, pack · C). It halves the image by convolutions, kernel 4,
+    stride 2, padding 1, while both sides are even and above 7 (28 → 14 → 7, 32 → 16 → 8 → 4), with
+    `width` channels after the first and twice as many after each further one. A dense layer gives
+    the logit. The generator goes the same way up from noise (N, latent) to (N, H, W, C) in (−1, 1).
+    There is batch norm after every layer but the generator's last and the discriminator's first,
+    and no bias before it. Weights start as in the paper.
 
-    `norm` is the discriminator's: "batch", "layer" or "none". By default "batch", and "layer" for a
-    `penalised` critic, which must judge every sample alone. ValueError for sides that cannot be
-    halved, and for batch norm with a penalty. """
+    `norm` is the discriminator's: "batch", "layer" or "none"; by default "batch", and "layer" for a
+    `penalised` critic. ValueError for sides that cannot be halved and batch norm with a penalty."""
     if len(image_shape) != 3:
         raise ValueError(f"dcgan_pair: image_shape is (H, W, C), got {image_shape}")
     H, W, C = image_shape
@@ -64,9 +62,7 @@ def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, pa
 
 
 def _dcgan_generator(size, channels, image_channels, latent, rng):
-    h, w = size
-    narrowing = channels[::-1]
-    deepest = narrowing[0]
+    (h, w), narrowing, deepest = size, channels[::-1], channels[-1]
     layers = [nn.Dense(latent, h * w * deepest, bias=False, rng=rng), nn.Reshape(h, w, deepest),
               nn.BatchNorm(deepest), nn.ReLU()]
     for before, after in zip(narrowing, narrowing[1:]):
@@ -90,12 +86,11 @@ def _dcgan_discriminator(size, channels, image_channels, norm, rng):
 
 
 def pack_samples(x, pack):
-    """Samples (N, …, C) → packs (N / pack, …, pack · C): `pack` consecutive ones lie together along
-    the last axis.
+    """Samples (N, …, C) → packs (N / pack, …, pack · C) of consecutive ones, along the last axis.
 
     A discriminator that sees several samples of one source at once can tell that they are too
-    alike, which it cannot see in any one of them: a generator that has lost modes is found out.
-    ValueError if N cannot be divided. Source: Lin et al. 2018 (PacGAN), arXiv:1712.04086, §2.1. """
+    alike: a generator that has lost modes is found out. ValueError if N cannot be divided. Source:
+    Lin et al. 2018 (PacGAN), arXiv:1712.04086, §2.1."""
     if pack == 1:
         return x
     N, *between, C = x.shape

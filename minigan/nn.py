@@ -7,12 +7,11 @@ weights (in, out), kernels (KH, KW, in, out).
 
 from functools import partial
 from math import prod
-from operator import index as as_integer
 
 import numpy as np
 
 from minigan import backend, init, ops
-from minigan.conv import conv2d, conv_transpose2d
+from minigan.conv import conv2d, conv_transpose2d, pair
 from minigan.normalize import batch_norm, layer_norm
 from minigan.tensor import FAST, Tensor
 
@@ -44,16 +43,14 @@ class Module:
         return _found(vars(self).items(), Module)
 
     def named_modules(self, prefix=""):
-        """(name, module) for this module and all below it, each once, in the order of construction.
-        """
-        found = {}
-        stack = [(prefix, self)]
+        """(name, module) for this module and all below it, each once, as they were constructed."""
+        found, stack = {}, [(prefix, self)]
         while stack:
             name, module = stack.pop()
             if id(module) not in found:
                 found[id(module)] = name, module
-                stack.extend((_joined(name, child), m)
-                             for child, m in reversed(module.named_children()))
+                children = reversed(module.named_children())
+                stack += [(_joined(name, child), below) for child, below in children]
         return list(found.values())
 
     def named_parameters(self):
@@ -112,8 +109,7 @@ class Module:
             setattr(module, name, array)
 
     def train(self, mode=True):
-        """Training mode for this module and all below it: batch statistics, dropout. Returns the
-        module."""
+        """Training mode here and below: batch statistics, dropout. Returns the module."""
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -180,7 +176,7 @@ class Conv2d(Module):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True,
                  rng=None):
         super().__init__()
-        shape = (*_kernel_size(kernel_size), in_channels, out_channels)
+        shape = (*pair("Conv2d: kernel_size", kernel_size), in_channels, out_channels)
         self.weight = Parameter(init.uniform(shape, prod(shape[:3]), rng))
         self.bias = Parameter(init.uniform((out_channels,), prod(shape[:3]), rng)) if bias else None
         self.stride, self.padding = stride, padding
@@ -198,7 +194,7 @@ class ConvTranspose2d(Module):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True,
                  output_size=None, rng=None):
         super().__init__()
-        shape = (*_kernel_size(kernel_size), out_channels, in_channels)
+        shape = (*pair("ConvTranspose2d: kernel_size", kernel_size), out_channels, in_channels)
         self.weight = Parameter(init.uniform(shape, prod(shape[:3]), rng))
         self.bias = Parameter(init.uniform((out_channels,), prod(shape[:3]), rng)) if bias else None
         self.stride, self.padding, self.output_size = stride, padding, output_size
@@ -208,17 +204,12 @@ class ConvTranspose2d(Module):
         return y if self.bias is None else y + self.bias
 
 
-def _kernel_size(size):
-    return tuple(map(int, size)) if np.ndim(size) else (as_integer(size),) * 2
-
-
 class BatchNorm(Module):
     """Each channel normalised over all axes but the last: in training by the batch's own mean and
     variance, in evaluation by their running averages. Ioffe & Szegedy 2015, arXiv:1502.03167.
 
     As in PyTorch, running ← (1 − momentum) · running + momentum · batch, the variance in its
-    unbiased form. ValueError in training if there is only one value per channel, whose variance
-    says nothing.
+    unbiased form. ValueError in training if there is only one value per channel.
     """
 
     buffer_names = ("running_mean", "running_var")
@@ -240,7 +231,6 @@ class BatchNorm(Module):
         if n < 2:
             raise ValueError(f"BatchNorm: x {x.shape} has one value per channel, whose variance is "
                              "not defined: use a larger batch, or .eval()")
-
         return batch_norm(x, self.weight, self.bias, self.eps, partial(self.observe, n))
 
     def observe(self, n, mean, variance):
@@ -296,8 +286,7 @@ class Tanh(Module):
 
 
 class Sigmoid(Module):
-    """1/(1 + e⁻ˣ), into (0, 1). The objectives take logits: no network of this package ends in one.
-    """
+    """1/(1 + e⁻ˣ), into (0, 1). The objectives take logits: do not end a discriminator with it."""
 
     def forward(self, x):
         return ops.sigmoid(x)
@@ -323,8 +312,8 @@ class Reshape(Module):
 
 class Dropout(Module):
     """In training each element is zero with probability p and otherwise divided by 1 − p, which
-    keeps the mean; in evaluation x itself. Srivastava et al. 2014. Masks are drawn from `rng`, the
-    stream "dropout" by default."""
+    keeps the mean; in evaluation x itself. Masks come from `rng`, the stream "dropout" by default.
+    Srivastava et al. 2014."""
 
     def __init__(self, p=0.5, rng=None):
         super().__init__()

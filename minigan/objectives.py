@@ -3,9 +3,8 @@
 r and f are the discriminator's scores for real and for fake samples, logits of shape (N, 1) or
 (N,); σ is the logistic function. D minimises the first loss with respect to its own weights, G the
 second one with respect to its. Every loss is a mean over the batch. The discriminator of a
-Wasserstein objective is called a critic: its score is no probability. `undecided` is the score that
-the best discriminator gives where real and fake samples are equally dense; a critic's scores have
-no such zero.
+Wasserstein objective is called a critic: its score is no probability. `undecided` is D's best score
+where real and fake samples are equally dense.
 
 | name        | discriminator                    | generator       |
 |-------------|----------------------------------|-----------------|
@@ -23,12 +22,11 @@ from minigan.tensor import Tensor
 
 
 class Minimax:
-    """The game of the first paper: V(D, G) = E ln σ(r) + E ln(1 − σ(f)), which D maximises and G
-    minimises.
+    """V(D, G) = E ln σ(r) + E ln(1 − σ(f)), which D maximises and G minimises.
 
     D's loss is −V = softplus(−r) + softplus(f), since −ln σ(r) = softplus(−r) and −ln(1 − σ(f)) =
     softplus(f). G's is ln(1 − σ(f)) = −softplus(f), whose slope −σ(f) vanishes when D is sure that
-    the samples are fake (f → −∞). Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1. """
+    the samples are fake (f → −∞). Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1."""
 
     undecided = 0.0  # D's best score where real and fake samples are equally dense
 
@@ -108,12 +106,9 @@ def gradient_penalty(critic, real, fake, epsilon, target=1.0):
     """E (‖∇ₓ D(x̂)‖₂ − target)² at x̂ = ε·real + (1 − ε)·fake; the weight λ is not included.
 
     real, fake: (N, …), taken as constants; epsilon: (N, 1, …) mixing weights in [0, 1], one per
-    sample. The norm is over all axes of a sample. The gradient is taken with `create_graph`, so the
-    penalty can be differentiated with respect to the critic's weights. Returns a scalar tensor.
-
-    ValueError for a critic with batch norm: there D(x̂ᵢ) depends on every other sample of the
-    batch, and the norm of one sample's gradient means nothing. Source: Gulrajani et al. 2017,
-    arXiv:1704.00028, eq. 3 and §4. """
+    sample. The norm is over all axes of a sample. The result can be differentiated with respect to
+    the critic's weights. ValueError for shapes that differ, and for a critic with batch norm, where
+    D(x̂ᵢ) depends on other samples. Source: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3, §4."""
     refuse_batch_norm(critic)
     real, fake = _array(real), _array(fake)
     epsilon = _array(epsilon).astype(real.dtype, copy=False)
@@ -131,13 +126,11 @@ def refuse_batch_norm(critic):
     if isinstance(critic, nn.Module) and any(
             isinstance(module, nn.BatchNorm) for _, module in critic.named_modules()):
         raise ValueError("a critic with a gradient penalty contains BatchNorm, which mixes the "
-                         "samples of a batch, so that the norm per sample means nothing: use "
-                         "nn.LayerNorm, or no normalisation")
+                         "samples of a batch: use nn.LayerNorm, or no normalisation")
 
 
 def clip_weights(critic, c):
-    """Clip every parameter of the critic (its buffers are left alone) to [−c, c], in place.
-    Source: arXiv:1701.07875, Alg. 1."""
+    """Clip the critic's parameters, not its buffers, to [−c, c]. arXiv:1701.07875, Alg. 1."""
     if not c > 0:
         raise ValueError(f"clip_weights: expected a bound c > 0, got {c}")
     for parameter in critic.parameters():

@@ -1,12 +1,12 @@
 """Operations: elementwise, reductions, shapes, matrices, each with its derivative.
 
-x, y are arguments and g is the gradient with respect to the result. Where a derivative has a kink
-the subgradient is PyTorch's: relu′(0) = 0, leaky′(0) = slope, |·|′(0) = 0, and equals share what
-goes to the larger of two. Masks are the only raw arrays in a map: their derivative is zero almost
-everywhere.
+x, y are arguments and g is the gradient with respect to the result. At kinks the subgradient is
+PyTorch's: relu′(0) = 0, leaky′(0) = slope, |·|′(0) = 0, and equals share the gradient of a maximum.
+Masks are the only raw arrays in a map: their derivative is zero almost everywhere.
 """
 
 import math
+from itertools import accumulate
 from operator import index as as_integer
 
 from minigan.autograd import broadcast_to, sum_to, total
@@ -55,8 +55,8 @@ def div(x, y, /):
 def power(x, /, n):
     """xⁿ for a Python number n. d/dx = n xⁿ⁻¹."""
     if not isinstance(n, (int, float)):
-        raise TypeError(f"power: the exponent is a Python number, got {type(n).__name__}; x ** y = "
-                        "exp(y log x) for a tensor y")
+        raise TypeError(f"power: the exponent is a Python number, got {type(n).__name__}; "
+                        "for a tensor y, x ** y = exp(y log x)")
     if n == 0:
         return x.xp.ones_like(x.data), (lambda g: g * 0.0,)
     n = float(n)  # a NumPy number would make float64 of float32
@@ -97,8 +97,7 @@ def tanh(x, /):
 
 @op
 def sigmoid(x, /):
-    """σ(x) = 1/(1 + e⁻ˣ), in the form that overflows on neither side. d/dx = σ(x) σ(−x), accurate
-    in both tails."""
+    """σ(x) = 1/(1 + e⁻ˣ), computed without overflow. d/dx = σ(x) σ(−x), accurate in both tails."""
     small = x.xp.exp(-x.xp.abs(x.data))
     value = x.xp.where(x.data >= 0, 1.0, small) / (1.0 + small)
     return value, (lambda g: g * (sigmoid(x) * sigmoid(-x)),)
@@ -106,10 +105,7 @@ def sigmoid(x, /):
 
 @op
 def softplus(x, /):
-    """ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|). d/dx = σ(x).
-
-    It is −ln σ(−x) without computing σ first, whose logarithm would be −∞ for x > 89 in float32.
-    """
+    """ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|) = −ln σ(−x), finite for every x. d/dx = σ(x)."""
     value = x.xp.maximum(x.data, 0.0) + x.xp.log1p(x.xp.exp(-x.xp.abs(x.data)))
     return value, (lambda g: g * sigmoid(x),)
 
@@ -184,8 +180,7 @@ def min(x, /, axis=None, keepdims=False):
 
 @op
 def norm(x, /, axis=None, keepdims=False):
-    """The Euclidean length √Σx² over `axis`. d/dx = x/‖x‖, and 0 where x = 0: no eps bends the
-    value, and no 0/0 reaches a gradient of any order."""
+    """The Euclidean length √Σx² over `axis`. d/dx = x/‖x‖, and 0 where x = 0, without an eps."""
     axes, kept = _reduced(x.shape, axis)
     value = x.xp.sqrt(total(x.data * x.data, axes, keepdims=True))
     zero = (value == 0).astype(x.dtype)  # 1 where the length is zero: there 0/√1 stands for 0/0
@@ -249,19 +244,15 @@ def concatenate(*xs, axis=0):
     except ValueError:
         raise ValueError(f"concatenate: {' and '.join(map(str, shapes))} do not fit along axis "
                          f"{axis}") from None
-    ends, begin = [], 0
-    for shape in shapes:
-        ends.append((begin, begin + shape[axis]))
-        begin += shape[axis]
+    ends = list(accumulate([shape[axis] for shape in shapes]))
     before = (slice(None),) * (axis % value.ndim)
-    piece = lambda begin, end: lambda g: g[before + (slice(begin, end),)]
-    return value, tuple(piece(begin, end) for begin, end in ends)
+    piece = lambda begin, end: lambda g: g[(*before, slice(begin, end))]
+    return value, tuple(map(piece, [0, *ends], ends))
 
 
 @op
 def getitem(x, /, index):
-    """x[index] for integers, slices and `...`: each element is taken at most once, so the adjoint
-    is a plain assignment."""
+    """x[index] for integers, slices and `...`, which take each element at most once."""
     index = _checked_index(x.shape, index)
     return x.data[index], (lambda g: getitem_adjoint(g, index, x.shape),)
 
@@ -276,25 +267,21 @@ def getitem_adjoint(y, /, index, shape):
 
 
 def _checked_index(shape, index):
-    """`index` as a tuple, its integers checked here on the host: on a GPU one out of range would
-    wrap silently."""
+    """`index` as a tuple, its integers checked here: on a GPU one out of range wraps silently."""
     index = index if isinstance(index, tuple) else (index,)
     try:
         index = tuple([i if isinstance(i, slice) or i is Ellipsis else _integer(i) for i in index])
     except TypeError:
-        raise TypeError("getitem: an index is made of integers, slices and ..., "
-                        f"got {index}") from None
+        raise TypeError(
+            f"getitem: an index is made of integers, slices and ..., got {index}") from None
     given = len(index) - index.count(Ellipsis)
     if given > len(shape) or index.count(Ellipsis) > 1:
         raise IndexError(f"getitem: index {index} does not fit shape {shape}")
     axis = 0
     for i in index:
-        if i is Ellipsis:
-            axis += len(shape) - given
-            continue
         if type(i) is int and not -shape[axis] <= i < shape[axis]:
             raise IndexError(f"getitem: index {i} is out of range for axis {axis} of {shape}")
-        axis += 1
+        axis += len(shape) - given if i is Ellipsis else 1
     return index
 
 
@@ -308,8 +295,7 @@ def _integer(i):
 
 @composed
 def upsample(x, /, factor=2):
-    """Each pixel repeated `factor` times along both sides: (N, H, W, C) → (N, fH, fW, C). Nearest
-    neighbour."""
+    """Each pixel repeated `factor` times along both sides: (N, H, W, C) → (N, fH, fW, C)."""
     N, H, W, C = _picture("upsample", x)
     wide = broadcast_to(reshape(x, (N, H, 1, W, 1, C)), (N, H, factor, W, factor, C))
     return reshape(wide, (N, H * factor, W * factor, C))
@@ -335,11 +321,9 @@ def _picture(name, x):
 
 @op
 def matmul(x, y, /):
-    """The matrix product over the last two axes; axes before them broadcast. d/dx = g yᵀ,
-    d/dy = xᵀ g."""
+    """The product of the last two axes; those before them broadcast. d/dx = g yᵀ, d/dy = xᵀ g."""
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
-        raise ValueError("matmul: expected (..., n, k) @ (..., k, m), "
-                         f"got {x.shape} @ {y.shape}")
+        raise ValueError(f"matmul: expected (..., n, k) @ (..., k, m), got {x.shape} @ {y.shape}")
     return x.xp.matmul(x.data, y.data), (
         lambda g: matmul(g, _matrix_transpose(y)), lambda g: matmul(_matrix_transpose(x), g))
 
@@ -355,16 +339,10 @@ def _unspread(numbers):
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-Tensor.__add__ = add
-Tensor.__sub__ = sub
-Tensor.__mul__ = mul
-Tensor.__truediv__ = div
-Tensor.__matmul__ = matmul
-Tensor.__radd__ = lambda y, x: add(x, y)
-Tensor.__rsub__ = lambda y, x: sub(x, y)
-Tensor.__rmul__ = lambda y, x: mul(x, y)
-Tensor.__rtruediv__ = lambda y, x: div(x, y)
-Tensor.__rmatmul__ = lambda y, x: matmul(x, y)
+for _name, _operation in {"add": add, "sub": sub, "mul": mul, "truediv": div,
+                          "matmul": matmul}.items():
+    setattr(Tensor, f"__{_name}__", _operation)
+    setattr(Tensor, f"__r{_name}__", lambda y, x, f=_operation: f(x, y))
 Tensor.__neg__ = neg
 Tensor.__pow__ = power
 Tensor.__getitem__ = getitem

@@ -1,9 +1,7 @@
-"""Optimizers: from gradients to weight updates. The rules are PyTorch's, and so are the defaults
-where it has any.
+"""Optimizers: from gradients to weight updates, by PyTorch's rules and defaults.
 
-An optimizer takes an ordered list of parameters and gives each of them new data in a step, which
-marks every graph recorded before as stale. A rule is a function of one parameter, of its gradient,
-and of the *slots* of state that the optimizer keeps for it.
+A step gives each parameter new data, which marks every graph recorded before as stale. A rule is a
+function of one parameter, its gradient, and the *slots* of state that the optimizer keeps for it.
 """
 
 from math import sqrt
@@ -18,9 +16,8 @@ from minigan.tensor import FAST, Tensor
 class Optimizer:
     """What all optimizers share: the parameters, their slots of state, saving and loading.
 
-    A subclass names its `slots`, which are zero at first, and defines
-    update(p, g, lr, t, *slots) → (p, *slots), all arrays of one parameter; t is the number of this
-    step, 1 for the first (of all parameters together, where PyTorch counts for each).
+    A subclass names its `slots`, zero at first, and defines update(p, g, lr, t, *slots) →
+    (p, *slots), arrays of one parameter. t counts steps from 1, of all parameters together.
     """
 
     slots = ()
@@ -33,9 +30,9 @@ class Optimizer:
         if not params or not all(isinstance(p, Tensor) for p in params) or (
                 len({id(p) for p in params}) < len(params)):
             raise ValueError(f"{name}: expected a non-empty list of different parameters")
-        if len({p.dtype for p in params}) > 1:
-            raise TypeError(f"{name}: parameters of one dtype expected, "
-                            f"got {sorted({str(p.dtype) for p in params})}")
+        dtypes = {str(p.dtype) for p in params}
+        if len(dtypes) > 1:
+            raise TypeError(f"{name}: parameters of one dtype expected, got {sorted(dtypes)}")
         if not lr >= 0.0:
             raise ValueError(f"{name}: expected a learning rate ≥ 0, got {lr}")
         self.params, self.lr, self.steps = list(params), lr, 0
@@ -65,8 +62,7 @@ class Optimizer:
             p.grad = None
 
     def state_dict(self):
-        """{"steps", "lr", "0.m", …}: NumPy copies, numbered by the parameter's position, each of
-        its shape."""
+        """{"steps", "lr", "0.m", …}: NumPy copies, numbered by the parameter's position."""
         slots = {f"{i}.{slot}": np.array(backend.to_numpy(array))
                  for slot in self.slots for i, array in enumerate(self.state[slot])}
         return {"steps": np.int64(self.steps), "lr": np.float64(self.lr), **slots}
@@ -74,14 +70,13 @@ class Optimizer:
     def load_state_dict(self, state):
         """Continue from what `state_dict` returned, its learning rate included. ValueError, and
         nothing changed, if a name or a shape differs or a number is out of range."""
-        own = self.state_dict()
+        name, own = f"{type(self).__name__}.load_state_dict", self.state_dict()
         if own.keys() != state.keys() or any(
-                np.shape(state[name]) != np.shape(own[name]) for name in own):
-            raise ValueError(f"{type(self).__name__}.load_state_dict: the state is not one of "
-                             "these parameters")
+                np.shape(state[key]) != np.shape(own[key]) for key in own):
+            raise ValueError(f"{name}: the state is not one of these parameters")
         if not state["steps"] >= 0 or not state["lr"] >= 0.0:
-            raise ValueError(f"{type(self).__name__}.load_state_dict: expected steps ≥ 0 and a "
-                             f"learning rate ≥ 0, got {state['steps']} and {state['lr']}")
+            raise ValueError(f"{name}: expected steps ≥ 0 and a learning rate ≥ 0, "
+                             f"got {state['steps']} and {state['lr']}")
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
         for slot in self.slots:
             self.state[slot] = [backend.asarray(np.array(state[f"{i}.{slot}"], dtype=p.dtype))
@@ -103,11 +98,8 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """v ← α v + (1 − α) g², p ← p − lr · g/(√v + eps).
-
-    Without momentum, as the WGAN paper uses it. Source: Tieleman & Hinton 2012, Neural Networks for
-    Machine Learning, lecture 6.5.
-    """
+    """v ← α v + (1 − α) g², p ← p − lr · g/(√v + eps), without momentum. Source: Tieleman & Hinton
+    2012, Neural Networks for Machine Learning, lecture 6.5."""
 
     slots = ("v",)
 
@@ -150,8 +142,8 @@ def _checked(what, number, below=1.0):
     """A number from 0 to below 1 (or ≥ 0) as Python's: NumPy's would make float64 of float32."""
     number = float(number)
     if not 0.0 <= number or below is not None and not number < below:
-        raise ValueError(f"{what}: expected a number ≥ 0" + (" and < 1" if below else "")
-                         + f", got {number}")
+        limit = " and < 1" if below else ""
+        raise ValueError(f"{what}: expected a number ≥ 0{limit}, got {number}")
     return number
 
 
@@ -164,11 +156,8 @@ def check_gradient(p):
 
 
 def watched(optimizer, loss, first_bad, step):
-    """(the norm √Σ g² of all gradients, the first step with a number that is not finite).
-
-    Both are 0-d arrays beside the data: nothing waits for the device here. `first_bad` is −1 as
-    long as all losses and gradients were finite.
-    """
+    """(the norm √Σ g² of all gradients, the first step that was not finite, −1 for none), both 0-d
+    arrays: nothing waits for the device here."""
     return FAST.get("watched", watched_plainly)(optimizer, loss, first_bad, step)
 
 
@@ -184,8 +173,8 @@ def _norm(tensors):
 
 
 def clip_gradient_norm(params, most):
-    """Scale the gradients of `params` so that their joint norm is at most `most`; returns the norm
-    they had, a 0-d array. As PyTorch's `clip_grad_norm_`."""
+    """Scale the gradients of `params` to a joint norm of at most `most`; returns the norm they had,
+    a 0-d array. As PyTorch's `clip_grad_norm_`."""
     gradients = [p.grad for p in params if p.grad is not None]
     norm = _norm(gradients)
     scale = (most / (norm + 1e-6)).clip(None, 1.0)
@@ -197,9 +186,8 @@ def clip_gradient_norm(params, most):
 class MovingAverage:
     """A copy of a network's weights that follows them: average ← average + s (weights − average).
 
-    s = (1 − decay)/(1 − decayᵗ) after t updates. That is the exponential moving average without the
-    bias towards its start (Adam's correction, written as a share): after the first update it is the
-    weights themselves. Running statistics are taken over as they are.
+    s = (1 − decay)/(1 − decayᵗ) after t updates: the exponential moving average with Adam's
+    correction of the bias towards its start. Running statistics are taken over as they are.
     """
 
     def __init__(self, copy, network, decay):
@@ -207,8 +195,7 @@ class MovingAverage:
 
     def update(self, t):
         share = (1.0 - self.decay) / (1.0 - self.decay ** t)
-        copies, weights = self.copy.parameters(), self.network.parameters()
-        FAST.get("average", average)(copies, weights, share)
+        FAST.get("average", average)(self.copy.parameters(), self.network.parameters(), share)
         self.copy.set_buffers(self.network.buffers())
 
 

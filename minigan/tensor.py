@@ -30,8 +30,7 @@ FAST = {}   # operations, optimizers and hooks that the fast engine replaces
 
 
 class _Thread(threading.local):
-    """What each thread has for itself."""
-    recording = True
+    recording = True  # each thread has its own
 
 
 _thread = _Thread()
@@ -40,10 +39,9 @@ _thread = _Thread()
 class Tensor:
     """An array that remembers how it was computed.
 
-    `Tensor(data, requires_grad=False)`: an array of floats on the backend in use is taken as it is,
-    without a copy; anything else is converted by `backend.asarray` (lists, numbers and integers
-    become float32). Who writes into that array after it has been used in a graph changes gradients
-    without a word. Assign a new one to `.data` instead: that is noticed.
+    An array of floats on the backend in use is taken as it is, without a copy. Anything else is
+    converted by `backend.asarray`: lists, numbers and integers become float32. Writing into the
+    array of a recorded graph falsifies gradients silently; assigning to `.data` is noticed.
     """
 
     __slots__ = ("_data", "requires_grad", "grad", "node", "version", "__weakref__")
@@ -70,21 +68,10 @@ class Tensor:
         self._data = array
         self.version += 1
 
-    @property
-    def shape(self):
-        return self._data.shape
-
-    @property
-    def ndim(self):
-        return self._data.ndim
-
-    @property
-    def size(self):
-        return self._data.size
-
-    @property
-    def dtype(self):
-        return self._data.dtype
+    shape = property(lambda self: self._data.shape)
+    ndim = property(lambda self: self._data.ndim)
+    size = property(lambda self: self._data.size)
+    dtype = property(lambda self: self._data.dtype)
 
     @property
     def xp(self):
@@ -172,9 +159,9 @@ class Node:
     """How a tensor was computed. It refers to the arguments only, never to the result: a graph has
     no cycle, and dropping its output frees it at once.
 
-    An operation of the fast engine brings `first`: first(g, needed) returns the gradients of all
-    arguments at once, as raw arrays. Where a gradient must itself be differentiable, its maps are
-    used or, if it has none, `definition`: the same value in plain operations.
+    An operation of the fast engine brings `first(g, needed)`: the gradients of all arguments, as
+    raw arrays. Where a gradient must itself be differentiable, its maps are used or, if it has
+    none, `definition`: the same value in plain operations.
     """
 
     __slots__ = ("name", "args", "maps", "first", "definition", "versions")
@@ -196,11 +183,24 @@ class Node:
 def op(function):
     """Make an operation of `function(*tensors, /, **options) -> value, maps`; see the top of this
     file. It may be called with tensors, raw arrays and numbers."""
-    name, arity, key = function.__name__, _arity(function), _key(function)
+    name, arity = function.__name__, _arity(function)
 
     def plain(*args, **options):
         args, more = (args, ()) if arity is None else (args[:arity], args[arity:])
         return _result(name, args, _checked(name, args, function(*args, *more, **options)))
+
+    return _operation(function, arity, plain)
+
+
+def composed(function):
+    """Make an operation of `function(*tensors, /, **options) -> tensor`, which is written in other
+    operations. Its derivatives are theirs."""
+    return _operation(function, _arity(function), function)
+
+
+def _operation(function, arity, plain):
+    """`plain(*tensors, *options)`, or what `FAST` has in its place, made callable with anything."""
+    name, key = function.__name__, _key(function)
 
     @functools.wraps(function)
     def apply(*arguments, **options):
@@ -222,27 +222,8 @@ def op(function):
     return apply
 
 
-def composed(function):
-    """Make an operation of `function(*tensors, /, **options) -> tensor`, which is written in other
-    operations. Its derivatives are theirs."""
-    name, arity, key = function.__name__, _arity(function), _key(function)
-
-    @functools.wraps(function)
-    def apply(*arguments, **options):
-        args, more = operands(name, arguments[:arity]), arguments[arity:]
-        fast = FAST.get(key)
-        found = fast and fast(*args, *more, **options)
-        if found:
-            return _result(name, args, found, lambda *args: function(*args, *more, **options))
-        return function(*args, *more, **options)
-
-    OPS[name] = apply
-    return apply
-
-
 def _key(function):
-    """Under what `FAST` has another function for this one: its name, and for an operation defined
-    outside of this package, which may have any name, the function itself."""
+    """Its key in `FAST`: the name, or the function itself if it is defined outside this package."""
     return function.__name__ if function.__module__.split(".")[0] == "minigan" else function
 
 
@@ -259,7 +240,7 @@ def _arity(function):
 
 
 def _checked(name, args, found):
-    """What an operation returned, (value, maps), after a look at the usual mistakes."""
+    """(value, maps), as an operation returned them. TypeError for the usual mistakes."""
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], tuple) or (
             len(found[1]) != len(args)):
         raise TypeError(f"{name}: an operation returns its value and a tuple of {len(args)} maps, "
@@ -291,8 +272,8 @@ def _result(name, args, found, definition=None):
 def operands(name, arguments):
     """The arguments as tensors of one dtype on one backend, Python numbers as `Scalar`s.
 
-    A raw array is a constant. Like a number it takes on the dtype of the tensors that it meets, so
-    that NumPy's float64 noise may be fed to float32 networks.
+    A raw array is a constant, and takes on the dtype of the tensors that it meets, as a number
+    does: NumPy's float64 noise may be fed to float32 networks.
     """
     if not any([isinstance(value, Tensor) for value in arguments]):
         if not arguments:
@@ -303,15 +284,13 @@ def operands(name, arguments):
     leader = next(value for value in arguments if isinstance(value, Tensor))
     args = tuple([value if isinstance(value, Tensor) else _constant_like(leader, name, value)
                   for value in arguments])
-    kind, dtype = type(leader._data), leader._data.dtype
-    for other in args:
-        if type(other) is not Scalar and (
-                type(other._data) is not kind or other._data.dtype != dtype):
-            described = [f"{t.dtype} {t.shape} on {backend.backend_of(t.data).name}"
-                         for t in args if type(t) is not Scalar]
-            raise TypeError(f"{name}: tensors of one dtype on one backend expected, got "
-                            + " and ".join(described) + ": convert one, by Tensor(x.data.astype("
-                            "'float32')) or module.astype('float64'), say")
+    kinds = {(type(t._data), t._data.dtype) for t in args if type(t) is not Scalar}
+    if len(kinds) > 1:
+        described = [f"{t.dtype} {t.shape} on {backend.backend_of(t.data).name}"
+                     for t in args if type(t) is not Scalar]
+        raise TypeError(f"{name}: tensors of one dtype on one backend expected, got "
+                        f"{' and '.join(described)}: convert one, by "
+                        "Tensor(x.data.astype('float32')) or module.astype('float64'), say")
     return args
 
 

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan import backend, nn, objectives, ops, optim
-from minigan.autograd import grad
+from minigan import backend, nn, objectives, optim
 from minigan.networks import pack_samples
 from minigan.tensor import Tensor, constant, no_grad
 
@@ -28,24 +27,21 @@ class Recipe(NamedTuple):
     gp_weight: float = 0.0                              # λ of the gradient penalty, 0 for none
 
 
-# DCGAN's optimizer (arXiv:1511.06434, §4) is ours where the objective's own paper names none, or
-# another one for other networks. The two Wasserstein recipes are those of Alg. 1 in
-# arXiv:1701.07875 and in arXiv:1704.00028.
+# The Wasserstein recipes are those of Alg. 1 in arXiv:1701.07875 and arXiv:1704.00028; all others
+# have DCGAN's optimizer (arXiv:1511.06434, §4).
 RECIPES = {
     "minimax": Recipe(objectives.Minimax),
     "gan": Recipe(objectives.NonSaturating),
     "lsgan": Recipe(objectives.LeastSquares),
-    "wgan": Recipe(objectives.Wasserstein, optim.RMSprop, lr=5e-5, settings=(), n_critic=5,
-                   clip=0.01),
-    "wgan-gp": Recipe(objectives.Wasserstein, lr=1e-4, settings=(("betas", (0.0, 0.9)),),
+    "wgan": Recipe(objectives.Wasserstein, optim.RMSprop, 5e-5, (), n_critic=5, clip=0.01),
+    "wgan-gp": Recipe(objectives.Wasserstein, optim.Adam, 1e-4, (("betas", (0.0, 0.9)),),
                       n_critic=5, gp_weight=10.0),
     "hinge": Recipe(objectives.Hinge),
 }
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss or a gradient became infinite or NaN; the message names the network, the first such
-    step, and the layers that it has spoilt."""
+    """A loss or a gradient is infinite or NaN. The message names network, first step and layers."""
 
 
 class GANTrainer:
@@ -55,12 +51,11 @@ class GANTrainer:
     Whatever of `lr_g`, `lr_d`, `n_critic`, `clip` and `gp_weight` is None is the recipe's. `latent`
     is the width of the generator's noise, drawn from N(0, 1): by default that of its first layer.
     `ema` is the decay of the averaged generator that `sample` uses. The discriminator judges `pack`
-    samples at once. Both learning rates decay linearly from step 1 to step `steps`, where they are
-    `lr_decay` times the optimizers' `lr`, and stay there. Noise and penalty weights come from
-    `streams` ("noise", "penalty").
+    samples at once. Both learning rates decay linearly from step 1 to step `steps`, to `lr_decay`
+    times the optimizers' `lr`. Random numbers come from `streams` ("noise", "penalty").
 
-    ValueError for an unknown objective, a Wasserstein critic without clipping or penalty, whose
-    loss has no bound, and batch norm in a penalised critic.
+    ValueError for an unknown objective, numbers out of range, a Wasserstein critic without clipping
+    or penalty, and batch norm in a penalised critic.
     """
 
     def __init__(self, generator, discriminator, latent=None, objective="gan", lr_g=None, lr_d=None,
@@ -73,19 +68,18 @@ class GANTrainer:
         self.batches_per_step = recipe.n_critic if n_critic is None else n_critic
         self.clip = float(recipe.clip if clip is None else clip)
         self.gp_weight = float(recipe.gp_weight if gp_weight is None else gp_weight)
+        self.pack, self.lr_decay, self.last_step = pack, float(lr_decay), steps
         if self.batches_per_step < 1 or self.clip < 0 or self.gp_weight < 0 or not 0 <= ema < 1:
             raise ValueError("expected n_critic ≥ 1, clip ≥ 0, gp_weight ≥ 0 and 0 ≤ ema < 1, got "
                              f"n_critic {self.batches_per_step}, clip {self.clip}, gp_weight "
                              f"{self.gp_weight}, ema {ema}")
-        self.pack, self.lr_decay, self.last_step = pack, float(lr_decay), steps
         if pack < 1 or not 0 <= lr_decay <= 1 or lr_decay < 1 and not steps:
             raise ValueError("expected pack ≥ 1 and 0 ≤ lr_decay ≤ 1, with `steps` where it is "
                              f"below 1, got pack {pack}, lr_decay {lr_decay}, steps {steps}")
         wasserstein = isinstance(self.objective, objectives.Wasserstein)
         if wasserstein and not (self.clip or self.gp_weight):
-            raise ValueError(f"{objective}: without weight clipping or a gradient penalty the "
-                             "critic is not Lipschitz and its loss has no bound: set clip or "
-                             "gp_weight above 0")
+            raise ValueError(f"{objective}: a critic without weight clipping or a gradient penalty "
+                             "has a loss without bound: set clip or gp_weight above 0")
         if self.gp_weight:
             objectives.refuse_batch_norm(discriminator)
         self.headline = "wasserstein" if wasserstein else "d_loss", "g_loss"
@@ -103,14 +97,13 @@ class GANTrainer:
         """`batches_per_step` discriminator steps, each on its own real batch (N, …), then one
         generator step.
 
-        Returns what happened as 0-d arrays, which on a GPU are still being computed: the losses,
-        the mean scores on real and fake samples, for Wasserstein objectives their difference, the
-        penalty if there is one, the norms of both gradients; of the discriminator's steps, the
-        last.
+        Returns what happened as 0-d arrays, for which nothing waits: the losses, mean scores and
+        gradients' norms, a penalty, for Wasserstein objectives the difference of the mean scores.
+        Those of the discriminator are of its last step.
         """
         if len(batches) != self.batches_per_step:
-            raise ValueError(f"step: expected {self.batches_per_step} real batches, "
-                             f"got {len(batches)}")
+            raise ValueError(
+                f"step: expected {self.batches_per_step} real batches, got {len(batches)}")
         reals = [_real(batch, self._dtype) for batch in batches]
         self.steps += 1
         for real in reals:
@@ -164,19 +157,18 @@ class GANTrainer:
         done = min(1.0, (self.steps - 1) / max(1, self.last_step - 1))
         return 1.0 + (self.lr_decay - 1.0) * done
 
-    def _noise(self, n):
-        noise = self.streams["noise"].standard_normal((n, self.latent), dtype=np.dtype(self._dtype))
+    def _noise(self, n, stream=None):
+        stream = stream or self.streams["noise"]
+        noise = stream.standard_normal((n, self.latent), dtype=np.dtype(self._dtype))
         return constant(backend.asarray(noise))
 
     def _all_is_well(self):
-        """Set the flags: per network the first step with a number that is not finite, −1 for none.
-        """
+        """Set the flags: per network the first step that was not finite, −1 for none."""
         xp = self.generator.parameters()[0].xp
         self._first_bad = {"discriminator": xp.full((), -1), "generator": xp.full((), -1)}
 
     def check_finite(self):
-        """NonFiniteError if a loss or gradient of any step so far was infinite or NaN. Waits for
-        the device."""
+        """NonFiniteError if any loss or gradient so far was not finite. Waits for the device."""
         for network, step in self._first_bad.items():
             step = int(backend.to_numpy(step))
             if step >= 0:
@@ -185,8 +177,7 @@ class GANTrainer:
 
     def sample(self, noise, block=256):
         """Noise (N, latent) → samples (N, …) of the averaged generator in evaluation mode, `block`
-        at a time. Training is not disturbed: no running statistic of the networks in training and
-        no random stream moves."""
+        at a time. No running statistic of the networks in training and no stream moves."""
         self._settle()
         noise = backend.asarray(noise, self._dtype)
         with no_grad():
@@ -197,37 +188,16 @@ class GANTrainer:
     def _settle(self):
         """Give the averaged generator the statistics of its own weights, once after each step."""
         if not self._settled:
-            settle(self.averaged, self._own_noise())
+            stream = backend.Streams()["statistics"]  # the same at each call, and nobody else's
+            settle(self.averaged, (self._noise(64, stream) for _ in range(SETTLING)))
             self._settled = True
 
-    def _own_noise(self):
-        stream = backend.Streams()["statistics"]  # the same at each call, and nobody else's
-        for _ in range(SETTLING):
-            noise = stream.standard_normal((64, self.latent), dtype=np.dtype(self._dtype))
-            yield constant(backend.asarray(noise))
-
-    def feedback(self, samples):
-        """What the discriminator tells the generator about samples (N, …): their scores, (N,), and
-        for each one −∂(its share of the generator's loss)/∂(sample), (N, …): the way it would have
-        to move, and how strong the pull is. A discriminator of packs is shown packs of one sample
-        and its copies. Training is not disturbed."""
-        x = Tensor(backend.asarray(samples, self._dtype), requires_grad=True)
-        self.discriminator.eval()
-        try:
-            scores = self.discriminator(ops.concatenate(*[x] * self.pack, axis=-1))
-        finally:
-            self.discriminator.train()
-        [slope] = grad(self.objective.generator_loss(scores), x)
-        return scores.data.reshape(-1), -len(x) * slope.data
-
     def _parts(self):
-        return {"generator": self.generator, "discriminator": self.discriminator,
-                "averaged": self.averaged, "g_optimizer": self.g_optimizer,
-                "d_optimizer": self.d_optimizer}
+        return {name: getattr(self, name) for name in (
+            "generator", "discriminator", "averaged", "g_optimizer", "d_optimizer")}
 
     def state_dict(self):
-        """{name: NumPy array}: networks, averaged generator, optimizers, steps. The streams keep
-        their own state."""
+        """{name: NumPy array}: networks, averaged generator, optimizers, steps; not the streams."""
         self._settle()
         return self._state()
 
@@ -237,8 +207,8 @@ class GANTrainer:
         return {"steps": np.int64(self.steps), **state}
 
     def load_state_dict(self, state):
-        """Continue from `state_dict`. ValueError, and nothing changed, if a name or a shape
-        differs."""
+        """Continue from `state_dict`. ValueError, and nothing changed, if names or shapes differ.
+        """
         own = self._state()
         differing = sorted(own.keys() ^ state.keys()) or [
             name for name in own if np.shape(own[name]) != np.shape(state[name])]
@@ -257,10 +227,9 @@ SETTLING = 8  # batches, of 64 samples each
 
 
 def settle(network, batches):
-    """Give the batch norms of `network` the statistics of its own weights: the means, over
-    `batches`, of what each batch of inputs shows them. Averaged weights need it, for the running
-    statistics of the network that they are averages of are not theirs. Nothing else moves: dropout
-    and the rest stay as they are. Source: Izmailov et al. 2018, arXiv:1803.05407, §3.2."""
+    """Give the batch norms of `network` the mean statistics over `batches` of inputs. Averaged
+    weights need it: the running statistics of the network in training are not theirs. All other
+    layers stay in their mode. Source: Izmailov et al. 2018, arXiv:1803.05407, §3.2."""
     norms = [module for _, module in network.named_modules() if isinstance(module, nn.BatchNorm)]
     if not norms:
         return
@@ -278,8 +247,7 @@ def settle(network, batches):
 
 @contextlib.contextmanager
 def frozen(module):
-    """A context in which no parameter of `module` gets a gradient; what was frozen before stays so.
-    """
+    """A context in which no parameter of `module` gets a gradient. What was frozen stays so."""
     learning = [p for p in module.parameters() if p.requires_grad]
     for p in learning:
         p.requires_grad = False
@@ -307,8 +275,8 @@ def _real(batch, dtype):
 
 
 def _spoilt(network):
-    """Which arrays of a network are not finite by now. A loss that is not finite spoils all of
-    them, a gradient those from the first layer to the one that it arose in."""
+    """Which arrays of a network are not finite. A loss spoils all of them, a gradient those from
+    the first layer to the one that it arose in."""
     layers, state = dict(network.named_modules()), network.state_dict()
     bad = [f"{name} ({type(layers[name.rpartition('.')[0]]).__name__})"
            for name, array in state.items() if not np.isfinite(array).all()]

@@ -10,6 +10,7 @@ import pytest
 import minigan as mg
 from minigan import backend, networks
 from minigan.backend import to_numpy
+from minigan.pictures.snapshots import feedback
 from minigan.trainer import GANTrainer, NonFiniteError
 from trainers import (LATENT, Watched, assert_equal, both_kinds, every_objective, pair,
                       real_batches, step, train, trainer_of)
@@ -38,7 +39,7 @@ def test_feedback_disturbs_nothing(objective, kind):
     watching, alone = trainer_of(objective, kind), trainer_of(objective, kind)
     for batches in real_batches(kind, 3, alone.batches_per_step):
         before = watching.state_dict()
-        watching.feedback(batches[0] / 2)
+        feedback(watching, batches[0] / 2)
         assert_equal(watching.state_dict(), before)
         assert all(module.training for _, module in watching.discriminator.named_modules())
         step(watching, batches)
@@ -56,7 +57,7 @@ def test_feedback_is_each_samples_score_and_the_way_down_its_share_of_the_genera
     def loss(x):
         scores = discriminator(mg.Tensor(backend.asarray(np.tile(x, pack))))
         return scores, trainer.objective.generator_loss(scores).item()
-    scores, pulls = (to_numpy(array) for array in trainer.feedback(x))
+    scores, pulls = (to_numpy(array) for array in feedback(trainer, x))
     np.testing.assert_allclose(scores, loss(x)[0].numpy()[:, 0], rtol=1e-12)
     for i in range(5):
         for j in range(2):
@@ -69,7 +70,7 @@ def test_feedback_on_a_sample_does_not_depend_on_the_others():
     trainer = trainer_of(kind="images")
     train(trainer, "images")
     [[x]] = real_batches("images", 1, 1)
-    together, alone = trainer.feedback(x), trainer.feedback(x[:1])
+    together, alone = feedback(trainer, x), feedback(trainer, x[:1])
     for a, b in zip(together, alone):
         np.testing.assert_allclose(to_numpy(a)[:1], to_numpy(b), rtol=1e-9, atol=1e-12)
 

@@ -2,13 +2,15 @@
 
 import numpy as np
 
-from minigan import backend, data
+from minigan import backend, data, ops
+from minigan.autograd import grad
 from minigan.data.files import tell
 from minigan.pictures import plots, report
 from minigan.runs import run_folder
 from minigan.runs import models
 from minigan.runs.spreadsheet import write_csv
 from minigan.runs.statistics import Statistics
+from minigan.tensor import Tensor
 
 
 class Pictures:
@@ -48,7 +50,7 @@ class Pictures:
         write_csv(self.folder, lines)
 
     def _feedback(self, points):
-        return [backend.to_numpy(array) for array in self.trainer.feedback(points)]
+        return [backend.to_numpy(array) for array in feedback(self.trainer, points)]
 
     def _from_plane(self, z):
         """Points of the plane of the first two latent numbers, the others 0 → samples."""
@@ -60,6 +62,7 @@ class Pictures:
         """losses.png, the whole report.html and, last of all, progress.gif."""
         plots.save_losses(self.folder / "losses.png", self.statistics.read(),
                           self.trainer.headline)
+<<<<<<< HEAD
         report.write(self.folder, lines=self.statistics.read())
         skipped = plots.save_gif(self.folder / "progress.gif", run_folder.snapshots(self.folder))
         if skipped:
@@ -74,3 +77,23 @@ class Pictures:
                 path.stat().st_mtime for path in run_folder.checkpoints(self.folder))
         except OSError:
             return False
+=======
+        plots.save_gif(self.folder / "progress.gif", run_folder.snapshots(self.folder))
+        report.write(self.folder)
+
+
+def feedback(trainer, samples):
+    """What the discriminator tells the generator about samples (N, …): their scores, (N,), and for
+    each one −∂(its share of the generator's loss)/∂(sample), (N, …): the way it would have to move,
+    and how strong the pull is. A discriminator of packs is shown packs of one sample and its
+    copies. Training is not disturbed."""
+    x = Tensor(backend.asarray(samples, trainer.generator.parameters()[0].dtype),
+               requires_grad=True)
+    trainer.discriminator.eval()
+    try:
+        scores = trainer.discriminator(ops.concatenate(*[x] * trainer.pack, axis=-1))
+    finally:
+        trainer.discriminator.train()
+    [slope] = grad(trainer.objective.generator_loss(scores), x)
+    return scores.data.reshape(-1), -len(x) * slope.data
+>>>>>>> evening
