@@ -90,7 +90,9 @@ class SGD(Optimizer):
 
     def __init__(self, params, lr, momentum=0.0):
         super().__init__(params, lr)
-        self.momentum = _checked("SGD: momentum", momentum)
+        self.momentum = float(momentum)  # below 0 it damps games: Gidel et al. 2019
+        if not -1.0 < self.momentum < 1.0:
+            raise ValueError(f"SGD: momentum: expected a number > −1 and < 1, got {momentum}")
 
     def update(self, p, g, lr, t, v):
         v = self.momentum * v + g

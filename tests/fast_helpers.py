@@ -25,35 +25,36 @@ def plain_engine():
 @contextlib.contextmanager
 def kernels_called(machine=native):
     """A context that collects the names of the kernels that are called in it."""
-    names, run, sums = [], machine.run, machine.sums
+    names, places = [], [(machine, "run"), (machine, "sums")]
+    if machine is native:
+        places.append((native.Sequence, "run"))
 
-    def counted(function):
-        def call(kernel, *rest):
-            names.append(kernel.name)
-            return function(kernel, *rest)
-        return call
-    machine.run, machine.sums = counted(run), counted(sums)
+    def counted(place, name):
+        before = getattr(place, name)
+
+        def call(*arguments):
+            names.append(arguments[place is native.Sequence].name)
+            return before(*arguments)
+        return place, name, before, call
+    changes = [counted(*place) for place in places]
+    for place, name, _, call in changes:
+        setattr(place, name, call)
     try:
         yield names
     finally:
-        machine.run, machine.sums = run, sums
+        for place, name, before, _ in changes:
+            setattr(place, name, before)
 
 
 @contextlib.contextmanager
-def three_threads():
-    """A context in which even the smallest work is split, among three threads."""
-    before, small = threads._pool, threads.SMALL
-    pool = threads.pool()
-    others, size = pool.others, pool.size
-    pool.others, pool.size = [threads._Worker(), threads._Worker()], 3
-    threads.SMALL = 0
+def some_threads(count=3, small=0):
+    """A context in which work on `small` numbers or more is cut into so many parts."""
+    before = threads._cores, threads.SMALL
+    threads._cores, threads.SMALL = count, small
     try:
         yield
     finally:
-        for worker in pool.others:
-            worker.inbox.put(None)
-        threads.SMALL, pool.others, pool.size = small, others, size
-        threads._pool = before or pool
+        threads._cores, threads.SMALL = before
 
 
 def laid_out(array, layout):

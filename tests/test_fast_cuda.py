@@ -150,7 +150,7 @@ def test_an_element_outside_of_an_array_is_an_error(device, place):
 # Each kernel: the same as its C version, which touches nothing outside of its arrays
 
 LOOPS = {"i": 301, "row": 70, "channel": 37, "sample": 3, "position": 5, "h": 4, "w": 6,
-         "column": 3, "u": 3, "vc": 6}
+         "number": 7, "column": 3, "u": 3, "vc": 6}
 PARTS = 5
 SPECIAL = {  # kernel: (loops, whole arrays and numbers)
     "batch_statistics": ({}, {"sums": 2 * PARTS * 37, "parts": PARTS, "n": 70}),
@@ -181,8 +181,8 @@ def given(kernel, dtype):
         if not argument.array:
             arguments.append(special[argument.name] if argument.kind == "index" else 0.3)
             continue
-        size = (special[argument.name] if argument.axes is None
-                else prod(sizes[axis] for axis in argument.axes))
+        size = (special[argument.name] if argument.indices is None
+                else prod(loops[name] for name in argument.indices))
         kind = launch.KINDS.get(argument.kind, np.dtype(dtype))
         edged = np.full(size + 32, np.nan if kind.kind == "f" else 99, kind)
         values = drawn(size, seed)

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import minigan as mg
-from fast_helpers import drawn, kernels_called, plain_engine, three_threads
+from fast_helpers import drawn, kernels_called, plain_engine, some_threads
 from minigan import conv
 from minigan.fast import filtering, filters, native
 from minigan.fast.windows import Windows
@@ -178,7 +178,7 @@ def test_blocks_of_any_size_give_the_same(block, threads, monkeypatch):
     dy, dx, dw = naive(x, w, y, *case[3:])
     way = filtering.Filter(*case)
     if threads == 3:
-        with three_threads():
+        with some_threads():
             found = everything(way, x, w, y)
     else:
         found = everything(way, x, w, y)

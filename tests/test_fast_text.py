@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from fast_helpers import drawn, three_threads
+from fast_helpers import drawn, some_threads
 from minigan.fast import kernels, launch, native, text
 from minigan.fast.text import Argument, Kernel, Overlap, Sum
 
@@ -49,7 +49,7 @@ def mine(request, compiled, monkeypatch):
     if request.param == 1:
         yield
     else:
-        with three_threads():
+        with some_threads():
             yield
 
 
@@ -95,7 +95,7 @@ def test_all_kernels_have_their_own_names_and_the_same_signature_in_both_languag
     for kernel in kernels.KERNELS:
         in_c = re.search(rf"void {kernel.name}\(([^)]*)\)", kernel.c())[1].split(", ")
         in_cuda = re.search(rf"void {kernel.name}\(([^)]*)\)", kernel.cuda())[1].split(", ")
-        assert in_c[3 if isinstance(kernel, Sum) else 2:] == in_cuda == kernel.parameters()
+        assert in_c[1:] == in_cuda == kernel.parameters()
 
 
 def test_texts_are_written_for_two_dtypes():

@@ -1,179 +1,237 @@
-"""All cores: parts cover everything once, errors come home, and nothing is left behind."""
+"""Threads in C: each part is done once, by whomever; nothing hangs, and a fork begins anew."""
 
-import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
-import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmarks import works
-from fast_helpers import drawn, three_threads
+from fast_helpers import drawn, some_threads
+from minigan import fast
 from minigan.fast import kernels, launch, native, threads, windows
 
-needs_kernels = pytest.mark.skipif(native.functions(np.dtype("f")) is None,
-                                   reason=f"no compiled kernels: {native.why_not}")
+pytestmark = pytest.mark.skipif(native.functions(np.dtype("f")) is None,
+                                reason=f"no compiled kernels: {native.why_not}")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+PARTS = range(1, 10)
+SIZES = [*range(12), 63, 64, 65, 100, 1001]
 
 
-@pytest.fixture
-def three():
-    with three_threads():
-        yield
+def whole(shape, seed):
+    """Small whole numbers: their sums and products are exact in any order."""
+    return np.random.default_rng(seed).integers(-8, 9, shape).astype(np.float32)
 
 
 # Parts
 
-@pytest.mark.parametrize("n", [*range(12), 100, 101])
-def test_parts_cover_the_range_once_in_order(three, n):
-    seen, callers = {}, set()
+@pytest.mark.parametrize("n", SIZES)
+def test_each_number_is_changed_exactly_once(n):
+    """p and v are changed in place: what is done twice, or not at all, shows."""
+    g, p, v = (drawn(n, i) for i in range(3))
+    new_v = 0.5 * v + g
+    for parts in PARTS:
+        found = np.full((2, n + 2), np.nan)
+        found[:, 1:-1] = p, v
+        with some_threads(parts):
+            launch.run(kernels.SGD, (n,), g, 0.25, 0.5, found[0, 1:-1], found[1, 1:-1])
+        np.testing.assert_array_equal(found[1, 1:-1], new_v)
+        np.testing.assert_array_equal(found[0, 1:-1], p - 0.25 * new_v)
+        assert np.isnan(found[:, [0, -1]]).all()
 
-    def work(part, begin, end):
-        seen[part] = begin, end
-        callers.add(threading.current_thread())
-    parts = threads.split(work, n, 1)
-    assert parts == max(1, min(n, 3)) == len(seen) == threads.parts_of(n, 1)
-    spans = [seen[part] for part in range(parts)]
-    assert [i for begin, end in spans for i in range(begin, end)] == list(range(n))
-    lengths = [end - begin for begin, end in spans]
-    assert max(lengths) - min(lengths) <= 1
-    assert threading.current_thread() in callers
+
+@pytest.mark.parametrize("rows", SIZES[1:])
+def test_sums_of_parts_are_the_sum(rows):
+    x = whole((rows, 37), 0)
+    for parts in PARTS:
+        with some_threads(parts):
+            found = launch.sums(kernels.ROW_SUM, x.shape, x)
+        assert found.shape == (min(parts, rows), 1, 37)
+        np.testing.assert_array_equal(found.sum((0, 1)), x.sum(0))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5, 8, 30])
+def test_sums_of_samples_are_for_each_its_own(samples):
+    x = whole((samples, 6, 5), 0)
+    for parts in PARTS:
+        mean, inverse = np.full((2, samples), np.nan, np.float32)
+        with some_threads(parts):
+            found = launch.sums(kernels.SAMPLE_STATISTICS, x.shape, x, 1 / 30, 0.0, mean, inverse)
+        np.testing.assert_array_equal(found[0, 0], x.sum((1, 2)))
+        np.testing.assert_allclose(mean, x.mean((1, 2)), rtol=1e-6)
+        np.testing.assert_allclose(inverse, 1 / x.std((1, 2)), rtol=1e-5)
 
 
 def test_small_work_is_one_part():
-    assert threads.parts_of(1000, threads.SMALL - 1) == 1
-    assert threads.parts_of(1000, threads.SMALL) == threads.pool().size
+    with some_threads(3, small=1000):
+        assert threads.parts_of(50, 999) == 1
+        assert [threads.parts_of(n, 1000) for n in (0, 1, 2, 3, 50)] == [1, 1, 2, 3, 3]
+    assert threads.parts_of(1 << 20, threads.SMALL) == threads.cores()
 
 
-def test_a_part_is_not_split_again(three):
-    found = []
-    threads.split(lambda *part: found.append(threads.split(lambda *part: None, 10, 1)), 6, 1)
-    assert found == [1, 1, 1]
-    assert threads.parts_of(10, 1) == 3
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 7, 40])
+@pytest.mark.parametrize("each, most", [(1, 1), (3, 10), (10, 3), (1, 1000)])
+def test_blocks_cover_a_batch_once(n, each, most):
+    spans = windows.blocks(np.empty((n, 2)), each, most)
+    assert [i for begin, end in spans for i in range(begin, end)] == list(range(n))
+    lengths = [end - begin for begin, end in spans]
+    assert max(lengths) - min(lengths) <= 1
+    assert all(length <= max(1, most // each) for length in lengths)
 
 
-@given(begin=st.integers(0, 5), length=st.integers(0, 40), most=st.integers(1, 12))
-def test_blocks_cover_a_part_once(begin, length, most):
-    blocks = windows._blocks(begin, begin + length, most)
-    assert [i for b, e in blocks for i in range(b, e)] == list(range(begin, begin + length))
-    assert all(e - b <= most for b, e in blocks)
+# How many
 
-
-# Errors
-
-@pytest.mark.parametrize("guilty", [0, 1, 2])
-@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
-def test_an_error_is_raised_to_the_caller_and_the_pool_goes_on(three, guilty, kind):
-    done = []
-
-    def work(part, begin, end):
-        if part == guilty:
-            raise kind("mine")
-        done.append(part)
-    for _ in range(3):
-        with pytest.raises(kind, match="mine"):
-            threads.split(work, 9, 1)
-    assert sorted(done) == sorted([p for p in range(3) if p != guilty] * 3)
-    assert threads.split(lambda *part: done.append(part), 9, 1) == 3
-    assert {(0, 0, 3), (1, 3, 6), (2, 6, 9)} <= set(done)
-    assert threads.parts_of(9, 1) == 3  # this thread is not taken to be busy
-
-
-def test_workers_do_not_warn(three):
-    """In the caller's thread NumPy warns as it is told to; from a worker nobody could catch it."""
-    with np.errstate(all="ignore"):
-        threads.split(lambda *part: np.array([1.0]) / np.array([0.0]), 3, 1)
-
-
-# Nothing is left
-
-def test_nothing_is_kept_alive(three):
-    class Thing:
-        pass
-
-    def once():
-        thing = Thing()
-        threads.split(lambda *part: str(thing), 3, 1)
-        return weakref.ref(thing)
-    dead = once()
-    gc.collect()
-    for _ in range(1000):  # a worker has put its answer before it lets go
-        if dead() is None:
-            break
-        threading.Event().wait(0.001)
-    assert dead() is None
-
-
-def test_release_gives_openblas_its_threads_back():
-    pool = threads.pool()
-    if pool.blas is None:
-        pytest.skip("NumPy has another matrix library")
-    assert pool.blas.get_num_threads() == 1
-    threads.release()
-    assert pool.blas.get_num_threads() == pool.blas_threads
-    again = threads.pool()
-    assert again is not pool and again.blas_threads == pool.blas_threads
-    assert again.blas.get_num_threads() == 1
-
-
-def test_release_can_be_called_twice():
-    threads.release()
-    threads.release()
-    assert threads.pool() is threads.pool()
-
-
-def test_workers_end_when_their_pool_is_released():
-    """on() and off() many times do not gather threads."""
-    threads.release()
-    with_one = None
-    for _ in range(4):
-        threads.pool()
-        threads.release()
-        gc.collect()
-        threading.Event().wait(0.05)
-        with_one = with_one or threading.active_count()
-    assert threading.active_count() <= with_one
+@pytest.mark.parametrize("asked, allowed, expected", [
+    (None, 3, 3), (None, 70, threads.MOST), ("2", 3, 2), ("5", 3, 3), ("1", 3, 1), ("0", 3, 1),
+    ("-4", 3, 1), ("70", 70, threads.MOST)])
+def test_the_environment_says_how_many(monkeypatch, asked, allowed, expected):
+    monkeypatch.setattr(threads, "_cores", None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(allowed)), raising=False)
+    monkeypatch.delenv("MINIGAN_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("MINIGAN_THREADS", asked)
+    assert threads.cores() == expected
+    monkeypatch.setenv("MINIGAN_THREADS", "1")
+    assert threads.cores() == expected  # asked once
+    assert fast.about() == {"engine": "fast", "threads": expected}
 
 
 # At once, and again
 
-@needs_kernels
-def test_the_same_bits_every_time(three):
-    def once():
-        step = works.minigan_step(works.WORKS["dcgan28-64"]._replace(batch=5))
-        return [float(value) for _ in range(2) for value in step()]
-    assert once() == once()
+def trained(name="dcgan28-64", batch=5, steps=2):
+    step = works.minigan_step(works.WORKS[name]._replace(batch=batch))
+    return [float(value) for _ in range(steps) for value in step()]
 
 
-@needs_kernels
-def test_two_threads_call_kernels_at_once(three):
-    errors = []
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_the_same_bits_every_time(parts):
+    with some_threads(parts):
+        assert trained() == trained()
 
-    def work(seed):
-        x = drawn((999, 37), seed, np.float32)
-        expected = x.sum(0, dtype=np.float64)
-        for _ in range(200):
-            y = launch.run(kernels.LEAKY, (x.size,), x, 0.2, np.empty_like(x))
-            found = launch.sums(kernels.ROW_SUM, x.shape, x).sum((0, 1))
-            leaky = np.where(x > 0, x, np.float32(0.2) * x)
-            if abs(found - expected).max() > 1e-3 or (y != leaky).any():
-                errors.append(seed)
-    callers = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+
+def at_once(works):
+    """What each of the functions returns, called at the same time."""
+    found, barrier = [None] * len(works), threading.Barrier(len(works))
+
+    def call(i):
+        barrier.wait()
+        found[i] = works[i]()
+    callers = [threading.Thread(target=call, args=(i,)) for i in range(len(works))]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
-    assert errors == []
+    return found
 
 
-def _in_a_fork(work):
+def test_trainings_at_once_are_trainings_one_after_another():
+    names = "dcgan28-64", "wgangp28-64", "mlp2d-64"
+    jobs = [lambda name=name: trained(name, 6, 3) for name in names]
+    with some_threads():
+        expected = [job() for job in jobs]
+        assert at_once(jobs) == expected
+
+
+def test_kernels_at_once_from_three_threads():
+    def job(seed):
+        x, w = whole((199, 37), seed), whole((37, 21), seed)
+        first = None
+        for _ in range(200):
+            y = launch.run(kernels.LEAKY, (x.size,), x, 0.5, np.empty_like(x))
+            sums = launch.sums(kernels.ROW_SUM, x.shape, x).sum((0, 1))
+            product = native.products(x[None], w[None], np.empty((1, 199, 21), np.float32))[0]
+            first = first or (y, sums, product)
+            for found, expected in zip((y, sums, product), first):
+                np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(y, np.where(x > 0, x, x / 2))
+        np.testing.assert_array_equal(sums, x.sum(0))
+        np.testing.assert_array_equal(product, x @ w)
+        return True
+    with some_threads():
+        assert at_once([lambda seed=seed: job(seed) for seed in range(3)]) == [True] * 3
+
+
+# What goes wrong leaves the threads at work
+
+def leaky_works():
+    x = drawn(1001, 0)
+    y = launch.run(kernels.LEAKY, (x.size,), x, 0.5, np.empty_like(x))
+    return (y == np.where(x > 0, x, x / 2)).all()
+
+
+def test_after_an_error_kernels_go_on():
+    with some_threads():
+        for _ in range(20):
+            with pytest.raises(ValueError):
+                launch.run(kernels.LEAKY, (9,), np.ones(9), 0.5, np.ones(8))
+            with pytest.raises(ValueError):
+                native.products(np.ones((1, 2, 3)), np.ones((1, 2, 3)), np.ones((1, 2, 3)))
+            assert leaky_works()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+def test_an_interruption_between_kernels_leaves_nothing_locked():
+    class Interruption(Exception):
+        pass
+
+    def interrupt(*_):
+        raise Interruption
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with some_threads():
+            for i in range(10):
+                with pytest.raises(Interruption):
+                    signal.setitimer(signal.ITIMER_REAL, 0.003 + 0.001 * i)
+                    while True:
+                        leaky_works()
+                assert leaky_works()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+HAMMER = """
+import random, threading, time
+import numpy as np
+from minigan.fast import kernels, launch, threads
+threads.SMALL = 0
+
+def hammer(seed, cores):
+    chance = random.Random(seed)
+    arrays = [np.ones(n, np.float32) for n in (1, 2, 3, 50, 4000, 400000)]
+    for i in range(3000):
+        threads._cores = chance.randint(1, cores)
+        p = arrays[chance.choice((0, 1, 2, 3, 3, 4)) if i % 50 else 5]
+        launch.run(kernels.AVERAGE, p.shape, np.ones_like(p), 0.5, p)
+        if i % 100 == 0:
+            time.sleep(0.002)  # long enough to fall asleep
+    assert all((p == 1).all() for p in arrays)
+
+hammer(0, 9)
+callers = [threading.Thread(target=hammer, args=(seed, 4)) for seed in range(3)]
+for caller in callers: caller.start()
+for caller in callers: caller.join()
+print("well")
+"""
+
+
+def test_thousands_of_kernels_do_not_hang():
+    done = subprocess.run([sys.executable, "-c", HAMMER], cwd=Path(__file__).parent.parent,
+                          timeout=300, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("well\n", 0), done.stderr
+
+
+# Forks
+
+def in_a_fork(work):
     """work() in a forked child: whether it ended well."""
     child = os.fork()
     if child == 0:
-        signal.alarm(60)  # a child that hangs is ended
+        signal.alarm(120)  # a child that hangs is ended
         try:
             ended = bool(work())
         except BaseException:
@@ -182,27 +240,32 @@ def _in_a_fork(work):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@needs_kernels
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_can_run_a_step():
-    def step():
-        return [float(value) for value in works.minigan_step(
-            works.WORKS["dcgan28-64"]._replace(batch=5))()]
-    with three_threads():
-        expected = step()
-        assert _in_a_fork(lambda: step() == expected)
-        assert step() == expected
+def test_a_forked_child_trains_and_so_does_its_own_child():
+    with some_threads():
+        expected = trained()
+        assert in_a_fork(lambda: trained() == expected and in_a_fork(lambda: trained() == expected))
+        assert trained() == expected
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_forked_in_the_middle_of_a_part_can_split(three):
-    """The forking thread is at work on a part; its child begins anew."""
-    ended = []
+def test_a_child_forked_while_a_kernel_runs_can_train():
+    """The threads are another's at the time of the fork, in whose child they do not exist."""
+    end, x = threading.Event(), np.ones(1 << 22, np.float32)
 
-    def work(part, begin, end):
-        if part == 0:
-            ended.append(_in_a_fork(lambda: threads.split(lambda *part: None, 9, 1) >= 1))
-    threads.split(work, 9, 1)
-    assert ended == [True]
+    def busy():
+        while not end.is_set():
+            launch.run(kernels.LEAKY, x.shape, x, 0.5, x)
+    with some_threads():
+        expected = trained(steps=1)
+        other = threading.Thread(target=busy)
+        other.start()
+        try:
+            assert all([in_a_fork(lambda: leaky_works() and trained(steps=1) == expected)
+                        for _ in range(5)])
+        finally:
+            end.set()
+            other.join()
+        assert trained(steps=1) == expected

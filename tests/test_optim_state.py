@@ -175,7 +175,7 @@ def test_a_gradient_of_another_shape_is_refused(make, shape):
 
 
 @pytest.mark.parametrize("make, options", [
-    (optim.SGD, {"momentum": -0.1}), (optim.SGD, {"momentum": 1.0}), (optim.SGD, {"momentum": float("nan")}),
+    (optim.SGD, {"momentum": -1.0}), (optim.SGD, {"momentum": 1.0}), (optim.SGD, {"momentum": float("nan")}),
     (optim.RMSprop, {"alpha": 1.0}), (optim.RMSprop, {"alpha": -0.5}), (optim.RMSprop, {"eps": -1e-8}),
     (optim.Adam, {"betas": (1.0, 0.9)}), (optim.Adam, {"betas": (0.5, -0.1)}), (optim.Adam, {"betas": (0.5, 1.5)}),
     (optim.Adam, {"betas": (0.5,)}), (optim.Adam, {"betas": (0.5, 0.9, 0.9)}), (optim.Adam, {"eps": -1.0}),

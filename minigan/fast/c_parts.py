@@ -176,7 +176,7 @@ static void block(const struct stack *s, index i0, index i1, index j0, index j1,
     T strip[DEEP * 2 * LANES], edge[ROWS * 2 * LANES];
     const int copy = s->b_column != 1 || (
         i1 - i0 >= 4 * ROWS && s->K * N * (index)sizeof(T) > NEAR);
-    for (index k0 = 0; k0 < s->K; k0 += DEEP) {
+    for (index k0 = 0; !k0 || k0 < s->K; k0 += DEEP) {
         const index depth = k0 + DEEP < s->K ? DEEP : s->K - k0;
         const int add = k0 || s->add;
         for (index j = j0; j < j1; j += wide) {

@@ -27,12 +27,7 @@ class Windows:
 
     def y_from(self, x, w):
         """conv2d."""
-        x, y = contiguous(x), empty(x, len(x), *self.size, self.w_shape[3])
-        for begin, end in blocks(x, self.each, BLOCK):
-            windows = self._gathered(x[begin:end])
-            product(windows, self._matrix(w),
-                    out=y[begin:end].reshape(-1, self.w_shape[3]))
-        return y
+        return self._from_windows(x, w=w)[0]
 
     def x_from(self, y, w):
         """conv_transpose2d."""
@@ -50,7 +45,7 @@ class Windows:
 
     def w_from(self, x, y):
         """conv2d_weight."""
-        return self._weights(x, y, lambda windows, begin, end: None)
+        return self._from_windows(x, y=y)[1]
 
     def x_and_w(self, x, y, w):
         """`x_from(y, w)` and `w_from(x, y)`."""
@@ -58,25 +53,35 @@ class Windows:
 
     def y_and_w(self, x, y, w):
         """`y_from(x, w)` and `w_from(x, y)`, which have their windows in common."""
-        out = empty(y)
+        return self._from_windows(x, w, y)
 
-        def also(windows, begin, end):
-            product(windows, self._matrix(w), out=out[begin:end].reshape(-1, self.w_shape[3]))
-        return out, self._weights(x, y, also)
-
-    def _weights(self, x, y, also):
-        x, y, w = contiguous(x), contiguous(y), None
+    def _from_windows(self, x, w=None, y=None):
+        """`y_from(x, w)` if there is w, and `w_from(x, y)` if there is y."""
+        x, O = contiguous(x), self.w_shape[3]
+        y = None if y is None else contiguous(y)
+        y_out, w_out = None if w is None else empty(x, len(x), *self.size, O), None
         for begin, end in blocks(x, self.each, BLOCK):
-            windows, part = self._gathered(x[begin:end]), empty(x, *self.w_shape)
-            also(windows, begin, end)
-            product(windows, y[begin:end].reshape(-1, self.w_shape[3]), x_transposed=True,
-                    out=self._matrix(part))
-            w = part if w is None else w + part
-        return w
+            windows = self._gathered(x[begin:end])
+            if w is not None:
+                product(windows, self._matrix(w), out=y_out[begin:end].reshape(-1, O))
+            if y is not None:
+                part = empty(x, *self.w_shape)
+                product(windows, y[begin:end].reshape(-1, O), x_transposed=True,
+                        out=self._matrix(part))
+                w_out = part if w_out is None else w_out + part
+        return y_out, w_out
 
     def _matrix(self, w):
         """A kernel as (KH·KW·C, O)."""
         return contiguous(w).reshape(-1, self.w_shape[3])
+
+    def x_and_w(self, x, y, w):
+        """`x_from(y, w)` and `w_from(x, y)`."""
+        return self.x_from(y, w), self.w_from(x, y)
+
+    def y_and_w(self, x, y, w):
+        """`y_from(x, w)` and `w_from(x, y)`."""
+        return self.y_from(x, w), self.w_from(x, y)
 
     def _gathered(self, x):
         """Every window of x (N, H, W, C), a row each: (N·OH·OW, KH·KW·C)."""
