@@ -62,7 +62,6 @@ class Pictures:
         """losses.png, the whole report.html and, last of all, progress.gif."""
         plots.save_losses(self.folder / "losses.png", self.statistics.read(),
                           self.trainer.headline)
-<<<<<<< HEAD
         report.write(self.folder, lines=self.statistics.read())
         skipped = plots.save_gif(self.folder / "progress.gif", run_folder.snapshots(self.folder))
         if skipped:
@@ -77,9 +76,6 @@ class Pictures:
                 path.stat().st_mtime for path in run_folder.checkpoints(self.folder))
         except OSError:
             return False
-=======
-        plots.save_gif(self.folder / "progress.gif", run_folder.snapshots(self.folder))
-        report.write(self.folder)
 
 
 def feedback(trainer, samples):
@@ -96,4 +92,3 @@ def feedback(trainer, samples):
         trainer.discriminator.train()
     [slope] = grad(trainer.objective.generator_loss(scores), x)
     return scores.data.reshape(-1), -len(x) * slope.data
->>>>>>> evening
