@@ -75,14 +75,6 @@ class Windows:
         """A kernel as (KH·KW·C, O)."""
         return contiguous(w).reshape(-1, self.w_shape[3])
 
-    def x_and_w(self, x, y, w):
-        """`x_from(y, w)` and `w_from(x, y)`."""
-        return self.x_from(y, w), self.w_from(x, y)
-
-    def y_and_w(self, x, y, w):
-        """`y_from(x, w)` and `w_from(x, y)`."""
-        return self.y_from(x, w), self.w_from(x, y)
-
     def _gathered(self, x):
         """Every window of x (N, H, W, C), a row each: (N·OH·OW, KH·KW·C)."""
         if self.pixels:
