@@ -80,7 +80,7 @@ def test_blocks_cover_a_batch_once(n, each, most):
     assert [i for begin, end in spans for i in range(begin, end)] == list(range(n))
     lengths = [end - begin for begin, end in spans]
     assert max(lengths) - min(lengths) <= 1
-    assert all(length <= max(1, most // each) for length in lengths)
+    assert all(length <= 1 + most // each for length in lengths)
 
 
 # How many
