@@ -136,8 +136,7 @@ def _is_run(folder):
 
 
 def _read_picture(path, size):
-    """(height, width, 1 or 3) uint8; None for a sheet of samples. Raises whatever the decoder raises.
-    """
+    """(height, width, 1 or 3) uint8; None for a sheet. Raises whatever the decoder raises."""
     with disk.regular(path) as file:
         return decode(file, size)
 
