@@ -60,7 +60,7 @@ def test_the_trainer_is_what_the_options_say():
     options = options_of("digits", "wgan", lr_g=0.5, lr_d=0.25, n_critic=2, clip=0.125, latent=7, width=3)
     streams = backend.Streams(0)
     trainer = models.trainer(options, (8, 8, 1), streams)
-    assert (trainer.g_optimizer.lr, trainer.d_optimizer.lr, trainer.ema) == (0.5, 0.25, 0.5)
+    assert (trainer.g_optimizer.lr, trainer.d_optimizer.lr, trainer.average.decay) == (0.5, 0.25, 0.5)
     assert (trainer.batches_per_step, trainer.clip, trainer.gp_weight) == (2, 0.125, 0)
     assert trainer.sample(np.zeros((4, 7), np.float32)).shape == (4, 8, 8, 1)
     assert trainer.discriminator[0].weight.shape == (4, 4, 1, 3)
