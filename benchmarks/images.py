@@ -61,6 +61,7 @@ def torch_samples(options, x, seed, noise):
     for _ in range(options["steps"]):
         trainer.step([reference.channels_first(batches.next()) for _ in range(options["n_critic"])])
         average.update()
+    average.settle(options["latent"], "float32")
     with torch.no_grad():
         parts = [average.network(z) for z in torch.from_numpy(noise).split(256)]
     return torch.cat(parts).permute(0, 2, 3, 1).numpy()

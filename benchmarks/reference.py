@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss, relu
 
-from minigan import nn
+from minigan import backend, nn
 
 CLIP, PENALTY = 0.01, 10.0
 
@@ -117,6 +117,21 @@ class Average:
             averaged.lerp_(now, 1.0 / self.weight)
         for copied, now in zip(self.network.buffers(), self.original.buffers()):
             copied.copy_(now)
+
+    @torch.no_grad()
+    def settle(self, latent, dtype, batches=8, batch=64):
+        """Batch norms get the mean statistics that the averaged weights themselves show on noise,
+        the same noise as minigan's trainer takes."""
+        norms = [m for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        stream = backend.Streams()["statistics"]
+        for norm in norms:
+            norm.train()
+            norm.reset_running_stats()
+            norm.momentum = None  # PyTorch's way to say: the mean of all
+        for _ in range(batches if norms else 0):
+            noise = stream.standard_normal((batch, latent), dtype=np.dtype(dtype))
+            self.network(torch.from_numpy(noise))
+        self.network.eval()
 
 
 def channels_first(images):

@@ -163,10 +163,15 @@ def asarray(data, dtype=None):
     if data.dtype.kind not in "fiub":
         raise TypeError(f"expected real numbers, got dtype {data.dtype}")
     if dtype is None:
-        dtype = data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.float32
+        dtype = _native(data.dtype) if data.dtype.kind == "f" else np.float32
     if type(data) is not current().array_type:
         data = to_numpy(data)
     return current().xp.asarray(data, dtype=dtype)
+
+
+def _native(dtype):
+    """The machine's own order of bytes."""
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def to_numpy(array):

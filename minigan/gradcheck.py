@@ -131,8 +131,8 @@ def _compare_with_graph(order, gradients, with_graph, rtol, atol):
             raise AssertionError(
                 f"check_grads: order {order}, input {position} {expected.shape}, index "
                 f"{tuple(map(int, worst))}: the gradient is {actual[worst]:.10g}, and "
-                f"{expected[worst]:.10g} where it can be differentiated: an operation's fast "
-                "derivative and its definition differ")
+                f"{expected[worst]:.10g} where it can be differentiated: an operation's "
+                "definition is another function")
 
 
 def _directions(shape, max_entries, rng):

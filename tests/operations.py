@@ -159,7 +159,8 @@ TABLE = [
 
 def package_ops():
     """Every operation that importing minigan defines (tests define some of their own)."""
-    return {name for name, function in OPS.items() if function.__module__.split(".")[0] == "minigan"}
+    return {name for name, function in OPS.items() if function.__module__.split(".")[0] == "minigan"} - {
+        "leak"}  # the fast engine's gradient of leaky_relu, checked with it
 
 
 # For optimizers

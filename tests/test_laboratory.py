@@ -119,7 +119,7 @@ def test_the_grid_is_the_image_of_straight_lines(axes):
 # The graph
 
 def loss():
-    """Of a network with a hidden layer: 18 boxes."""
+    """Of a network with a hidden layer: 20 boxes."""
     rng = np.random.default_rng(0)
     x, w, b, v = (mg.Tensor(rng.standard_normal(shape), shape != (64, 2))
                   for shape in ((64, 2), (2, 8), (8,), (8, 1)))
@@ -134,7 +134,7 @@ def test_a_graph_has_a_box_with_its_text_for_each_tensor_and_operation_and_none_
     plots.draw_graph(axes, output, names)
     drawn.draw_without_rendering()
     expected, arrows = graph.layout(output, names)
-    assert len(axes.patches) == len(expected) == 18 and len(axes.texts) == len(expected) + len(arrows)
+    assert len(axes.patches) == len(expected) == 20 and len(axes.texts) == len(expected) + len(arrows)
     frames = [patch.get_window_extent() for patch in axes.patches]
     for i, frame in enumerate(frames):
         assert not any(frame.overlaps(other) for other in frames[:i])

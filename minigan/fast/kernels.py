@@ -66,8 +66,8 @@ BATCH_STATISTICS = Kernel(
     }
     const double centre = sum / n, spread = square / n - centre * centre;
     mean = (T)centre;
-    variance = (T)(spread > 0 ? spread : 0);
-    inverse = (T)(1 / sqrt((spread > 0 ? spread : 0) + eps));
+    variance = (T)(spread < 0 ? 0 : spread);
+    inverse = (T)(1 / sqrt((spread < 0 ? 0 : spread) + eps));
     scale = weight * inverse;""")
 
 BATCH_NORM = Kernel(
@@ -112,7 +112,7 @@ SAMPLE_STATISTICS = Sum(
     block="double", outputs="mean[sample], inverse[sample]", then="""
     const double centre = total0 * share, spread = total1 * share - centre * centre;
     mean = (T)centre;
-    inverse = (T)(1 / sqrt((spread > 0 ? spread : 0) + eps));""")
+    inverse = (T)(1 / sqrt((spread < 0 ? 0 : spread) + eps));""")
 
 LAYER_NORM = Kernel(
     "layer_norm", ALL, f"x[{ALL}], mean[sample], inverse[sample], weight[channel], bias[channel]",
