@@ -50,6 +50,7 @@ def torch_side(kind, objective):
         losses = trainer.step([reference.channels_first(batch).double() for batch in batches])
         average.update()
         return [float(loss) for loss in losses]
+
     def trained(noise):
         average.settle(LATENT, "float64")
         return G, D, average.network(torch.from_numpy(noise))
