@@ -10,6 +10,7 @@ pytest.register_assert_rewrite("helpers", "operations", "pages", "trainers")
 import minigan as mg  # noqa: E402
 import strict  # noqa: E402
 from minigan import backend  # noqa: E402
+from minigan.fast import native  # noqa: E402
 from minigan.metrics import classifiers, lenet  # noqa: E402
 from minigan.tensor import FAST  # noqa: E402
 
@@ -23,6 +24,8 @@ settings.load_profile("minigan")
 def pytest_configure(config):
     config.addinivalue_line("markers", "on_each_backend: run on NumPy, on the stand-in for CuPy, and on CuPy")
     config.addinivalue_line("markers", "on_each_engine: run on the plain engine and on the fast one")
+    for dtype in (np.float32, np.float64):  # now: commands that tests run would say on stderr that they compile
+        native.functions(np.dtype(dtype))
 
 
 def pytest_generate_tests(metafunc):
