@@ -138,10 +138,14 @@ TILE(tile_of_one, 1)
 
 /* A strip of b, some columns wide, laid out for all the rows that will be multiplied with it. */
 static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide, index depth) {
-    if (b_column == 1)
-        for (index k = 0; k < depth; k++)
-            for (index v = 0; v < wide; v += LANES)
-                *(vec *)(strip + k * wide + v) = *(const vec *)(b + k * b_k + v);
+    if (b_column == 1 && wide == LANES)
+        for (index k = 0; k < depth; k++) *(vec *)(strip + k * LANES) = *(const vec *)(b + k * b_k);
+    else if (b_column == 1)
+        for (index k = 0; k < depth; k++) {
+            const vec first = *(const vec *)(b + k * b_k), next = *(const vec *)(b + k * b_k + LANES);
+            *(vec *)(strip + k * 2 * LANES) = first;
+            *(vec *)(strip + k * 2 * LANES + LANES) = next;
+        }
     else
         for (index v = 0; v < wide; v++)
             for (index k = 0; k < depth; k++) strip[k * wide + v] = b[v * b_column + k];
@@ -157,22 +161,62 @@ struct stack {
     T *c;
 };
 
+static T dot(const T *a, const T *b, index n) {
+    vec sums[4] = { { 0 } };
+    T sum = 0;
+    index i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        UNROLL for (int v = 0; v < 4; v++)
+            sums[v] += *(const vec *)(a + i + v * LANES) * *(const vec *)(b + i + v * LANES);
+    for (; i < n; i++) sum += a[i] * b[i];
+    const vec all = sums[0] + sums[1] + (sums[2] + sums[3]);
+    for (int v = 0; v < LANES; v++) sum += all[v];
+    return sum;
+}
+
+/* What is too thin for a tile: vectors are numbers of a row of a, of a column of it, or of a row of
+   b, whichever lie side by side. */
+static void thin(const struct stack *s, index i0, index i1, index j0, index j1, const T *a,
+                 const T *b, T *c) {
+    const index N = s->N, K = s->K, few = j1 - j0 < LANES;
+    T line[DEEP];
+    for (index i = i0; i < i1 && !s->add; i++)
+        for (index j = j0; j < j1; j++) c[i * N + j] = 0;
+    if (s->a_k == 1 && (few || s->b_k == 1))
+        for (index k0 = 0; k0 < K; k0 += DEEP)
+            for (index j = j0; j < j1; j++) {
+                const index depth = k0 + DEEP < K ? DEEP : K - k0;
+                const T *column = b + k0 * s->b_k + j * s->b_column;
+                for (index k = 0; k < depth && s->b_k != 1; k++) line[k] = column[k * s->b_k];
+                if (s->b_k != 1) column = line;
+                for (index i = i0; i < i1; i++)
+                    c[i * N + j] += dot(a + i * s->a_row + k0, column, depth);
+            }
+    else if (s->a_row == 1 && few)
+        for (index m0 = i0; m0 < i1; m0 += DEEP)
+            for (index j = j0; j < j1; j++) {
+                const index tall = m0 + DEEP < i1 ? DEEP : i1 - m0;
+                for (index i = 0; i < tall; i++) line[i] = 0;
+                for (index k = 0; k < K; k++) {
+                    const T *factors = a + m0 + k * s->a_k, by = b[k * s->b_k + j * s->b_column];
+                    SIMD for (index i = 0; i < tall; i++) line[i] += factors[i] * by;
+                }
+                for (index i = 0; i < tall; i++) c[(m0 + i) * N + j] += line[i];
+            }
+    else
+        for (index i = i0; i < i1; i++)
+            for (index k = 0; k < K; k++) {
+                const T factor = a[i * s->a_row + k * s->a_k], *by = b + k * s->b_k;
+                SIMD for (index j = j0; j < j1; j++) c[i * N + j] += factor * by[j * s->b_column];
+            }
+}
+
 /* The rows and columns of c from (i0, j0) to (i1, j1). The last tiles begin earlier where a whole
    one does not fit; of these only the new numbers are kept. */
 static void block(const struct stack *s, index i0, index i1, index j0, index j1, const T *a,
                   const T *b, T *c) {
     const index wide = j1 - j0 < 2 * LANES ? LANES : 2 * LANES, N = s->N;
-    if (i1 - i0 < ROWS || j1 - j0 < wide) {
-        for (index i = i0; i < i1; i++) {
-            for (index j = j0; j < j1 && !s->add; j++) c[i * N + j] = 0;
-            for (index k = 0; k < s->K; k++) {
-                const T factor = a[i * s->a_row + k * s->a_k];
-                SIMD for (index j = j0; j < j1; j++)
-                    c[i * N + j] += factor * b[k * s->b_k + j * s->b_column];
-            }
-        }
-        return;
-    }
+    if (i1 - i0 < ROWS || j1 - j0 < wide) { thin(s, i0, i1, j0, j1, a, b, c); return; }
     T strip[DEEP * 2 * LANES], edge[ROWS * 2 * LANES];
     const int copy = s->b_column != 1 || (
         i1 - i0 >= 4 * ROWS && s->K * N * (index)sizeof(T) > NEAR);

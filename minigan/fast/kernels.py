@@ -216,11 +216,17 @@ ADAM = Kernel("adam", "i", "g[i], double rate, double beta1, double beta2, doubl
 AVERAGE = Kernel("average", "i", "weight[i], double share", "average[i]",
                  "average += (T)share * (weight - average);")
 
-# Whether a step is finite: √square is the norm of its gradient
+# Whether a step is finite: √Σ g² is the norm of its gradient. The sum is made in parts
 
-FLAG = Kernel("flag", "i", "loss[i], square[i], index step, index before[i]",
+SQUARES = Sum("squares", "part one number", "part", "*g, index n",
+              "at + number < n ? g[at + number] * g[at + number] : (T)0",
+              outer="const index at = part * n_number;")
+
+FLAG = Kernel("flag", "i", "loss[i], wide *squares, index parts, index step, index before[i]",
               "norm[i], index first_bad[i]", """
-    norm = sqrt(square);
+    double square = 0;
+    for (index part = 0; part < parts; part++) square += squares[part];
+    norm = (T)sqrt(square);
     first_bad = !isfinite(loss + norm) && before < 0 ? step : before;""")
 
 KERNELS = [value for value in list(globals().values()) if isinstance(value, Kernel)]

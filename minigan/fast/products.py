@@ -10,19 +10,13 @@ from minigan.fast.elementwise import contiguous, elementwise, empty, leak, row_s
 from minigan.fast.launch import run, serves
 from minigan.tensor import composed
 
-LEAST = 8  # rows and columns of a product; below, NumPy's is as good
-
 
 def product(x, y, x_transposed=False, y_transposed=False, out=None):
-    """x @ y of two matrices, either of them transposed. On a CPU by a kernel, where there is work
-    for it."""
+    """x @ y of two matrices, either of them transposed."""
     xp = xp_of(x)
-    (M, K), N = x.shape[::-1] if x_transposed else x.shape, y.shape[0 if y_transposed else 1]
-    if K == 1 and out is None:  # an outer product: matrix libraries take many times as long
-        return x.reshape(M, 1) * y.reshape(1, N)
     if out is None:
-        out = empty(x, M, N)
-    if xp is np and min(M, N) >= LEAST and native.functions(x.dtype) is not None:
+        out = empty(x, x.shape[1 if x_transposed else 0], y.shape[0 if y_transposed else 1])
+    if xp is np and native.functions(x.dtype) is not None:
         native.products(contiguous(x)[None], contiguous(y)[None], out[None], x_transposed,
                         y_transposed)
         return out

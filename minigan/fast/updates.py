@@ -14,7 +14,7 @@ from minigan import optim
 from minigan.backend import xp_of
 from minigan.fast import kernels
 from minigan.fast.elementwise import contiguous, empty
-from minigan.fast.launch import run, serves
+from minigan.fast.launch import run, serves, sums
 from minigan.fast.text import Kernel
 
 
@@ -135,11 +135,17 @@ def watched(optimizer, loss, first_bad, step):
     gradients = _gradients.pop(optimizer, None)  # of the step just taken
     if not gradients or not serves(gradients[0]):
         return optim.watched_plainly(optimizer, loss, first_bad, step)
-    first, *others = [loss.xp.dot(g, g) for g in gradients]
-    square = loss.xp.asarray(sum(others, first))
-    norm, new = empty(square), empty(first_bad)
-    run(kernels.FLAG, (1,), loss.data, square, step, first_bad, norm, new)
+    squares = [square_sums(g) for g in gradients]
+    squares = squares[0] if len(squares) == 1 else np.concatenate(squares)
+    norm, new = empty(loss.data), empty(first_bad)
+    run(kernels.FLAG, (1,), loss.data, squares, squares.size, step, first_bad, norm, new)
     return norm, new
+
+
+def square_sums(g):
+    """Parts of Σ g², in float64."""
+    parts = min(-(-g.size // 4096), 256)
+    return sums(kernels.SQUARES, (parts, 1, -(-g.size // parts)), g, g.size).reshape(-1)
 
 
 def average(copies, weights, share):
