@@ -110,6 +110,7 @@ PRODUCTS = """
 #define LANES (BYTES / (int)sizeof(T))
 #define UNROLL _Pragma("GCC unroll 8")
 #define DEEP 256
+#define STRIP 32
 #define NEAR 200000  /* bytes of b that the cache beside a core holds with the rest */
 typedef T vec __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
 
@@ -153,9 +154,10 @@ static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide,
 
 /* From one matrix of a stack to the next it is a_next numbers in a, and so on. `add` is for adding
    to c. Of a sequence the rows belong to samples: then `samples` is their number, `tiles` the rows
-   of each, and each thread has its own rooms. */
+   of each, and each thread has its own rooms. With `strips` b lies in strips of STRIP columns, one
+   after another. */
 struct stack {
-    index count, M, K, N, a_row, a_k, b_k, b_column, a_next, b_next, c_next, add;
+    index count, M, K, N, a_row, a_k, b_k, b_column, a_next, b_next, c_next, add, strips;
     index samples, tiles, a_room, b_room, c_room;
     const T *a, *b;
     T *c;
@@ -216,16 +218,23 @@ static void thin(const struct stack *s, index i0, index i1, index j0, index j1, 
 static void block(const struct stack *s, index i0, index i1, index j0, index j1, const T *a,
                   const T *b, T *c) {
     const index wide = j1 - j0 < 2 * LANES ? LANES : 2 * LANES, N = s->N;
-    if (i1 - i0 < ROWS || j1 - j0 < wide) { thin(s, i0, i1, j0, j1, a, b, c); return; }
+    if (i1 - i0 < ROWS || j1 - j0 < wide) {
+        const index step = s->strips ? STRIP : j1 - j0;
+        for (index j = j0; j < j1; j += step)  /* in a strip column j is where j of one row is */
+            thin(s, i0, i1, j, j + step, a, s->strips ? b + j * (s->K - 1) : b, c);
+        return;
+    }
     T strip[DEEP * 2 * LANES], edge[ROWS * 2 * LANES];
     const int copy = s->b_column != 1 || (
-        i1 - i0 >= 4 * ROWS && s->K * N * (index)sizeof(T) > NEAR);
+        i1 - i0 >= 4 * ROWS && s->K * N * (index)sizeof(T) > NEAR && !s->strips);
     for (index k0 = 0; !k0 || k0 < s->K; k0 += DEEP) {
         const index depth = k0 + DEEP < s->K ? DEEP : s->K - k0;
         const int add = k0 || s->add;
         for (index j = j0; j < j1; j += wide) {
             const index column = j + wide <= j1 ? j : j1 - wide;
             const T *by = b + k0 * s->b_k + column * s->b_column;
+            if (s->strips)
+                by = b + column / STRIP * STRIP * s->K + k0 * STRIP + column % STRIP;
             if (copy) lay_out(strip, by, s->b_k, s->b_column, wide, depth);
             for (index i = i0; i < i1; i += ROWS) {
                 const index row = i + ROWS <= i1 ? i : i1 - ROWS;

@@ -4,29 +4,29 @@ A GPU's products are so fast, and its memory is so slow beside them, that it wou
 """
 
 from functools import lru_cache
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 
 from minigan.fast import native
 from minigan.fast.elementwise import contiguous
-from minigan.fast.filters import FILTERS, TAPS
+from minigan.fast.filters import FILTERS, STRIP, TAPS
 from minigan.fast.kernels import FILL
 from minigan.fast.launch import run, then
 
-LEAST_CHANNELS = 32     # below, sums and differences cost more than the multiplications saved
 LEAST_OUTPUTS = 1000    # below, transforming the kernel does, and products are small
 NEAR = 1 << 18          # those that a core's own cache holds
 
 
 def pays(samples, w_shape, image, size, stride, padding):
     """Whether a convolution can be filtered, and gains by it: a kernel of twice or three times the
-    stride on images of whole blocks, with enough channels and outputs."""
+    stride on images of whole blocks, with whole strips of channels and
+    enough outputs."""
     r = w_shape[0] // stride[0]
     whole = all(k == r * s and n + 2 * p == s * (m + r - 1) and m not in (1, 2, 5)
                 for k, s, p, n, m in zip(w_shape, stride, padding, image, size))
     return r in TAPS and whole and (
-        min(prod(stride) * w_shape[2], w_shape[3]) >= LEAST_CHANNELS
+        prod(stride) * w_shape[2] % STRIP == w_shape[3] % STRIP == 0
         and samples * prod(size) >= LEAST_OUTPUTS)
 
 
@@ -202,17 +202,17 @@ class Filter:
 
     def _W(self, w):
         """(the kernel at the points, their layout); made once."""
-        return self._made("W", self.factors, contiguous(w), (self.C, *self.stride, self.O))
+        return self._made("W", self.factors, w, self.C, self.O)
 
     def _W_transposed(self, w):
         """The transposed matrices."""
-        return self._made("W transposed", self.transposed, w.transpose(0, 1, 3, 2).copy(),
-                          (self.O, *self.stride, self.C))
+        return self._made("W transposed", self.transposed, w, self.O, self.C)
 
-    def _made(self, name, points, w, sizes):
+    def _made(self, name, points, w, rows, columns):
         if name not in self._factors:
-            out = np.empty(points.size, w.dtype)
-            run(FILTERS[f"{name}_{self.r}"], sizes, w, points.places, out)
+            out, lanes = np.empty(points.size, w.dtype), gcd(columns, STRIP)
+            run(FILTERS[f"{name}_{self.r}"], (rows, *self.stride, columns // lanes, lanes),
+                contiguous(w), points.places, out)
             self._factors[name] = out, points
         return self._factors[name]
 

@@ -26,6 +26,7 @@ from minigan.fast.text import Kernel
 INFINITY = None
 POINTS = (0, INFINITY, 1, -1, Fraction(1, 2), -2)  # the first n of them
 TAPS, TILES = (2, 3), (4, 3)
+STRIP = 32  # columns: those of a tile of products, or of some
 
 
 def points(m, r):
@@ -176,37 +177,38 @@ def _kernels(r, mh, mw):
 
 
 def _weight_kernels(r):
-    """W and its adjoint along both axes, for all points. "W transposed" makes the transposed
-    matrices, of a kernel (KH, KW, O, C)."""
+    """W and its adjoint along both axes, for all points. A matrix of factors is laid out in strips
+    of STRIP columns, as the products read it, and so is its transpose."""
     def along_both(adjoint, source, target):
         W = matrices(max(TILES), r)[1]
         W = _transposed(W) if adjoint else W
         return _both_axes(W, W, source, target)
 
-    def tap_transposed(k, i):
-        return _tap(r)(k, i).replace("n_c + c) * n_o + o", "n_o + o) * n_c + c")
+    def tap(k, i, c="c", o="o", n_c="n_c", n_o="n_o"):
+        return (f"w[((({k} * n_su + su) * {r} * n_sv + {i} * n_sv + sv) * {n_c} + {c}) * {n_o}"
+                f" + {o}]")
 
-    def factor_transposed(p, q):
-        return (f"points[places[{p} * 6 + {q}] + ((o * n_su + su) * n_sv + sv) * n_c + c] =")
+    def to_points(name, loops, source, row, rows, column):
+        pointer = f"""
+            const index column = {column};
+            T *strip = points + (column / {STRIP} * ({rows}) + {row}) * {STRIP} + column % {STRIP};
+            """
+        return Kernel(f"{name}_{r}", loops, "*w, index *places", "*points", lambda: along_both(
+            False, source, lambda p, q: f"strip[places[{p} * 6 + {q}] + lane] ="), pointer)
+    lane, lanes, block = "piece * n_lane + lane", "n_piece * n_lane", "su * n_sv + sv"
+    factor = lambda p, q: f"points[places[{p} * 6 + {q}] + (({block}) * n_c + c) * n_o + o]"
     return {
-        f"W_{r}": Kernel(
-            f"taps_to_points_{r}", "c su sv o", "*w, index *places", "*points",
-            lambda: along_both(False, _tap(r), lambda p, q: _factor(p, q) + " =")),
-        f"W transposed_{r}": Kernel(
-            f"taps_to_points_transposed_{r}", "o su sv c", "*w, index *places", "*points",
-            lambda: along_both(False, tap_transposed, factor_transposed)),
+        f"W_{r}": to_points(
+            "taps_to_points", "c su sv piece lane",
+            lambda k, i: tap(k, i, o=lane, n_o=lanes),
+            f"({block}) * n_c + c", "n_su * n_sv * n_c", "piece * n_lane"),
+        f"W transposed_{r}": to_points(
+            "taps_to_points_transposed", "o su sv piece lane",
+            lambda k, i: tap(k, i, c=lane, n_c=lanes),
+            "o", "n_o", f"(({block}) * n_piece + piece) * n_lane"),
         f"W adjoint_{r}": Kernel(
             f"points_to_taps_{r}", "c su sv o", "*points, index *places", "*w",
-            lambda: along_both(True, _factor, lambda k, i: _tap(r)(k, i) + " ="))}
-
-
-def _tap(r):
-    return lambda k, i: (f"w[((({k} * n_su + su) * {r} * n_sv + {i} * n_sv + sv) * n_c + c)"
-                         " * n_o + o]")
-
-
-def _factor(p, q):
-    return f"points[places[{p} * 6 + {q}] + ((su * n_sv + sv) * n_c + c) * n_o + o]"
+            lambda: along_both(True, factor, lambda k, i: tap(k, i) + " ="))}
 
 
 FILTERS = {name: kernel for r in TAPS for kernels in (

@@ -27,7 +27,7 @@ from struct import Struct
 import numpy as np
 
 from minigan.fast import c_parts, text, threads
-from minigan.fast.filters import FILTERS
+from minigan.fast.filters import FILTERS, STRIP
 from minigan.fast.kernels import KERNELS as GENERAL
 
 KERNELS = [*GENERAL, *FILTERS.values()]
@@ -40,7 +40,7 @@ LIMIT = 120  # seconds for the compiler
 HALVES = 2   # of the kernels, compiled at the same time
 TYPES = {"index": ctypes.c_longlong, "double": ctypes.c_double}
 
-STACK = Struct("20q")  # see `c_parts.PRODUCTS`
+STACK = Struct("21q")  # see `c_parts.PRODUCTS`
 
 _lock = threading.Lock()
 _libraries = {}  # dtype → {kernel name: function}, or None where there is none
@@ -281,7 +281,7 @@ def _products(a, b, c, sizes, transposed, following, add=False):
     functions(c.dtype)["products"](
         threads.parts_of(count * max(M, N), prod(sizes) // 64),
         STACK.pack(*sizes, *((1, M) if transposed[0] else (K, 1)),
-                   *((1, K) if transposed[1] else (N, 1)), *following, add, *[0] * 5, address(a),
+                   *((1, K) if transposed[1] else (N, 1)), *following, add, *[0] * 6, address(a),
                    address(b), address(c)))
 
 
@@ -307,16 +307,16 @@ class Sequence:
                   arguments)
 
     def products(self, tiles, a, b, c, transposed=False):
-        """c = a @ b for each of a stack. a (n, M, K) and c (n, M, N), or with `transposed` a
+        """c = a @ b for each of a stack, b in strips. a (n, M, K) and c (n, M, N), or with `transposed` a
         (n, K, M) and b (n, K, N), of which the products are added to c, are in rooms: each is given
         as (the rooms, where in a room, its shape). The others are arrays."""
         count, M, N = c[2]
         K = b[2][1]
-        strides = ((1, M) if transposed else (K, 1)) + (N, 1)
+        strides = ((1, M) if transposed else (K, 1)) + ((N, 1) if transposed else (STRIP, 1))
         places = [address(array) + at * array.itemsize for array, at, _ in (a, b, c)]
         rooms = [array.shape[1] if array.ndim == 2 else 0 for array, *_ in (a, b, c)]
         values = STACK.pack(count, M, K, N, *strides, M * K, K * N, M * N, transposed,
-                            self.samples, tiles, *rooms, *places)
+                            not transposed, self.samples, tiles, *rooms, *places)
         self._add("sample_products", values, (a, b, c))
 
     def sums(self, tiles, a, b, c):
