@@ -15,6 +15,7 @@ from minigan.fast.kernels import FILL
 from minigan.fast.launch import run, then
 
 LEAST_OUTPUTS = 1000    # below, transforming the kernel does, and products are small
+APART = 48              # numbers between matrices, so that not all begin in one set of the cache
 NEAR = 1 << 18          # those that a core's own cache holds
 
 
@@ -59,16 +60,18 @@ class Points:
         for p0, p1, th in rows.groups:
             for q0, q1, tw in columns.groups:
                 n, count = per_tile * th * tw + height, (p1 - p0) * (q1 - q0)
+                apart = n * width + APART
                 for p in range(p0, p1):
                     for q in range(q0, q1):
-                        self.places[p * 6 + q] = at + ((p - p0) * (q1 - q0) + q - q0) * n * width
-                self.groups.append((at, at + count * n * width, (count, n, width)))
-                at += count * n * width
+                        self.places[p * 6 + q] = at + ((p - p0) * (q1 - q0) + q - q0) * apart
+                self.groups.append((at, (count, n, width, apart)))
+                at += count * apart
         self.places[36:42], self.places[42:48], self.size = rows.tiles, columns.tiles, at
 
     def stacks(self, array):
-        """The array's stacks of matrices, one for each group: (array, where in it, shape)."""
-        return [(array, begin, shape) for begin, _, shape in self.groups]
+        """The array's stacks of matrices, one for each group: (array, where in it, (how many,
+        rows, columns, numbers from one to the next))."""
+        return [(array, *group) for group in self.groups]
 
 
 axis, layout = lru_cache(256)(Axis), lru_cache(256)(Points)  # a training has a few of them

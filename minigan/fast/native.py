@@ -307,28 +307,30 @@ class Sequence:
                   arguments)
 
     def products(self, tiles, a, b, c, transposed=False):
-        """c = a @ b for each of a stack, b in strips. a (n, M, K) and c (n, M, N), or with `transposed` a
-        (n, K, M) and b (n, K, N), of which the products are added to c, are in rooms: each is given
-        as (the rooms, where in a room, its shape). The others are arrays."""
-        count, M, N = c[2]
+        """c = a @ b for each of a stack, b in strips. a (n, M, K) and c (n, M, N), or with
+        `transposed` a (n, K, M) and b (n, K, N), of which the products are added to c, are in
+        rooms: each is given as (the rooms, where in a room, (n, rows, columns, numbers from one
+        matrix to the next)). The others are arrays."""
+        count, M, N, _ = c[2]
         K = b[2][1]
         strides = ((1, M) if transposed else (K, 1)) + ((N, 1) if transposed else (STRIP, 1))
         places = [address(array) + at * array.itemsize for array, at, _ in (a, b, c)]
         rooms = [array.shape[1] if array.ndim == 2 else 0 for array, *_ in (a, b, c)]
-        values = STACK.pack(count, M, K, N, *strides, M * K, K * N, M * N, transposed,
+        values = STACK.pack(count, M, K, N, *strides, a[2][3], b[2][3], c[2][3], transposed,
                             not transposed, self.samples, tiles, *rooms, *places)
         self._add("sample_products", values, (a, b, c))
 
     def sums(self, tiles, a, b, c):
         """When all is done: c (n, M, N) = Σ aᵀ @ b over the rooms, a (n, K, M), b (n, K, N)."""
-        (at_a, (_, K, _)), at_b, (at_c, (count, M, N)) = a[1:], b[1], c[1:]
+        (at_a, (*_, a_next)), (at_b, (*_, b_next)) = a[1:], b[1:]
+        at_c, (count, M, N, c_next) = c[1:]
         if tiles == 0:
-            c[0][at_c:at_c + count * M * N] = 0
+            c[0][at_c:at_c + count * c_next] = 0
             return
         for room in range(self.parts):
             n = self.samples * (room + 1) // self.parts - self.samples * room // self.parts
             _products(a[0][room, at_a:], b[0][room, at_b:], c[0][at_c:],
-                      (count, M, n * tiles, N), (True, False), (K * M, K * N, M * N), room > 0)
+                      (count, M, n * tiles, N), (True, False), (a_next, b_next, c_next), room > 0)
 
     def _add(self, name, values, arrays):
         structure = ctypes.create_string_buffer(values, len(values))
