@@ -154,7 +154,8 @@ static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide,
 
 /* From one matrix of a stack to the next it is a_next numbers in a, and so on. `add` is for adding
    to c. Of a sequence the rows belong to samples: then `samples` is their number, `tiles` the rows
-   of each, and each thread has its own rooms. With `strips` b lies in strips of STRIP columns, one
+   of each, and each thread has its own rooms; a without
+   rooms is of all samples. With `strips` b lies in strips of STRIP columns, one
    after another. */
 struct stack {
     index count, M, K, N, a_row, a_k, b_k, b_column, a_next, b_next, c_next, add, strips;
@@ -275,9 +276,10 @@ void products_part(const void *given, int part, int parts) {
 /* The same of the samples of a part: they are rows of a and c, or what is summed over. */
 void sample_products_part(const void *given, int part, int parts) {
     struct stack s = *(const struct stack *)given;
-    const index n = s.samples * (part + 1) / parts - s.samples * part / parts;
+    const index first = s.samples * part / parts, n = s.samples * (part + 1) / parts - first;
     if (s.add) s.K = n * s.tiles; else s.M = n * s.tiles;
-    const T *a = s.a + s.a_room * slot, *b = s.b + s.b_room * slot;
+    const T *a = s.a + (s.a_room ? s.a_room * slot : first * s.tiles * s.a_row);
+    const T *b = s.b + s.b_room * slot;
     T *c = s.c + s.c_room * slot;
     for (index p = 0; p < s.count && n; p++)
         block(&s, 0, s.M, 0, s.N, a + p * s.a_next, b + p * s.b_next, c + p * s.c_next);

@@ -8,7 +8,7 @@ from math import gcd, prod
 
 import numpy as np
 
-from minigan.fast import native
+from minigan.fast import native, threads
 from minigan.fast.elementwise import contiguous
 from minigan.fast.filters import FILTERS, STRIP, TAPS
 from minigan.fast.kernels import FILL
@@ -135,32 +135,35 @@ class Filter:
 
     def _sequence(self, batch, weights=False):
         """Chunks whose numbers stay in the cache, and that repay reading the factors: a third of
-        their numbers. To add to as many sums in each chunk costs more."""
-        numbers = max(NEAR, 4 * self.factors.size if weights else self.factors.size // 3)
-        return native.Sequence(len(batch), len(batch) * self.each, max(1, numbers // self.each),
-                               batch.dtype)
+        their numbers. For weights each chunk is added to as many sums, where there are so many
+        samples that this repays writing them; else `whole`, what stands at points is kept for a
+        product over all samples."""
+        numbers, each_core = self.factors.size // 3, len(batch) * self.each / threads.cores()
+        whole = weights and each_core <= 4 * self.factors.size
+        if weights and not whole:
+            numbers = 4 * self.factors.size
+        work = native.Sequence(len(batch), len(batch) * self.each,
+                               max(1, max(NEAR, numbers) // self.each), batch.dtype)
+        work.whole = whole
+        return work
 
-    # A matrix product at each point. What stands at points is (rooms, the width of its matrices)
+    # A matrix product at each point. What stands at points is (rooms, their layout)
 
     def _times(self, work, at, factors):
         """(X x)(W w), or (Y y)(W w)ᵀ."""
-        (array, width), (factor_array, factor_points) = at, factors
-        old, new = self._points(work, width), self._points(work, factor_points.width)
-        out = work.rooms(new.size)
-        for tiles, a, b, c in zip(self.tiles, old.stacks(array),
-                                  factor_points.stacks(factor_array), new.stacks(out)):
+        out = self._rooms(work, factors[1].width)
+        for tiles, a, b, c in zip(self.tiles, *[
+                points.stacks(array) for array, points in (at, factors, out)]):
             work.products(tiles, a, b, c)
-        return out, factor_points.width
+        return out
 
     def _weights(self, work, at_x, at_y):
-        """(X x)ᵀ(Y y): a function that gives it when `work` is done. Of several chunks each thread
-        sums its own; of one the rooms still hold all of them."""
-        chunked = work.chunks > 1
-        sums = work.rooms(self.factors.size, np.zeros) if chunked else np.empty(
-            self.factors.size, work.dtype)
-        stacks = list(zip(self.tiles, self._points(work, self.depth).stacks(at_x[0]),
-                          self._points(work, self.O).stacks(at_y[0]), self.factors.stacks(sums)))
-        if chunked:
+        """(X x)ᵀ(Y y): a function that gives it when `work` is done."""
+        size, kind = self.factors.size, np.empty if work.whole else np.zeros
+        sums = kind(size, work.dtype) if work.whole else work.rooms(size, kind)
+        stacks = list(zip(self.tiles, *[points.stacks(array) for array, points in (
+            at_x, at_y, (sums, self.factors))]))
+        if not work.whole:  # each thread has its own
             for tiles, a, b, c in stacks:
                 work.products(tiles, a, b, c, transposed=True)
             return lambda: sums.sum(0)
@@ -171,37 +174,45 @@ class Filter:
             return sums
         return later
 
+    def _rooms(self, work, width, whole=False):
+        """(an array for matrices at the points, their layout)."""
+        samples = work.samples if whole else work.capacity
+        points = layout(self.rows, self.columns, samples, 0, width)
+        return np.empty(points.size, work.dtype) if whole else work.rooms(points.size), points
+
     # To the points and back
 
     def _X(self, work, x):
-        points = self._points(work, self.depth)
-        out, aside = work.rooms(points.size), np.zeros(self.C, x.dtype)
+        out, points = self._rooms(work, self.depth, work.whole)
+        aside = np.zeros(self.C, x.dtype)
         for name, tiles, tile in self._regions():
             then(work, FILTERS["X" + name], (len(x), *tiles, *self.stride, self.C), x, aside,
-                 *self._geometry(), *tile, self.depth, points.size, points.places, out)
-        return out, self.depth
+                 *self._geometry(), *tile, *self._place(out, points), out)
+        return out, points
 
     def _to_x(self, work, at, x):
         """Added into zeros, as neighbouring tiles have blocks in common."""
-        points, aside = self._points(work, self.depth), np.empty(self.C, x.dtype)
+        aside = np.empty(self.C, x.dtype)
         then(work, FILL, (len(x), prod(x.shape[1:])), 0.0, x)
         for name, tiles, tile in self._regions():
             then(work, FILTERS["X adjoint" + name], (len(x), *tiles, *self.stride, self.C), at[0],
-                 *self._geometry(), *tile, self.depth, points.size, points.places, x, aside)
+                 *self._geometry(), *tile, *self._place(*at), x, aside)
 
     def _Y(self, work, y):
-        points = self._points(work, self.O)
-        out = work.rooms(points.size)
+        out, points = self._rooms(work, self.O, work.whole)
         for name, tiles, tile in self._regions():
-            then(work, FILTERS["Y" + name], (len(y), *tiles, self.O), y, *self.size, *tile, self.O,
-                 points.size, points.places, out)
-        return out, self.O
+            then(work, FILTERS["Y" + name], (len(y), *tiles, self.O), y, *self.size, *tile,
+                 *self._place(out, points), out)
+        return out, points
 
     def _to_y(self, work, at, y):
-        points = self._points(work, self.O)
         for name, tiles, tile in self._regions():
             then(work, FILTERS["Y adjoint" + name], (len(y), *tiles, self.O), at[0], *self.size,
-                 *tile, self.O, points.size, points.places, y)
+                 *tile, *self._place(*at), y)
+
+    def _place(self, array, points):
+        """Of what stands at points, for the kernels."""
+        return points.width, points.size if array.ndim == 2 else 0, points.places
 
     def _W(self, w):
         """(the kernel at the points, their layout); made once."""
@@ -223,9 +234,6 @@ class Filter:
         w = np.empty(self.w_shape, sums.dtype)
         return run(FILTERS[f"W adjoint_{self.r}"], (self.C, *self.stride, self.O), sums,
                    self.factors.places, w)
-
-    def _points(self, work, width):
-        return layout(self.rows, self.columns, work.capacity, 0, width)
 
     def _regions(self):
         """(the kernels' suffix, how many tiles, where they begin) for tiles of 4 and of 3."""

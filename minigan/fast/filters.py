@@ -109,9 +109,10 @@ def _pointers(name, rows, columns, place):
 
 
 # A point (p, q) has its own matrix: `places` tells where it begins, and how many tiles it has. Each
-# thread has `room` for the matrices of its own samples, those from `begin` on
-PLACE = ("room * slot + places[{p} * 6 + {q}] + (((sample - begin) * places[36 + {p}] + tile_h"
-         " + th) * places[42 + {q}] + tile_w + tw) * depth")
+# thread has `room` for the matrices of its own samples, those from `begin` on; or room is 0, and
+# the matrices are of all samples
+PLACE = ("room * slot + places[{p} * 6 + {q}] + (((sample - (room ? begin : 0)) * places[36 + {p}]"
+         " + tile_h + th) * places[42 + {q}] + tile_w + tw) * depth")
 TILE = ("index tile_h, index tile_w, index first_h, index first_w, index depth, index room, "
         "index *places")
 GEOMETRY = "index H, index W, index s, index t, index ph, index pw"

@@ -276,12 +276,12 @@ def products(a, b, c, a_transposed=False, b_transposed=False):
     return c
 
 
-def _products(a, b, c, sizes, transposed, following, add=False):
+def _products(a, b, c, sizes, transposed, following):
     count, M, K, N = sizes
     functions(c.dtype)["products"](
         threads.parts_of(count * max(M, N), prod(sizes) // 64),
         STACK.pack(*sizes, *((1, M) if transposed[0] else (K, 1)),
-                   *((1, K) if transposed[1] else (N, 1)), *following, add, *[0] * 6, address(a),
+                   *((1, K) if transposed[1] else (N, 1)), *following, *[0] * 7, address(a),
                    address(b), address(c)))
 
 
@@ -309,8 +309,8 @@ class Sequence:
     def products(self, tiles, a, b, c, transposed=False):
         """c = a @ b for each of a stack, b in strips. a (n, M, K) and c (n, M, N), or with
         `transposed` a (n, K, M) and b (n, K, N), of which the products are added to c, are in
-        rooms: each is given as (the rooms, where in a room, (n, rows, columns, numbers from one
-        matrix to the next)). The others are arrays."""
+        rooms, or a is of all samples. Each is given as (the rooms, where in a room, (n, rows,
+        columns, numbers from one matrix to the next)). The others are arrays."""
         count, M, N, _ = c[2]
         K = b[2][1]
         strides = ((1, M) if transposed else (K, 1)) + ((N, 1) if transposed else (STRIP, 1))
@@ -321,16 +321,11 @@ class Sequence:
         self._add("sample_products", values, (a, b, c))
 
     def sums(self, tiles, a, b, c):
-        """When all is done: c (n, M, N) = Σ aᵀ @ b over the rooms, a (n, K, M), b (n, K, N)."""
-        (at_a, (*_, a_next)), (at_b, (*_, b_next)) = a[1:], b[1:]
-        at_c, (count, M, N, c_next) = c[1:]
-        if tiles == 0:
-            c[0][at_c:at_c + count * c_next] = 0
-            return
-        for room in range(self.parts):
-            n = self.samples * (room + 1) // self.parts - self.samples * room // self.parts
-            _products(a[0][room, at_a:], b[0][room, at_b:], c[0][at_c:],
-                      (count, M, n * tiles, N), (True, False), (a_next, b_next, c_next), room > 0)
+        """When all is done: c (n, M, N) = aᵀ @ b, a (n, K, M) and b (n, K, N) of all samples."""
+        (count, _, M, a_next), (*_, N, b_next), c_next = a[2], b[2], c[2][3]
+        a, b, c = [array[begin:] for array, begin, _ in (a, b, c)]
+        _products(a, b, c, (count, M, self.samples * tiles, N), (True, False),
+                  (a_next, b_next, c_next))
 
     def _add(self, name, values, arrays):
         structure = ctypes.create_string_buffer(values, len(values))
