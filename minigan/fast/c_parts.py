@@ -144,12 +144,19 @@ static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide,
     else if (b_column == 1)
         for (index k = 0; k < depth; k++) {
             const vec first = *(const vec *)(b + k * b_k), next = *(const vec *)(b + k * b_k + LANES);
+            __builtin_prefetch(b + (k + 8) * b_k);
+            __builtin_prefetch(b + (k + 8) * b_k + LANES);
             *(vec *)(strip + k * 2 * LANES) = first;
             *(vec *)(strip + k * 2 * LANES + LANES) = next;
         }
-    else
-        for (index v = 0; v < wide; v++)
-            for (index k = 0; k < depth; k++) strip[k * wide + v] = b[v * b_column + k];
+    else  /* LANES rows of the strip at a time: then each line of the cache is read once */
+        for (index k0 = 0; k0 < depth; k0 += LANES)
+            for (index v = 0; v < wide; v++) {
+                const T *from = b + v * b_column + k0 * b_k;
+                const index some = k0 + LANES <= depth ? LANES : depth - k0;
+                __builtin_prefetch(from + LANES * b_k);
+                for (index k = 0; k < some; k++) strip[(k0 + k) * wide + v] = from[k * b_k];
+            }
 }
 
 /* From one matrix of a stack to the next it is a_next numbers in a, and so on. `add` is for adding
