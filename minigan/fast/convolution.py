@@ -17,17 +17,18 @@ def _way(like, w, w_shape, image, size, stride, padding):
     """How to convolve. A filtered way has transformed its kernel: while a graph holds it, whoever
     convolves with the same numbers shares it, as the real and the fake batch of a step do."""
     geometry = w_shape, image, size, stride, padding
-    if type(like) is not np.ndarray or not filtering.pays(len(like), *geometry):
+    tile = filtering.tile(len(like), *geometry) if type(like) is np.ndarray else 0
+    if not tile:
         return Windows(*geometry)
     if w is None:
-        return filtering.Filter(*geometry)
+        return filtering.Filter(tile, *geometry)
     known, way = _ways.get(w), None
-    if known and known[0] == geometry:
+    if known and known[0] == (tile, geometry):
         way = known[1]()
     if way is None or not np.array_equal(way.w, w.data):
-        way = filtering.Filter(*geometry)
+        way = filtering.Filter(tile, *geometry)
         way.w = w.data.copy()
-        _ways[w] = geometry, ref(way)
+        _ways[w] = (tile, geometry), ref(way)
     return way
 
 

@@ -14,36 +14,40 @@ from minigan.fast.filters import FILTERS, STRIP, TAPS
 from minigan.fast.kernels import FILL
 from minigan.fast.launch import run, then
 
-LEAST_OUTPUTS = 1000    # below, transforming the kernel does, and products are small
+LEAST_OUTPUTS = 250     # below, transforming the kernel costs more than the products saved
+MANY_OUTPUTS = 1000     # below, tiles of 2, with a third of the points
 APART = 48              # numbers between matrices, so that not all begin in one set of the cache
 NEAR = 1 << 18          # those that a core's own cache holds
 
 
-def pays(samples, w_shape, image, size, stride, padding):
-    """Whether a convolution can be filtered, and gains by it: a kernel of twice or three times the
-    stride on images of whole blocks, with whole strips of channels and
-    enough outputs."""
-    r = w_shape[0] // stride[0]
+def tile(samples, w_shape, image, size, stride, padding):
+    """The largest tile to filter a convolution with, 4 or 2; 0 where it cannot be filtered or does
+    not gain: it takes a kernel of twice or three times the stride on images of whole blocks, with
+    whole strips of channels and enough outputs."""
+    r, outputs = w_shape[0] // stride[0], samples * prod(size)
     whole = all(k == r * s and n + 2 * p == s * (m + r - 1) and m not in (1, 2, 5)
                 for k, s, p, n, m in zip(w_shape, stride, padding, image, size))
-    return r in TAPS and whole and (
-        prod(stride) * w_shape[2] % STRIP == w_shape[3] % STRIP == 0
-        and samples * prod(size) >= LEAST_OUTPUTS)
+    if r not in TAPS or not whole or prod(stride) * w_shape[2] % STRIP or w_shape[3] % STRIP:
+        return 0
+    if outputs >= MANY_OUTPUTS:
+        return 4
+    return 2 if r == 2 and not size[0] % 2 and not size[1] % 2 and outputs >= LEAST_OUTPUTS else 0
 
 
 class Axis:
-    """One axis with so many outputs, cut into tiles of 4 and, after them, of 3."""
+    """One axis with so many outputs, cut into tiles of 4 and, after them, of 3; or all of 2."""
 
-    def __init__(self, outputs, r):
-        threes = -outputs % 4
-        fours = (outputs - 3 * threes) // 4
+    def __init__(self, outputs, r, tile):
+        threes = -outputs % 4 if tile == 4 else 0
+        whole = (outputs - 3 * threes) // tile
         #             m, how many, the first output, the first tile
-        self.kinds = [kind for kind in ((4, fours, 0, 0), (3, threes, 4 * fours, fours)) if kind[1]]
-        common, tiles = r + 2, fours + threes
+        self.kinds = [(tile, whole, 0, 0), (3, threes, tile * whole, whole)]
+        self.kinds = [kind for kind in self.kinds if kind[1]]
+        common, points, tiles = r + 2, r + tile - 1, whole + threes
         # The points (from, to) that so many tiles use
-        self.groups = [(0, common, tiles), (common, r + 3, fours)]
+        self.groups = [(0, common, tiles), (common, points, whole)]
         if not threes:
-            self.groups = [(0, r + 3, fours)]
+            self.groups = [(0, points, whole)]
         self.tiles = [0] * 6
         for begin, end, count in self.groups:
             self.tiles[begin:end] = [count] * (end - begin)
@@ -80,11 +84,12 @@ axis, layout = lru_cache(256)(Axis), lru_cache(256)(Points)  # a training has a 
 class Filter:
     """The filtered way of one convolution, with the methods of `Windows`; of one kernel w only."""
 
-    def __init__(self, w_shape, image, size, stride, padding):
+    def __init__(self, tile, w_shape, image, size, stride, padding):
         self.w_shape, self.image, self.size = w_shape, image, size
         self.stride, self.padding, self.r = stride, padding, w_shape[0] // stride[0]
         self.C, self.O = w_shape[2:]
-        self.rows, self.columns = axis(size[0], self.r), axis(size[1], self.r)
+        self.rows, self.columns = [axis(n, self.r, tile) for n in size]
+        self.suffix = f"_{self.r}_{tile}"
         self.depth = prod(stride) * self.C  # numbers in a block of the image
         self.each = self.rows.values * self.columns.values * (self.depth + self.O)
         self.factors = layout(self.rows, self.columns, 0, self.depth, self.O)
@@ -225,14 +230,14 @@ class Filter:
     def _made(self, name, points, w, rows, columns):
         if name not in self._factors:
             out, lanes = np.empty(points.size, w.dtype), gcd(columns, STRIP)
-            run(FILTERS[f"{name}_{self.r}"], (rows, *self.stride, columns // lanes, lanes),
+            run(FILTERS[name + self.suffix], (rows, *self.stride, columns // lanes, lanes),
                 contiguous(w), points.places, out)
             self._factors[name] = out, points
         return self._factors[name]
 
     def _to_w(self, sums):
         w = np.empty(self.w_shape, sums.dtype)
-        return run(FILTERS[f"W adjoint_{self.r}"], (self.C, *self.stride, self.O), sums,
+        return run(FILTERS["W adjoint" + self.suffix], (self.C, *self.stride, self.O), sums,
                    self.factors.places, w)
 
     def _regions(self):

@@ -15,11 +15,14 @@ Winograd 1980, "Arithmetic Complexity of Computations"; Lavin & Gray 2016, arXiv
 
 A kernel of r times the stride s is a filter with r taps on s × s blocks of the image, each a vector
 of s·s·C numbers. An axis is cut into tiles of 4 outputs and, at its end, of 3. These use the same
-points but the last, so all that have a point in common make one tall product. Rounding errors are
+points but the last, so all that have a point in common make one tall product. Where there are few
+outputs for a large kernel, its values at the points would cost more than they save: there a filter
+of 2 taps has tiles of 2 outputs, at 3 points. Rounding errors are
 a few times those of direct products, and an infinite or huge pixel spreads over its whole tile.
 """
 
 from fractions import Fraction
+from itertools import product
 
 from minigan.fast.text import Kernel
 
@@ -48,11 +51,11 @@ def matrices(m, r):
 
 def _weight(a, r):
     """Π (a − b) over the other points of the largest tile: it makes X's entries integers."""
-    product = 1
+    weight = 1
     for b in points(max(TILES), r):
         if a is not INFINITY and b is not INFINITY and b != a:
-            product *= a - b
-    return product
+            weight *= a - b
+    return weight
 
 
 def _values(a, count):
@@ -177,11 +180,11 @@ def _kernels(r, mh, mw):
     }
 
 
-def _weight_kernels(r):
-    """W and its adjoint along both axes, for all points. A matrix of factors is laid out in strips
+def _weight_kernels(r, m):
+    """W and its adjoint along both axes, for the points of tiles of m. A matrix of factors is laid out in strips
     of STRIP columns, as the products read it, and so is its transpose."""
     def along_both(adjoint, source, target):
-        W = matrices(max(TILES), r)[1]
+        W = matrices(m, r)[1]
         W = _transposed(W) if adjoint else W
         return _both_axes(W, W, source, target)
 
@@ -194,24 +197,26 @@ def _weight_kernels(r):
             const index column = {column};
             T *strip = points + (column / {STRIP} * ({rows}) + {row}) * {STRIP} + column % {STRIP};
             """
-        return Kernel(f"{name}_{r}", loops, "*w, index *places", "*points", lambda: along_both(
+        return Kernel(f"{name}_{r}_{m}", loops, "*w, index *places", "*points", lambda: along_both(
             False, source, lambda p, q: f"strip[places[{p} * 6 + {q}] + lane] ="), pointer)
     lane, lanes, block = "piece * n_lane + lane", "n_piece * n_lane", "su * n_sv + sv"
     factor = lambda p, q: f"points[places[{p} * 6 + {q}] + (({block}) * n_c + c) * n_o + o]"
     return {
-        f"W_{r}": to_points(
+        f"W_{r}_{m}": to_points(
             "taps_to_points", "c su sv piece lane",
             lambda k, i: tap(k, i, o=lane, n_o=lanes),
             f"({block}) * n_c + c", "n_su * n_sv * n_c", "piece * n_lane"),
-        f"W transposed_{r}": to_points(
+        f"W transposed_{r}_{m}": to_points(
             "taps_to_points_transposed", "o su sv piece lane",
             lambda k, i: tap(k, i, c=lane, n_c=lanes),
             "o", "n_o", f"(({block}) * n_piece + piece) * n_lane"),
-        f"W adjoint_{r}": Kernel(
-            f"points_to_taps_{r}", "c su sv o", "*points, index *places", "*w",
+        f"W adjoint_{r}_{m}": Kernel(
+            f"points_to_taps_{r}_{m}", "c su sv o", "*points, index *places", "*w",
             lambda: along_both(True, factor, lambda k, i: tap(k, i) + " ="))}
 
 
-FILTERS = {name: kernel for r in TAPS for kernels in (
-    _weight_kernels(r), *[_kernels(r, mh, mw) for mh in TILES for mw in TILES])
+FILTERS = {name: kernel for r, larger, pairs in (
+    (2, (2, 4), [(2, 2), *product(TILES, TILES)]), (3, (4,), product(TILES, TILES)))
+    for kernels in (*[_weight_kernels(r, m) for m in larger],
+                    *[_kernels(r, mh, mw) for mh, mw in pairs])
     for name, kernel in kernels.items()}
