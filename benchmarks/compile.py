@@ -19,12 +19,12 @@ DTYPES = ("float32", "float64")
 def worker(dtype):
     """The seconds of first use in this process, why there are no kernels, and the compiler."""
     import numpy as np
-    from minigan.fast import native
+    from minigan.fast import compiling, native
     began = time.perf_counter()
     native.functions(np.dtype(dtype))
     seconds = time.perf_counter() - began
     print(json.dumps({"seconds": seconds, "why_not": native.why_not,
-                      "compiler": native.compiler()}))
+                      "compiler": compiling.compiler()}))
 
 
 def first_use(dtype, cache):

@@ -153,8 +153,8 @@ def xp_of(array):
 def asarray(data, dtype=None):
     """`data` as an array of the backend in use, copied there if it is not there yet.
 
-    A float array keeps its dtype unless `dtype` is given; everything else (lists, Python numbers,
-    integer and boolean arrays) becomes float32. TypeError if `data` does not hold real numbers.
+    A float array keeps its dtype, in the machine's order of bytes, unless `dtype` is given; all
+    else (lists, numbers, integers, booleans) becomes float32. TypeError if it is no real numbers.
     """
     if not is_array(data):
         if not isinstance(data, (np.generic, np.ndarray)):
@@ -163,15 +163,10 @@ def asarray(data, dtype=None):
     if data.dtype.kind not in "fiub":
         raise TypeError(f"expected real numbers, got dtype {data.dtype}")
     if dtype is None:
-        dtype = _native(data.dtype) if data.dtype.kind == "f" else np.float32
+        dtype = data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.float32
     if type(data) is not current().array_type:
         data = to_numpy(data)
     return current().xp.asarray(data, dtype=dtype)
-
-
-def _native(dtype):
-    """The machine's own order of bytes."""
-    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def to_numpy(array):

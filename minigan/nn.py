@@ -12,7 +12,7 @@ import numpy as np
 
 from minigan import backend, init, ops
 from minigan.conv import conv2d, conv_transpose2d, pair
-from minigan.normalize import batch_norm, layer_norm
+from minigan.normalize import batch_norm, check_channels, layer_norm
 from minigan.tensor import FAST, Tensor
 
 
@@ -223,7 +223,7 @@ class BatchNorm(Module):
         self.momentum, self.eps = float(momentum), float(eps)
 
     def forward(self, x):
-        _check_channels("BatchNorm", x, self.weight)
+        check_channels("BatchNorm", x, self.weight, self.bias)
         if not self.training:
             scale = self.weight / ops.sqrt(self.running_var + self.eps)
             return x * scale + (self.bias - self.running_mean * scale)
@@ -251,13 +251,7 @@ class LayerNorm(Module):
         self.eps = float(eps)
 
     def forward(self, x):
-        _check_channels("LayerNorm", x, self.weight)
         return layer_norm(x, self.weight, self.bias, self.eps)
-
-
-def _check_channels(name, x, weight):
-    if x.ndim < 2 or x.shape[-1] != weight.shape[0]:
-        raise ValueError(f"{name}: expected x (N, …, {weight.shape[0]}), got {x.shape}")
 
 
 class ReLU(Module):

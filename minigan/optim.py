@@ -194,10 +194,11 @@ class MovingAverage:
 
     def __init__(self, copy, network, decay):
         self.copy, self.network, self.decay = copy, network, float(decay)
+        self._parameters = copy.parameters(), network.parameters()
 
     def update(self, t):
         share = (1.0 - self.decay) / (1.0 - self.decay ** t)
-        FAST.get("average", average)(self.copy.parameters(), self.network.parameters(), share)
+        FAST.get("average", average)(*self._parameters, share)
         self.copy.set_buffers(self.network.buffers())
 
 

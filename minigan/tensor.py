@@ -150,9 +150,7 @@ class recording:
         _thread.recording = self._previous
 
 
-def no_grad():
-    """A context in which operations record nothing: their results are constants."""
-    return recording(False)
+no_grad = functools.partial(recording, False)  # a context whose results are constants
 
 
 class Node:
@@ -186,8 +184,8 @@ def op(function):
     name, arity = function.__name__, _arity(function)
 
     def plain(*args, **options):
-        args, more = (args, ()) if arity is None else (args[:arity], args[arity:])
-        return _result(name, args, _checked(name, args, function(*args, *more, **options)))
+        tensors = args[:arity]  # the others are options
+        return _result(name, tensors, _checked(name, tensors, function(*args, **options)))
 
     return _operation(function, arity, plain)
 

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import product
+from math import gcd, prod
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from minigan.fast.windows import Windows
 
 needs_kernels = pytest.mark.skipif(native.functions(np.dtype("f")) is None,
                                    reason=f"no compiled kernels: {native.why_not}")
-each_tile = pytest.mark.parametrize("m, r", list(product(filters.TILES, filters.TAPS)))
+each_tile = pytest.mark.parametrize("m, r", [*product(filters.TILES, filters.TAPS), (2, 2)])
 
 
 # The scheme, in fractions
@@ -51,8 +52,8 @@ def test_what_acts_on_images_is_short_in_binary(m, r):
 # Which convolutions
 
 @st.composite
-def convolutions(draw, most=11, least_channels=1):
-    """What `pays` may allow: sizes, strides, paddings and channels."""
+def convolutions(draw, most=11):
+    """What can be filtered: sizes, strides, paddings and channels."""
     r = draw(st.sampled_from(filters.TAPS))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     size = draw(st.tuples(*[st.sampled_from([m for m in range(3, most + 1) if m != 5])] * 2))
@@ -60,45 +61,63 @@ def convolutions(draw, most=11, least_channels=1):
     padding = tuple(draw(st.integers(0, k - 1)) for k in kernel)
     image = tuple(s * (m + r - 1) - 2 * p for s, m, p in zip(stride, size, padding))
     assume(min(image) >= 1)
-    C, O = (draw(st.integers(least_channels, least_channels + 3)) for _ in range(2))
-    return (*kernel, C, O), image, size, stride, padding
+    C = draw(st.integers(1, 2)) * (32 // gcd(prod(stride), 32))
+    return (*kernel, C, 32 * draw(st.integers(1, 2))), image, size, stride, padding
 
 
 CASE = (4, 4, 32, 32), (28, 28), (14, 14), (2, 2), (1, 1)  # a layer of DCGAN, nearly
+SMALL = (4, 4, 8, 32), (20, 20), (10, 10), (2, 2), (1, 1)  # tiles of 4, 3 and 3 outputs, or of 2
 
 
-def pays(n=6, case=CASE, **other):
+def tile(n=6, case=CASE, **other):
     names = "w_shape", "image", "size", "stride", "padding"
-    return filtering.pays(n, *[other.get(name, value) for name, value in zip(names, case)])
+    return filtering.tile(n, *[other.get(name, value) for name, value in zip(names, case)])
 
 
-def test_pays_only_inside_its_domain():
-    assert pays()
-    assert pays(w_shape=(4, 4, 8, 32))              # 2 · 2 · 8 numbers in a block
-    assert not pays(w_shape=(4, 4, 7, 32))          # too few channels in
-    assert not pays(w_shape=(4, 4, 32, 31))         # too few out
-    assert not pays(n=5) and pays(n=6)              # too few outputs: 980 and 1176
-    assert not pays(w_shape=(3, 3, 32, 32))         # not a multiple of the stride
-    assert not pays(w_shape=(4, 6, 32, 32))         # other taps along the columns
-    assert not pays(w_shape=(8, 8, 32, 32), image=(32, 32), padding=(2, 2))  # four taps
-    assert not pays(w_shape=(2, 2, 32, 32), padding=(0, 0))                  # one tap
-    assert not pays(image=(29, 29))                 # a row that no window reaches
-    assert not pays(image=(29, 28)) and not pays(image=(28, 29))
-    assert not pays(padding=(0, 0))
+def ways(case):
+    """The filtered ways of a convolution: by tiles of 4 and 3 and, where it can be, of 2."""
+    in_twos = case[0][0] == 2 * case[3][0] and not (case[2][0] % 2 or case[2][1] % 2)
+    return [filtering.Filter(m, *case) for m in ((4, 2) if in_twos else (4,))]
+
+
+def test_a_tile_is_chosen_only_where_it_can_be_and_pays():
+    assert tile() == 4
+    assert tile(w_shape=(4, 4, 8, 32)) == 4         # 2 · 2 · 8 numbers in a block
+    assert not tile(w_shape=(4, 4, 12, 32))         # 48: one strip and a half
+    assert not tile(w_shape=(4, 4, 32, 48))
+    assert tile(n=6) == 4 and tile(n=5) == 2        # of 1176 and 980 outputs
+    assert tile(n=2) == 2 and tile(n=1) == 0        # of 392 and 196
+    assert tile(n=2, size=(7, 14), image=(14, 28)) == 0  # 7 is not even
+    assert tile(n=5, w_shape=(6, 6, 32, 32), image=(30, 30)) == 0  # 3 taps
+    assert not tile(w_shape=(3, 3, 32, 32))         # not a multiple of the stride
+    assert not tile(w_shape=(4, 6, 32, 32))         # other taps along the columns
+    assert not tile(w_shape=(8, 8, 32, 32), image=(32, 32), padding=(2, 2))  # four taps
+    assert not tile(w_shape=(2, 2, 32, 32), padding=(0, 0))                  # one tap
+    assert not tile(image=(29, 29))                 # a row that no window reaches
+    assert not tile(image=(29, 28)) and not tile(image=(28, 29))
+    assert not tile(padding=(0, 0))
     for m in (1, 2, 5):                             # no tiles of 4 and 3
-        assert not pays(10_000, size=(m, 14), image=(2 * m, 28))
-        assert not pays(10_000, size=(14, m), image=(28, 2 * m))
+        assert not tile(10_000, size=(m, 14), image=(2 * m, 28))
+        assert not tile(10_000, size=(14, m), image=(28, 2 * m))
 
 
-@given(case=convolutions(least_channels=32))
-def test_what_pays_can_be_filtered(case):
-    assert filtering.pays(10_000, *case)
-    axis = [filtering.Axis(m, case[0][0] // case[3][0]) for m in case[2]]
-    for a, m in zip(axis, case[2]):
-        assert sum(size * count for size, count, _, _ in a.kinds) == m
-        firsts = [0, 4 * a.kinds[0][1]]
-        assert [first for _, _, first, _ in a.kinds] == firsts[:len(a.kinds)]
-        assert sum(a.tiles) == a.values
+@given(case=convolutions(), each=st.sampled_from([4, 2]))
+def test_tiles_cover_an_axis_once(case, each):
+    assert filtering.tile(10_000, *case) == 4
+    for m in case[2]:
+        if each == 4 or m % 2 == 0 and case[0][0] == 2 * case[3][0]:
+            axis = filtering.Axis(m, case[0][0] // case[3][0], each)
+            outputs = [first + i for size, count, first, _ in axis.kinds
+                       for i in range(size * count)]
+            assert outputs == list(range(m))
+            assert sum(axis.tiles) == axis.values
+
+
+@pytest.mark.parametrize("w_shape", [(4, 4, 12, 32), (4, 4, 8, 40)])
+def test_half_a_strip_is_refused(w_shape):
+    """The products of the factors would read beyond them."""
+    with pytest.raises(ValueError, match="strips of 32"):
+        filtering.Filter(4, w_shape, *CASE[1:])
 
 
 # Values
@@ -131,10 +150,10 @@ def naive(x, w, y, stride, padding):
 @given(case=convolutions(), n=st.integers(1, 3))
 def test_filtered_is_naive(case, n):
     x, w, y = arrays_of(case, n)
-    found = everything(filtering.Filter(*case), x, w, y)
     dy, dx, dw = naive(x, w, y, *case[3:])
-    for actual, expected in zip(found, [dy, dx, dw, dx, dw, dy, dw]):
-        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11 * abs(expected).max())
+    for way in ways(case):
+        for actual, expected in zip(everything(way, x, w, y), [dy, dx, dw, dx, dw, dy, dw]):
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11 * abs(expected).max())
 
 
 @needs_kernels
@@ -152,26 +171,25 @@ def test_windows_are_naive(case, n):
 def test_the_operations_are_adjoints_of_each_other(case, n):
     """⟨x ∗ w, y⟩ = ⟨x, conv_transpose(y, w)⟩ = ⟨w, conv_weight(x, y)⟩."""
     x, w, y = arrays_of(case, n)
-    way = filtering.Filter(*case)
-    forms = [(way.y_from(x, w) * y).sum(), (way.x_from(y, w) * x).sum(),
-             (way.w_from(x, y) * w).sum()]
-    size = abs(way.y_from(abs(x), abs(w)) * abs(y)).sum()
-    assert max(forms) - min(forms) <= 1e-12 * size
+    for way in ways(case):
+        forms = [(way.y_from(x, w) * y).sum(), (way.x_from(y, w) * x).sum(),
+                 (way.w_from(x, y) * w).sum()]
+        size = abs(way.y_from(abs(x), abs(w)) * abs(y)).sum()
+        assert max(forms) - min(forms) <= 1e-12 * size
 
 
 @needs_kernels
-@pytest.mark.parametrize("block", [1, 2000, 1 << 40])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_blocks_of_any_size_give_the_same(block, threads, monkeypatch):
+@pytest.mark.parametrize("n", [5, 70])  # of 70 samples the weights are summed chunk by chunk
+@pytest.mark.parametrize("block", [1, 1 << 16, 1 << 40])
+@pytest.mark.parametrize("cores", [1, 3])
+def test_chunks_of_any_size_give_the_same(n, block, cores, monkeypatch):
     monkeypatch.setattr(filtering, "NEAR", block)
-    case = (4, 4, 3, 2), (14, 16), (7, 8), (2, 2), (1, 1)
-    x, w, y = arrays_of(case, 5)
+    case = (4, 4, 8, 32), (14, 16), (7, 8), (2, 2), (1, 1)
+    x, w, y = arrays_of(case, n)
     dy, dx, dw = naive(x, w, y, *case[3:])
-    way = filtering.Filter(*case)
-    if threads == 3:
-        with some_threads():
-            found = everything(way, x, w, y)
-    else:
+    with some_threads(cores):
+        way = filtering.Filter(4, *case)
+        assert way._sequence(x, weights=True).whole == (n == 5)
         found = everything(way, x, w, y)
     for actual, expected in zip(found, [dy, dx, dw, dx, dw, dy, dw]):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11 * abs(expected).max())
@@ -187,9 +205,10 @@ def test_rounding_errors_are_a_few_times_the_direct_ones(r, size):
     case = w_shape, image, size, stride, (1, 1)
     arrays = arrays_of(case, 4, np.float32)
     exact = everything(Windows(*case), *[a.astype(np.float64) for a in arrays])
-    filtered, direct = (everything(way(*case), *arrays) for way in (filtering.Filter, Windows))
-    for a, b, e in zip(filtered, direct, exact):
-        assert a.dtype == np.float32 and abs(a - e).max() <= 20 * abs(b - e).max()
+    direct = everything(Windows(*case), *arrays)
+    for way in ways(case):
+        for a, b, e in zip(everything(way, *arrays), direct, exact):
+            assert a.dtype == np.float32 and abs(a - e).max() <= 20 * abs(b - e).max()
 
 
 @needs_kernels
@@ -197,15 +216,16 @@ def test_rounding_errors_are_a_few_times_the_direct_ones(r, size):
 def test_a_bad_pixel_spreads_over_its_tiles_at_most(bad):
     """Each output outside the tiles that read the pixel is as it was; no direct result that is bad
     is hidden."""
-    case = (4, 4, 2, 3), (20, 20), (10, 10), (2, 2), (1, 1)  # tiles of 4, 3 and 3 outputs
+    case = SMALL
     x, w, _ = arrays_of(case, 2)
-    good = filtering.Filter(*case).y_from(x, w)
+    filtered = filtering.Filter(4, *case)
+    good = filtered.y_from(x, w)
     begins, ends = [0, 4, 7], [4, 7, 10]
     for place in [(0, 0), (7, 9), (9, 8), (19, 3), (13, 13)]:
         broken = x.copy()
         broken[(1, *place, 0)] = bad
         with np.errstate(all="ignore"):
-            found, direct = (way(*case).y_from(broken, w) for way in (filtering.Filter, Windows))
+            found, direct = (way.y_from(broken, w) for way in (filtered, Windows(*case)))
         mask = np.zeros((10, 10), bool)
         blocks = [(p + 1) // 2 for p in place]  # of the padded image
         for a, b in product(range(3), range(3)):
@@ -219,11 +239,11 @@ def test_a_bad_pixel_spreads_over_its_tiles_at_most(bad):
 
 @needs_kernels
 def test_a_huge_pixel_spoils_its_tiles_by_rounding_at_most():
-    case = (4, 4, 2, 3), (20, 20), (10, 10), (2, 2), (1, 1)
-    x, w, _ = arrays_of(case, 1)
+    x, w, _ = arrays_of(SMALL, 1)
     broken = x.copy()
     broken[0, 1, 1, 0] = 1e12
-    found, direct = (way(*case).y_from(broken, w) for way in (filtering.Filter, Windows))
+    found, direct = (way.y_from(broken, w) for way in (
+        filtering.Filter(4, *SMALL), Windows(*SMALL)))
     np.testing.assert_allclose(found[0, 4:, 4:], direct[0, 4:, 4:], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(found, direct, rtol=0, atol=1e12 * 1e-13)
 

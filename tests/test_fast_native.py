@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minigan import ops
-from minigan.fast import kernels, launch, native
+from minigan.fast import compiling, kernels, launch, native
 from minigan.fast.kernels import FOLD_ONE, LEAK, LEAKY, ROW_SUM
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None or os.name != "posix",
@@ -38,8 +38,8 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(native, "KERNELS", FEW)
     monkeypatch.setattr(native, "why_not", None)
-    compile = native._compile
-    monkeypatch.setattr(native, "_compile", lambda command, sources, path, digest: (
+    compile = compiling._compile
+    monkeypatch.setattr(compiling, "_compile", lambda command, sources, path, digest: (
         cache.compiled.append(path), compile(command, sources, path, digest)))
     cache = Cache()
     cache.forget()
@@ -99,7 +99,7 @@ def test_a_folder_of_somebody_else_is_not_used(cache, monkeypatch):
     cache.folder.mkdir(parents=True, mode=0o700)
     uid = os.getuid()
     lstat = os.lstat
-    monkeypatch.setattr(native.os, "lstat", lambda path: lstat(path) if Path(path) != cache.folder
+    monkeypatch.setattr(compiling.os, "lstat", lambda path: lstat(path) if Path(path) != cache.folder
                         else os.stat_result([*lstat(path)[:4], uid + 1, *lstat(path)[5:]]))
     assert kernels_work()
     assert list(cache.folder.iterdir()) == [] and cache.compiled[0].parent != cache.folder
@@ -123,14 +123,14 @@ def test_where_no_cache_can_be_the_folder_is_for_this_process(cache, tmp_path, m
 def test_without_a_place_for_temporary_files_there_are_no_kernels(cache, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file/below"))
-    monkeypatch.setattr(native.tempfile, "mkdtemp", lambda **_: (tmp_path / "file/x").mkdir())
+    monkeypatch.setattr(compiling.tempfile, "mkdtemp", lambda **_: (tmp_path / "file/x").mkdir())
     assert plain_works()
 
 
 def test_without_home_there_is_the_users_own(monkeypatch):
     for name in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert native.cache_folder().is_absolute() and native.cache_folder().name == "minigan"
+    assert compiling.cache_folder().is_absolute() and compiling.cache_folder().name == "minigan"
 
 
 # Damage
@@ -200,7 +200,7 @@ def test_what_is_damaged_is_made_again(cache, name):
 
 SCRIPT = """
 import numpy as np, sys
-from minigan.fast import kernels, launch, native
+from minigan.fast import compiling, kernels, launch, native
 native.KERNELS = [kernels.LEAKY, kernels.LEAK, kernels.ROW_SUM, kernels.FOLD_ONE]
 x = np.array([-2.0, 2.0], np.float32)
 assert launch.serves(x), native.why_not
@@ -264,7 +264,7 @@ def test_a_compiler_that_is_broken_costs_only_speed(cache, script, name):
 
 
 def test_a_compiler_that_hangs_is_stopped(cache, script, monkeypatch):
-    monkeypatch.setattr(native, "LIMIT", 0.3)
+    monkeypatch.setattr(compiling, "LIMIT", 0.3)
     script("echo thinking >&2; exec sleep 60")
     assert plain_works()
     assert "timed out" in native.why_not
@@ -279,7 +279,7 @@ def test_it_is_asked_once(cache, script, tmp_path):
 
 def test_without_any_compiler_the_reason_says_what_to_install(cache, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(native, "find_spec", lambda name: None)
+    monkeypatch.setattr(compiling, "find_spec", lambda name: None)
     assert plain_works()
     assert "install one" in native.why_not
 
@@ -322,9 +322,9 @@ def test_a_compiler_that_does_not_know_the_processor_is_asked_without(cache, scr
 @pytest.mark.slow  # it compiles its own libraries first
 def test_zig_is_a_compiler_too(cache, monkeypatch):
     pytest.importorskip("ziglang")
-    monkeypatch.setattr(native, "LIMIT", 600)
-    monkeypatch.setattr(native.shutil, "which", lambda name: None)
-    assert native.compiler() == [sys.executable, "-m", "ziglang", "cc"]
+    monkeypatch.setattr(compiling, "LIMIT", 600)
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    assert compiling.compiler() == [sys.executable, "-m", "ziglang", "cc"]
     assert kernels_work(), native.why_not
 
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from minigan import backend, fast, networks
-from minigan.fast import native, threads
+from minigan.fast import compiling, native, threads
 from minigan.trainer import GANTrainer
 
 STEPS = 5
@@ -29,14 +29,14 @@ def step_time():
 
 
 def main():
-    command = native.compiler()
+    command = compiling.compiler()
     fast.on()
     about = fast.about()
     print(f"engine     {about['engine']}{': ' + native.why_not if native.why_not else ''}")
     print(f"compiler   {' '.join(command) if command else 'none: cc, gcc, clang or ziglang'}")
-    print(f"processor  {native.processor_name()}, {platform.machine()}, "
+    print(f"processor  {compiling.processor_name()}, {platform.machine()}, "
           f"{threads.cores()} threads")
-    print(f"cache      {native.cache_folder()}")
+    print(f"cache      {compiling.cache_folder()}")
     print(f"a step of the default networks, median of {STEPS}:")
     for name, switch in (("fast", fast.on), ("plain", fast.off)):
         switch()

@@ -1,6 +1,8 @@
-"""Filtered convolution on a CPU: sums and differences by kernels, products by the matrix library.
+"""Filtered convolution on a CPU: to the points and back by kernels, and products between.
 
-A GPU's products are so fast, and its memory is so slow beside them, that it would not gain.
+Each thread goes through its own samples in chunks, so that what stands at the points of a chunk is
+still in its cache when the products read it. A GPU's products are so fast, and its memory is so
+slow beside them, that it would not gain.
 """
 
 from functools import lru_cache
@@ -91,6 +93,8 @@ class Filter:
         self.rows, self.columns = [axis(n, self.r, tile) for n in size]
         self.suffix = f"_{self.r}_{tile}"
         self.depth = prod(stride) * self.C  # numbers in a block of the image
+        if self.depth % STRIP or self.O % STRIP:
+            raise ValueError(f"a filter's channels come in strips of {STRIP}, got {w_shape}")
         self.each = self.rows.values * self.columns.values * (self.depth + self.O)
         self.factors = layout(self.rows, self.columns, 0, self.depth, self.O)
         self.transposed = layout(self.rows, self.columns, 0, self.O, self.depth)
