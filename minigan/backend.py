@@ -163,7 +163,8 @@ def asarray(data, dtype=None):
     if data.dtype.kind not in "fiub":
         raise TypeError(f"expected real numbers, got dtype {data.dtype}")
     if dtype is None:
-        dtype = data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.float32
+        dtype = np.float32 if data.dtype.kind != "f" else (
+            data.dtype if data.dtype.isnative else data.dtype.newbyteorder("="))
     if type(data) is not current().array_type:
         data = to_numpy(data)
     return current().xp.asarray(data, dtype=dtype)

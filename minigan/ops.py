@@ -9,8 +9,14 @@ import math
 from itertools import accumulate
 from operator import index as as_integer
 
-from minigan.autograd import broadcast_to, sum_to, total  # noqa: F401: ops.sum_to
+from minigan.autograd import broadcast_to, sum_to, total
 from minigan.tensor import Tensor, composed, op
+
+__all__ = [
+    "abs", "add", "average_pool", "broadcast_to", "concatenate", "div", "exp", "getitem",
+    "getitem_adjoint", "leaky_relu", "log", "matmul", "max", "maximum", "mean", "min", "mul", "neg",
+    "norm", "power", "relu", "reshape", "sigmoid", "softplus", "sqrt", "sub", "sum", "sum_to",
+    "tanh", "transpose", "upsample", "where"]
 
 
 # Arithmetic, elementwise with broadcasting

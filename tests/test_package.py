@@ -118,7 +118,7 @@ def test_modules_of_the_package_are_imported_at_the_top_only(source):
     _, tree = source
     inside = [module for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.Lambda, ast.ClassDef))
               for module, _ in imports_of(function) if module.startswith("minigan")]
-    assert inside == []
+    assert inside == (["minigan.fast"] if source[0] == "fast.native" else [])  # `compiling`, with the first kernel
 
 
 def test_only_plots_and_the_laboratory_draw_and_only_files_reads_pictures(source):

@@ -143,9 +143,10 @@ static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide,
         for (index k = 0; k < depth; k++) *(vec *)(strip + k * LANES) = *(const vec *)(b + k * b_k);
     else if (b_column == 1)
         for (index k = 0; k < depth; k++) {
-            const vec first = *(const vec *)(b + k * b_k), next = *(const vec *)(b + k * b_k + LANES);
-            __builtin_prefetch(b + (k + 8) * b_k);
-            __builtin_prefetch(b + (k + 8) * b_k + LANES);
+            const T *row = b + k * b_k;
+            const vec first = *(const vec *)row, next = *(const vec *)(row + LANES);
+            __builtin_prefetch(row + 8 * b_k);
+            __builtin_prefetch(row + 8 * b_k + LANES);
             *(vec *)(strip + k * 2 * LANES) = first;
             *(vec *)(strip + k * 2 * LANES + LANES) = next;
         }
@@ -161,9 +162,8 @@ static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide,
 
 /* From one matrix of a stack to the next it is a_next numbers in a, and so on. `add` is for adding
    to c. Of a sequence the rows belong to samples: then `samples` is their number, `tiles` the rows
-   of each, and each thread has its own rooms; a without
-   rooms is of all samples. With `strips` b lies in strips of STRIP columns, one
-   after another. */
+   of each, and each thread has its own rooms; a without rooms is of all
+   samples. With `strips` b lies in strips of STRIP columns, one after another. */
 struct stack {
     index count, M, K, N, a_row, a_k, b_k, b_column, a_next, b_next, c_next, add, strips;
     index samples, tiles, a_room, b_room, c_room;

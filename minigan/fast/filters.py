@@ -181,8 +181,8 @@ def _kernels(r, mh, mw):
 
 
 def _weight_kernels(r, m):
-    """W and its adjoint along both axes, for the points of tiles of m. A matrix of factors is laid out in strips
-    of STRIP columns, as the products read it, and so is its transpose."""
+    """W and its adjoint along both axes, for the points of tiles of m. A matrix of factors
+    is laid out in strips of STRIP columns, as the products read it, and so is its transpose."""
     def along_both(adjoint, source, target):
         W = matrices(m, r)[1]
         W = _transposed(W) if adjoint else W

@@ -218,9 +218,9 @@ AVERAGE = Kernel("average", "i", "weight[i], double share", "average[i]",
 
 # Whether a step is finite: √Σ g² is the norm of its gradient. The sum is made in parts
 
-SQUARES = Sum("squares", "part one number", "part", "*g, index n",
+SQUARES = Sum("squares", "part row number", "part", "*g, index n",
               "at + number < n ? g[at + number] * g[at + number] : (T)0",
-              outer="const index at = part * n_number;")
+              outer="const index at = (part * n_row + row) * n_number;")
 
 FLAG = Kernel("flag", "i", "loss[i], wide *squares, index parts, index step, index before[i]",
               "norm[i], index first_bad[i]", """
