@@ -195,11 +195,15 @@ class MovingAverage:
     def __init__(self, copy, network, decay):
         self.copy, self.network, self.decay = copy, network, float(decay)
         self._parameters = copy.parameters(), network.parameters()
+        modules = zip(copy.named_modules(), network.named_modules(), strict=True)
+        self._modules = [(mine, theirs) for (_, mine), (_, theirs) in modules if mine.buffer_names]
 
     def update(self, t):
         share = (1.0 - self.decay) / (1.0 - self.decay ** t)
         FAST.get("average", average)(*self._parameters, share)
-        self.copy.set_buffers(self.network.buffers())
+        for mine, theirs in self._modules:
+            for name in mine.buffer_names:
+                setattr(mine, name, getattr(theirs, name))
 
 
 def average(copies, weights, share):
