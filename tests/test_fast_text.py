@@ -93,9 +93,9 @@ def test_all_kernels_have_their_own_names_and_the_same_signature_in_both_languag
     names = [kernel.name for kernel in native.KERNELS]
     assert len(set(names)) == len(names)
     for kernel in kernels.KERNELS:
-        in_c = re.search(rf"void {kernel.name}\(([^)]*)\)", kernel.c())[1].split(", ")
+        in_c = re.search(rf"struct {kernel.name}_of {{ (.*); }};", kernel.c())[1].split("; ")
         in_cuda = re.search(rf"void {kernel.name}\(([^)]*)\)", kernel.cuda())[1].split(", ")
-        assert in_c[1:] == in_cuda == kernel.parameters()
+        assert in_c == in_cuda == kernel.parameters()
 
 
 def test_texts_are_written_for_two_dtypes():

@@ -267,7 +267,7 @@ static void block(const struct stack *s, index i0, index i1, index j0, index j1,
     }
 }
 
-void products_part(const void *given, int part, int parts) {
+void products(const void *given, int part, int parts) {
     const struct stack *s = given;
     const int by_count = s->count >= 2 * parts, by_row = s->M >= s->N;
     const index n = by_count ? s->count : by_row ? s->M : s->N;
@@ -281,7 +281,7 @@ void products_part(const void *given, int part, int parts) {
 }
 
 /* The same of the samples of a part: they are rows of a and c, or what is summed over. */
-void sample_products_part(const void *given, int part, int parts) {
+void sample_products(const void *given, int part, int parts) {
     struct stack s = *(const struct stack *)given;
     const index first = s.samples * part / parts, n = s.samples * (part + 1) / parts - first;
     if (s.add) s.K = n * s.tiles; else s.M = n * s.tiles;
@@ -291,8 +291,6 @@ void sample_products_part(const void *given, int part, int parts) {
     for (index p = 0; p < s.count && n; p++)
         block(&s, 0, s.M, 0, s.N, a + p * s.a_next, b + p * s.b_next, c + p * s.c_next);
 }
-
-void products(int parts, const struct stack *s) { in_parts(products_part, s, parts); }
 """
 
 # Kernels one after another, each thread with its own samples all the way and in chunks: what one of

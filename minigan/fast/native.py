@@ -13,8 +13,8 @@ from minigan.fast.kernels import KERNELS as GENERAL
 
 KERNELS = [*GENERAL, *FILTERS.values()]
 HALVES = 2   # of the kernels, compiled at the same time
-TYPES = {"index": ctypes.c_longlong, "double": ctypes.c_double}
 
+addressof, from_buffer = ctypes.addressof, ctypes.c_char.from_buffer
 STACK = Struct("21q")  # see `c_parts.PRODUCTS`
 
 _lock = threading.Lock()
@@ -41,8 +41,9 @@ def _loaded(dtype):
     sources[0] += c_parts.THREADS + c_parts.PRODUCTS + c_parts.SEQUENCE
     try:
         library = ctypes.CDLL(str(compiling.compiled(sources, dtype)))
-        found = {kernel.name: getattr(library, kernel.name) for kernel in KERNELS}
-        found["products"] = library.products
+        names = [*[kernel.name for kernel in KERNELS], "products", "sample_products"]
+        found = {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names}
+        found |= {"in_parts": library.in_parts, "sequence": library.sequence}
     except compiling.NotCompiled as error:
         why_not = str(error)
         return None
@@ -50,40 +51,38 @@ def _loaded(dtype):
         command = " ".join(compiling.compiler())
         why_not = f"{command} made no kernels ({compiling.first_line(error)})"
         return None
-    for kernel in KERNELS:
-        found[kernel.name].restype = None
-        found[kernel.name].argtypes = [ctypes.c_int] + [
-            ctypes.c_void_p if "*" in p else TYPES[p.split()[0]] for p in kernel.parameters()]
-    index, pointer = TYPES["index"], ctypes.c_void_p
-    for name in [*[kernel.name for kernel in KERNELS], "sample_products"]:
-        found[f"{name}_part"] = ctypes.cast(getattr(library, f"{name}_part"), pointer).value
-    found["sequence"] = library.sequence
-    found["sequence"].restype, found["sequence"].argtypes = None, [
-        ctypes.c_int, ctypes.c_int, index, pointer]
-    found["products"].restype, found["products"].argtypes = None, [ctypes.c_int, ctypes.c_char_p]
+    found["in_parts"].restype = found["sequence"].restype = None
+    found["in_parts"].argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
+    found["sequence"].argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p]
     return found
 
 
 def address(array):
     """Where an array's numbers are in memory."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a fifth of the time of …
+        return addressof(from_buffer(array))  # a fifth of the time of …
     except (TypeError, ValueError, BufferError):
         return array.ctypes.data
 
 
 def run(kernel, dtype, sizes, arguments):
     """Call a kernel on all cores."""
-    functions(dtype)[kernel.name](threads.parts_of(sizes[0], prod(sizes)), *sizes,
-                                  *_values(kernel, arguments))
+    _call(dtype, kernel.name, kernel.structure.pack(*sizes, *_values(kernel, arguments)),
+          threads.parts_of(sizes[0], prod(sizes)))
 
 
 def sums(kernel, dtype, sizes, arguments):
     """The (parts, sums, kept) doubles of a `Sum`."""
     parts, K = threads.parts_of(sizes[0], prod(sizes)), len(kernel.sums)
     result = np.empty((parts, K, sizes[-1]) if kernel.by_row else (1, K, sizes[0]))
-    functions(dtype)[kernel.name](parts, *sizes, *_values(kernel, arguments), address(result))
+    values = _values(kernel, arguments)
+    _call(dtype, kernel.name, kernel.structure.pack(*sizes, *values, address(result)), parts)
     return result
+
+
+def _call(dtype, name, structure, parts):
+    found = functions(dtype)
+    found["in_parts"](found[name], structure, parts)
 
 
 def products(a, b, c, a_transposed=False, b_transposed=False):
@@ -103,11 +102,11 @@ def products(a, b, c, a_transposed=False, b_transposed=False):
 
 def _products(a, b, c, sizes, transposed, following):
     count, M, K, N = sizes
-    functions(c.dtype)["products"](
-        threads.parts_of(count * max(M, N), prod(sizes) // 64),
-        STACK.pack(*sizes, *((1, M) if transposed[0] else (K, 1)),
-                   *((1, K) if transposed[1] else (N, 1)), *following, *[0] * 7, address(a),
-                   address(b), address(c)))
+    a_strides, b_strides = (1, M) if transposed[0] else (K, 1), (1, K) if transposed[1] else (N, 1)
+    _call(c.dtype, "products",
+          STACK.pack(*sizes, *a_strides, *b_strides, *following, *[0] * 7, address(a), address(b),
+                     address(c)),
+          threads.parts_of(count * max(M, N), prod(sizes) // 64))
 
 
 class Sequence:
@@ -155,7 +154,7 @@ class Sequence:
     def _add(self, name, values, arrays):
         structure = ctypes.create_string_buffer(values, len(values))
         self.kept.append((structure, arrays))  # C has their addresses only
-        self.calls += [self.functions[f"{name}_part"], ctypes.addressof(structure)]
+        self.calls += [self.functions[name], ctypes.addressof(structure)]
 
     def start(self):
         """Do all of it."""
@@ -164,5 +163,7 @@ class Sequence:
 
 
 def _values(kernel, arguments):
-    return [address(value) if argument.array else value
-            for argument, value in zip(kernel.arguments, arguments)]
+    values = list(arguments)
+    for place, _, _ in kernel.arrays:
+        values[place] = address(values[place])
+    return values

@@ -108,8 +108,8 @@ class Kernel:
                               else "q" for parameter in self.parameters()))
 
     def c(self):
-        """A C function of (parts, sizes, arguments): the first loop is cut into parts, which
-        threads do at the same time."""
+        """A C function that does a part of the first loop, of so many parts. The sizes of the loops
+        and the arguments travel in a structure."""
         *around, last = self.loops
         bounds = [("begin", "end"), *[("0", f"n_{name}") for name in self.loops[1:]]]
         loop = lambda name, span: f"for (index {name} = {span[0]}; {name} < {span[1]}; {name}++)"
@@ -119,22 +119,18 @@ class Kernel:
             [*lines, self._before(), self._c_inner(inner), "}" * len(around)]))
 
     def _c_function(self, body):
-        """`body` does a part, from `begin` to `end`. Its arguments travel in a structure."""
+        """`body` does a part, from `begin` to `end`."""
         name, parameters = self.name, self.parameters()
         names = [re.search(r"(\w+)$", parameter)[1] for parameter in parameters]
         first = f"n_{self.loops[0]}"
         unpacked = " ".join(f"{parameter} = of->{n};" for parameter, n in zip(parameters, names))
         return f"""
         struct {name}_of {{ {" ".join(f"{parameter};" for parameter in parameters)} }};
-        void {name}_part(const void *given, int part_, int parts_) {{
+        void {name}(const void *given, int part_, int parts_) {{
             const struct {name}_of *of = given;
             {unpacked}
             const index begin = {first} * part_ / parts_, end = {first} * (part_ + 1) / parts_;
             {body}
-        }}
-        void {name}(int parts_, {", ".join(parameters)}) {{
-            const struct {name}_of of = {{ {", ".join(names)} }};
-            in_parts({name}_part, &of, parts_);
         }}"""
 
     def _c_inner(self, inner):
@@ -304,7 +300,6 @@ def c_source(kernels, dtype):
             "#define INLINE static inline",
             '#define SIMD _Pragma("omp simd")', "#define TEXT(x) #x",
             "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))",
-            "void in_parts(void (*work)(const void *, int, int), const void *of, int parts);",
             "extern _Thread_local int slot;"]
     return "\n".join([*head, PRELUDE, *[kernel.c() for kernel in kernels]]) + "\n"
 
