@@ -99,14 +99,9 @@ class Module:
     def _replace_arrays(self, new):
         for name, parameter in self.named_parameters():
             parameter.data = new(name, parameter.data)
-        self.set_buffers([new(name, array) for name, array in self.named_buffers()])
-
-    def set_buffers(self, arrays):
-        """Assign new arrays to the buffers, in the order of `buffers()`."""
-        places = [(module, name) for _, module in self.named_modules()
-                  for name in module.buffer_names]
-        for (module, name), array in zip(places, arrays, strict=True):
-            setattr(module, name, array)
+        for prefix, module in self.named_modules():
+            for name in module.buffer_names:
+                setattr(module, name, new(_joined(prefix, name), getattr(module, name)))
 
     def train(self, mode=True):
         """Training mode here and below: batch statistics, dropout. Returns the module."""

@@ -203,16 +203,6 @@ def test_zero_grad_forgets_every_gradient():
     assert all(p.grad is None for p in net.parameters())
 
 
-def test_set_buffers_takes_them_in_the_order_of_buffers():
-    block = Block()
-    arrays = [array + i for i, array in enumerate(block.buffers(), start=1)]
-    block.set_buffers(arrays)
-    assert all(a is b for a, b in zip(block.buffers(), arrays, strict=True))
-    assert block.count is arrays[0] and block.body[0].running_var is arrays[2]
-    with pytest.raises(ValueError):
-        block.set_buffers(arrays[:2])
-
-
 # Layers with weights
 
 def test_dense_is_x_times_w_plus_b(rng):
