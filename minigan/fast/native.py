@@ -1,4 +1,4 @@
-"""The kernels on a CPU: what calls the compiled ones, and the order in which threads do."""
+"""The compiled kernels on a CPU: loaded once, called one by one or as a sequence."""
 
 import ctypes
 import threading
