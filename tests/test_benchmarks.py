@@ -15,7 +15,7 @@ import pytest
 import strict
 from benchmarks import compile as compiling
 from benchmarks import gpu, pairing, parity, scaling, train_step, works
-from minigan import backend, fast, nn
+from minigan import backend, nn
 from minigan.fast import native
 
 ROOT = Path(__file__).parent.parent
@@ -36,19 +36,13 @@ def test_a_measured_step_is_the_same_on_every_backend(name):
     np.testing.assert_allclose(losses, numpy_losses, rtol=1e-9)
 
 
-@pytest.fixture(params=["fast", "plain"])
-def engine(request):
-    before = fast.is_on()
-    (fast.on if request.param == "fast" else fast.off)()
-    yield request.param
-    (fast.on if before else fast.off)()
-
-
+@pytest.mark.on_each_engine
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "dcgan64"])
 def test_minigan_and_pytorch_do_the_same_work(engine, kind):
     """Three steps in float64, as the benchmark checks them before it times any; PyTorch in one
     memory layout beside each engine."""
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # the works are small
     work = works.WORKS[f"{kind}-64"]._replace(batch=3)
     steps = {"minigan": works.minigan_step(work, "float64"),
              "torch": works.torch_step(work, "float64", channels_last=engine == "fast")}
