@@ -109,11 +109,15 @@ def run(*arguments, **environment):
                           env=os.environ | environment, capture_output=True)
 
 
-def test_without_pytorch_the_benchmark_measures_minigan_alone_and_says_so(tmp_path):
+def without_torch(folder):
     """PyTorch is hidden by a module of its name that cannot be imported."""
-    (tmp_path / "torch.py").write_text("raise ImportError('hidden')\n")
+    (folder / "torch.py").write_text("raise ImportError('hidden')\n")
+    return {"PYTHONPATH": f"{folder}:{ROOT}"}
+
+
+def test_without_pytorch_the_benchmark_measures_minigan_alone_and_says_so(tmp_path):
     done = run("benchmarks.train_step", "--work", "mlp2d-64", "--rounds", "1", "--steps", "1",
-               PYTHONPATH=f"{tmp_path}:{ROOT}")
+               **without_torch(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "PyTorch is not installed" in done.stdout and "mlp2d-64" in done.stdout
 
@@ -122,7 +126,8 @@ def test_the_plain_engine_is_measured_beside_the_fast_one(tmp_path):
     """Each in a process that is told which one to use, whatever this one uses."""
     path = tmp_path / "steps.json"
     done = run("benchmarks.train_step", "--engines", "--work", "mlp2d-64", "--rounds", "1",
-               "--steps", "1", "--json", str(path), MINIGAN_FAST="0")
+               "--steps", "1", "--json", str(path), MINIGAN_FAST="0",
+               **without_torch(tmp_path))
     assert done.returncode == 0, done.stderr
     kept = json.loads(path.read_text())
     [row] = kept["rows"]
