@@ -232,6 +232,16 @@ def draw_nothing(patch):
 
 
 @pytest.fixture
+def torch():
+    """PyTorch on one thread, as these works are small. The test is skipped where it is not installed."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def drawn():
     """For tests of pictures; the others draw none."""
 

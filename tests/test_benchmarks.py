@@ -17,7 +17,9 @@ from benchmarks import compile as compiling
 from benchmarks import gpu, pairing, parity, scaling, train_step, works
 from minigan import backend, nn
 from minigan.fast import native
+from helpers import torch
 
+__all__ = ["torch"]  # the fixture
 ROOT = Path(__file__).parent.parent
 KINDS = sorted({name.split("-")[0] for name in works.WORKS})
 
@@ -38,11 +40,9 @@ def test_a_measured_step_is_the_same_on_every_backend(name):
 
 @pytest.mark.on_each_engine
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "dcgan64"])
-def test_minigan_and_pytorch_do_the_same_work(engine, kind):
+def test_minigan_and_pytorch_do_the_same_work(torch, engine, kind):
     """Three steps in float64, as the benchmark checks them before it times any; PyTorch in one
     memory layout beside each engine."""
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)  # the works are small
     work = works.WORKS[f"{kind}-64"]._replace(batch=3)
     steps = {"minigan": works.minigan_step(work, "float64"),
              "torch": works.torch_step(work, "float64", channels_last=engine == "fast")}
@@ -235,9 +235,8 @@ def here(capsys):
 
 
 @pytest.mark.parametrize("tf32", [False, True])
-def test_training_steps_on_a_gpu_are_measured_on_both_sides(a_card, monkeypatch, capsys, tmp_path,
-                                                            tf32):
-    torch = pytest.importorskip("torch")
+def test_training_steps_on_a_gpu_are_measured_on_both_sides(a_card, torch, monkeypatch, capsys,
+                                                            tmp_path, tf32):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     matmul, cudnn = SimpleNamespace(), SimpleNamespace()
     monkeypatch.setattr(torch.backends.cuda, "matmul", matmul)
