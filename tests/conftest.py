@@ -1,5 +1,8 @@
 """What all tests share: the same examples, random numbers, backend and engine in every run."""
 
+import os
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -40,6 +43,14 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("engine", ["plain", "fast"], indirect=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unsynced():
+    """Waiting for the disk takes a third of a short run's time, and only in other processes may the power fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # it too wants an open file
+        yield
+
+
 @pytest.fixture(autouse=True)
 def engine(request):
     """The fast engine, unless the test is marked `on_each_engine`; afterwards the one that was there before."""
@@ -70,6 +81,7 @@ def backend_name(request):
     assert strict.violations == []
 
 
+@cache
 def why_not_cupy():
     """What is missing for tests on a GPU, or None."""
     try:

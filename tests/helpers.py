@@ -32,10 +32,30 @@ FUZZ_MANY = {"train": 500, "sample": 500, "evaluate": 150, "classifier": 150}  #
 OFTEN = ("--log-every", "2", "--snapshot-every", "4", "--checkpoint-every", "2")
 
 
+def draw_quickly(patch):
+    """In place of matplotlib's pictures, which take most of a short run's time, quick ones of the same numbers."""
+    def save_points(path, points, real=None, generated=True):
+        plots.save_grid(path, np.resize(points, (1, 60, 60, 1)), generated=generated)
+
+    def save_game(path, points, real, feedback, transform, *how):
+        feedback(points[:40])
+        transform(points[:40])
+        save_points(path, points)
+
+    def save_losses(path, records, names):
+        if records:
+            save_points(path, np.array([[record[name] for name in names] for record in records]), generated=False)
+    for function in (save_points, save_game, save_losses):
+        patch.setattr(plots, function.__name__, function)
+
+
 @pytest.fixture
-def train(tmp_path, monkeypatch, capsys, backend_name):
-    """Run the command line in this process and an empty folder: (exit status, stdout, stderr)."""
+def train(request, tmp_path, monkeypatch, capsys, backend_name):
+    """Run the command line in this process and an empty folder: (exit status, stdout, stderr). A test that asks for
+    `drawn` too gets matplotlib's pictures."""
     monkeypatch.chdir(tmp_path)
+    if "drawn" not in request.fixturenames:
+        draw_quickly(monkeypatch)
     monkeypatch.setattr(data, "load", partial(data.load, n=40))  # a ring of few points: two batches are an epoch
     choice = () if backend_name == "numpy" else ("--backend", backend_name)
 
@@ -207,8 +227,18 @@ def like_mnist(name, split):
 
 def draw_nothing(patch):
     """matplotlib takes its time."""
-    for name in ("save_points", "save_losses", "save_gif", "save_judged_images", "save_densities"):
+    for name in ("save_points", "save_game", "save_losses", "save_gif", "save_judged_images", "save_densities"):
         patch.setattr(plots, name, lambda *what, **how: None)
+
+
+@pytest.fixture
+def torch():
+    """PyTorch on one thread, as these works are small. The test is skipped where it is not installed."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -15,9 +15,11 @@ import pytest
 import strict
 from benchmarks import compile as compiling
 from benchmarks import gpu, pairing, parity, scaling, train_step, works
-from minigan import backend, fast, nn
+from minigan import backend, nn
 from minigan.fast import native
+from helpers import torch
 
+__all__ = ["torch"]  # the fixture
 ROOT = Path(__file__).parent.parent
 KINDS = sorted({name.split("-")[0] for name in works.WORKS})
 
@@ -36,19 +38,11 @@ def test_a_measured_step_is_the_same_on_every_backend(name):
     np.testing.assert_allclose(losses, numpy_losses, rtol=1e-9)
 
 
-@pytest.fixture(params=["fast", "plain"])
-def engine(request):
-    before = fast.is_on()
-    (fast.on if request.param == "fast" else fast.off)()
-    yield request.param
-    (fast.on if before else fast.off)()
-
-
+@pytest.mark.on_each_engine
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "dcgan64"])
-def test_minigan_and_pytorch_do_the_same_work(engine, kind):
+def test_minigan_and_pytorch_do_the_same_work(torch, engine, kind):
     """Three steps in float64, as the benchmark checks them before it times any; PyTorch in one
     memory layout beside each engine."""
-    pytest.importorskip("torch")
     work = works.WORKS[f"{kind}-64"]._replace(batch=3)
     steps = {"minigan": works.minigan_step(work, "float64"),
              "torch": works.torch_step(work, "float64", channels_last=engine == "fast")}
@@ -115,11 +109,15 @@ def run(*arguments, **environment):
                           env=os.environ | environment, capture_output=True)
 
 
-def test_without_pytorch_the_benchmark_measures_minigan_alone_and_says_so(tmp_path):
+def without_torch(folder):
     """PyTorch is hidden by a module of its name that cannot be imported."""
-    (tmp_path / "torch.py").write_text("raise ImportError('hidden')\n")
+    (folder / "torch.py").write_text("raise ImportError('hidden')\n")
+    return {"PYTHONPATH": f"{folder}:{ROOT}"}
+
+
+def test_without_pytorch_the_benchmark_measures_minigan_alone_and_says_so(tmp_path):
     done = run("benchmarks.train_step", "--work", "mlp2d-64", "--rounds", "1", "--steps", "1",
-               PYTHONPATH=f"{tmp_path}:{ROOT}")
+               **without_torch(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "PyTorch is not installed" in done.stdout and "mlp2d-64" in done.stdout
 
@@ -128,7 +126,8 @@ def test_the_plain_engine_is_measured_beside_the_fast_one(tmp_path):
     """Each in a process that is told which one to use, whatever this one uses."""
     path = tmp_path / "steps.json"
     done = run("benchmarks.train_step", "--engines", "--work", "mlp2d-64", "--rounds", "1",
-               "--steps", "1", "--json", str(path), MINIGAN_FAST="0")
+               "--steps", "1", "--json", str(path), MINIGAN_FAST="0",
+               **without_torch(tmp_path))
     assert done.returncode == 0, done.stderr
     kept = json.loads(path.read_text())
     [row] = kept["rows"]
@@ -236,9 +235,8 @@ def here(capsys):
 
 
 @pytest.mark.parametrize("tf32", [False, True])
-def test_training_steps_on_a_gpu_are_measured_on_both_sides(a_card, monkeypatch, capsys, tmp_path,
-                                                            tf32):
-    torch = pytest.importorskip("torch")
+def test_training_steps_on_a_gpu_are_measured_on_both_sides(a_card, torch, monkeypatch, capsys,
+                                                            tmp_path, tf32):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     matmul, cudnn = SimpleNamespace(), SimpleNamespace()
     monkeypatch.setattr(torch.backends.cuda, "matmul", matmul)

@@ -1,6 +1,7 @@
 """What happens to long runs: they are killed, the disk is full, their folder goes away. Nothing is lost."""
 
 import errno
+import gc
 import os
 import re
 import shutil
@@ -28,8 +29,8 @@ NOTHING_LOST = {"checkpoints_lost": 0, "arrays_that_differ": 0, "lines_lost": 0,
 # Killed
 
 def test_a_run_that_is_killed_ends_with_the_same_weights_statistics_and_pictures(tmp_path):
-    found = kills.survive(tmp_path, kills=6)
-    assert found | NOTHING_LOST | {"survived": 6} == found
+    found = kills.survive(tmp_path, kills=4)
+    assert found | NOTHING_LOST | {"survived": 4} == found
 
 
 @pytest.mark.slow
@@ -63,6 +64,14 @@ def killed_in_call(n, folder):
 def test_a_run_killed_in_any_write_of_all_goes_on_as_if_it_had_not(tmp_path):
     """In each one, and in each one of what the run does first when it goes on."""
     run(experiment_in(tmp_path / "whole"), **BUSY)
+    gc.freeze()  # a child's collector would otherwise go through, and copy, all that the other tests have left
+    try:
+        kill_in_every_call(tmp_path)
+    finally:
+        gc.unfreeze()
+
+
+def kill_in_every_call(tmp_path):
     n, deaths, died = 0, 0, True
     while died:
         n += 1

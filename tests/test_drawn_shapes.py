@@ -34,7 +34,7 @@ def test_functions_of_one_number_on_any_shape(name, shape, generator):
     x = np.abs(x) if name in ("log", "sqrt") else x
     f = getattr(ops, name)
     np.testing.assert_allclose(f(x).data, UNARY[name](x), rtol=1e-13, atol=1e-15)
-    mg.check_grads(lambda x: [f(x), x], [x], order=2, max_entries=6)  # x too, as the slope of f may be zero
+    mg.check_grads(lambda x: [f(x), x], [x], order=2, max_entries=3)  # x too, as the slope of f may be zero
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -45,7 +45,7 @@ def test_functions_of_two_numbers_broadcast_as_in_numpy(name, shapes, generator)
     value = f(x, y)
     assert value.shape == shapes.result_shape
     np.testing.assert_allclose(value.data, BINARY[name](x, y), rtol=1e-13, atol=1e-15)
-    mg.check_grads(lambda x, y: [f(x, y), x, y], [x, y], order=2, max_entries=6)
+    mg.check_grads(lambda x, y: [f(x, y), x, y], [x, y], order=2, max_entries=3)
 
 
 @given(shape=shapes, generator=generators, data=st.data())
@@ -60,7 +60,7 @@ def test_reductions_over_any_axes(shape, generator, data):
         value = f(x, axis=axis, keepdims=keepdims)
         assert value.shape == expected.shape
         np.testing.assert_allclose(value.data, expected, rtol=1e-13, atol=1e-15)
-        mg.check_grads(lambda x: f(x, axis, keepdims), [x], order=2, max_entries=6)
+        mg.check_grads(lambda x: f(x, axis, keepdims), [x], order=2, max_entries=3)
 
 
 @given(shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3), generator=generators)
@@ -75,7 +75,7 @@ def test_matrix_products_of_any_shape(n, k, m, generator, batch):
     x = generator.standard_normal((*batch.input_shapes[0], n, k))
     y = generator.standard_normal((*batch.input_shapes[1], k, m))
     np.testing.assert_allclose(ops.matmul(x, y).data, x @ y, rtol=1e-12, atol=1e-14)
-    mg.check_grads(ops.matmul, [x, y], order=2, max_entries=6)
+    mg.check_grads(ops.matmul, [x, y], order=2, max_entries=3)
 
 
 indices = st.integers(-3, 2) | st.slices(3) | st.just(...)
@@ -95,4 +95,4 @@ def test_transposing_is_that_of_numpy(shape, generator, data):
     axes = data.draw(st.permutations(range(len(shape))))
     x = generator.standard_normal(shape)
     np.testing.assert_array_equal(ops.transpose(x, axes).data, x.transpose(axes))
-    mg.check_grads(lambda x: ops.transpose(x, axes), [x], order=2, max_entries=6)
+    mg.check_grads(lambda x: ops.transpose(x, axes), [x], order=2, max_entries=3)

@@ -70,8 +70,10 @@ class Recorded:
         return name
 
 
-@pytest.mark.parametrize("architecture", ["sm_70", "sm_80", "sm_90"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype, architecture", [
+    ("float32", "sm_70"), ("float64", "sm_80"), ("float32", "sm_90"),
+    *[pytest.param(*both, marks=pytest.mark.slow)
+      for both in (("float64", "sm_70"), ("float32", "sm_80"), ("float64", "sm_90"))]])
 def test_nvrtc_takes_what_cupy_is_given(dtype, architecture):
     """Without an error and without a warning, the kernels that join arrays included."""
     nvrtc = _nvrtc()

@@ -19,6 +19,7 @@ from minigan.fast.kernels import FOLD_ONE, LEAK, LEAKY, ROW_SUM
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None or os.name != "posix",
                                 reason="needs cc, and files with owners")
 FEW = [LEAKY, LEAK, ROW_SUM, FOLD_ONE]
+BUILT = {}  # by cc, from given sources: the same again, so it is copied
 
 
 @pytest.fixture
@@ -41,6 +42,18 @@ def cache(tmp_path, monkeypatch):
     compile = compiling._compile
     monkeypatch.setattr(compiling, "_compile", lambda command, sources, path, digest: (
         cache.compiled.append(path), compile(command, sources, path, digest)))
+    build = compiling._built
+
+    def built(command, sources, folder, flags):
+        if Path(command[0]).name != "cc":
+            return build(command, sources, folder, flags)
+        key = *command, *sources, *flags
+        if key not in BUILT:
+            BUILT[key] = build(command, sources, folder, flags).read_bytes()
+        made = folder / "kernels.so"
+        made.write_bytes(BUILT[key])
+        return made
+    monkeypatch.setattr(compiling, "_built", built)
     cache = Cache()
     cache.forget()
     return cache

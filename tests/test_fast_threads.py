@@ -107,7 +107,7 @@ def trained(name="dcgan28-64", batch=5, steps=2):
     return [float(value) for _ in range(steps) for value in step()]
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+@pytest.mark.parametrize("parts", [1, 2, 7])
 def test_the_same_bits_every_time(parts):
     with some_threads(parts):
         assert trained() == trained()
@@ -264,7 +264,7 @@ def test_a_child_forked_while_a_kernel_runs_can_train():
         other.start()
         try:
             assert all([in_a_fork(lambda: leaky_works() and trained(steps=1) == expected)
-                        for _ in range(5)])
+                        for _ in range(3)])
         finally:
             end.set()
             other.join()

@@ -21,7 +21,7 @@ import minigan as mg
 from minigan import classifier, data, evaluate, plots, sample, train
 from minigan.metrics import classifiers
 from minigan.runs import run_folder
-from helpers import FUZZ_MANY, FUZZ_QUICK
+from helpers import FUZZ_MANY, FUZZ_QUICK, draw_quickly
 
 COMMANDS = {module.__name__.split(".")[-1]: module for module in (train, sample, evaluate, classifier)}
 
@@ -94,8 +94,8 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(data, "load", partial(data.load, n=40))
-        patch.setattr(plots, "save_points", lambda path, x, *more: plots.save_grid(path, x[None, ..., None]))
-        for name in ("save_losses", "save_densities", "save_judged_images"):
+        draw_quickly(patch)
+        for name in ("save_densities", "save_judged_images"):
             patch.setattr(plots, name, lambda path, *what: Path(path).write_bytes(b"a picture"))
         np.savez("few.npz", images=rng.integers(256, size=(20, 8, 8), dtype=np.uint8), labels=np.arange(20) % 2)
         np.savez("points.npz", points=rng.standard_normal((20, 2)).astype(np.float32))

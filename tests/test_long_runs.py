@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import backend, data, networks, ops, plots
+from minigan import backend, data, networks, ops
 from minigan.runs import run_folder
 from minigan.runs.loop import Experiment
 from minigan.trainer import GANTrainer
@@ -21,13 +21,6 @@ every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
 
 
 # The same again
-
-@pytest.fixture
-def quick(monkeypatch):
-    """matplotlib takes its time."""
-    monkeypatch.setattr(plots, "save_points", lambda path, x, *more: plots.save_grid(path, x[None, ..., None]))
-    monkeypatch.setattr(plots, "save_losses", lambda *what: None)
-
 
 def untimed(folder):
     """The bytes of stats.jsonl without the one number that depends on the clock."""
@@ -43,7 +36,7 @@ def weights(folder):
 
 @every_objective
 @pytest.mark.parametrize("source", [POINTS, IMAGES], ids=["points", "images"])
-def test_the_same_command_leaves_the_same_bytes(train, quick, source, objective):
+def test_the_same_command_leaves_the_same_bytes(train, source, objective):
     for out in ("a", "b"):
         done(train(*source, "--objective", objective, "--steps", 4, "--log-every", 1, "--out", out))
     [a], [b] = Path("a").iterdir(), Path("b").iterdir()
@@ -54,7 +47,7 @@ def test_the_same_command_leaves_the_same_bytes(train, quick, source, objective)
 
 @every_objective
 @pytest.mark.parametrize("source", [POINTS, IMAGES], ids=["points", "images"])
-def test_pictures_evaluations_logs_and_checkpoints_change_nothing(train, quick, source, objective):
+def test_pictures_evaluations_logs_and_checkpoints_change_nothing(train, source, objective):
     given = (*source, "--objective", objective, "--steps", 5)
     often = ("--log-every", 1, "--snapshot-every", 1, "--checkpoint-every", 1)
     evaluated = ("--evaluate-every", 2) if source is POINTS else ()

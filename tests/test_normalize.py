@@ -51,10 +51,10 @@ def test_values_are_those_of_the_formula(f, naive, shape, rng, eps):
 
 
 @BOTH
-@settings(max_examples=10)
-@given(shape=st.sampled_from([(4, 2), (3, 2, 2), (2, 2, 3, 2)]), rng=generators, eps=st.sampled_from([1e-5, 0.1]))
+@settings(max_examples=6)
+@given(shape=st.sampled_from([(4, 3), (3, 2, 2), (2, 2, 3, 2)]), rng=generators, eps=st.sampled_from([1e-5, 0.1]))
 def test_derivatives_are_right_to_the_third_order(f, naive, shape, rng, eps):
-    mg.check_grads(lambda x, weight, bias: f(x, weight, bias, eps), arrays(rng, shape), order=3, max_entries=8)
+    mg.check_grads(lambda x, weight, bias: f(x, weight, bias, eps), arrays(rng, shape), order=3, max_entries=4)
 
 
 @BOTH

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minigan import backend, classifier, load, nn, objectives, plots, sample
+from minigan import backend, classifier, load, nn, objectives, sample
 from minigan.runs import checkpoints, run_folder
 from minigan.tensor import Tensor
 from helpers import IMAGES, OBJECTIVES, POINTS, done, refused, save_images, train
@@ -11,13 +11,6 @@ from helpers import IMAGES, OBJECTIVES, POINTS, done, refused, save_images, trai
 __all__ = ["train"]  # the fixture
 TINY = ("--width", 2, "--batch-size", 4, "--latent", 3, "--steps", 3, "--log-every", 1)
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
-
-
-@pytest.fixture(autouse=True)
-def no_matplotlib(monkeypatch):
-    """It takes its time."""
-    monkeypatch.setattr(plots, "save_points", lambda path, x, *more: plots.save_grid(path, x[None, ..., None]))
-    monkeypatch.setattr(plots, "save_losses", lambda *what: None)
 
 
 def finite(run):

@@ -40,7 +40,8 @@ def test_every_public_operation_is_in_ops():
 @pytest.mark.on_each_backend
 @all_cases
 def test_derivatives_are_right(case):
-    mg.check_grads(case, case.arrays, order=case.order)
+    """In some entries, and along a random direction, in which every other entry has its part."""
+    mg.check_grads(case, case.arrays, order=case.order, max_entries=6 if case.order == 2 else 3)
 
 
 @pytest.mark.on_each_backend
@@ -147,12 +148,20 @@ def test_memory_order_does_not_matter(case):
         np.testing.assert_allclose(g.data, expected.data, rtol=1e-12, atol=1e-14)
 
 
+@pytest.fixture(scope="module")
+def frozen():
+    """The collector looks through what there is now once, and not again in each test."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @all_cases
-def test_no_reference_cycle_is_left_behind(case):
+def test_no_reference_cycle_is_left_behind(case, frozen):
     """Dropping an operation's result and its gradients to the second order frees them without the collector."""
     leaves = case.leaves()
     gc.collect()
-    gc.freeze()
     gc.disable()
     try:
         y = case(*leaves)
@@ -168,4 +177,3 @@ def test_no_reference_cycle_is_left_behind(case):
         assert gc.collect() == 0
     finally:
         gc.enable()
-        gc.unfreeze()

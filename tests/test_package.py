@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,12 +56,17 @@ def imports_of(tree):
                 yield node.module, node
 
 
+@cache
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(params=SOURCES, ids=lambda path: ".".join(path.relative_to(ROOT).with_suffix("").parts[1:]))
 def source(request):
     """(the name below the package, the tree) of each file: `train`, `data.files`, `data` for its __init__."""
     parts = request.param.relative_to(ROOT).with_suffix("").parts[1:]
     name = ".".join(parts).removesuffix(".__init__")
-    return name, ast.parse(request.param.read_text(encoding="utf-8"))
+    return name, parsed(request.param)
 
 
 def test_every_folder_with_code_has_its_floor():
@@ -98,7 +104,7 @@ def test_no_file_imports_one_that_imports_it():
     above = {}
     for name, path in files.items():
         above[name] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ImportFrom):
                 above[name] |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} & files.keys()
     while above:

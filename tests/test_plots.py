@@ -291,13 +291,20 @@ def test_judged_images_are_drawn_and_marked(tmp_path, given):
     assert plots.MARK in text_of(tmp_path / "a.png") and min(pixels_of(tmp_path / "a.png").shape[:2]) > 500
 
 
+@pytest.fixture(scope="module")
+def as_it_was_judged(tmp_path_factory):
+    """The pixels of the picture of `judged()`."""
+    path = tmp_path_factory.mktemp("judged") / "a.png"
+    plots.save_judged_images(path, **judged())
+    return pixels_of(path).astype(int)
+
+
 @pytest.mark.parametrize("name, change", [
     ("real", lambda x: -x), ("fake", lambda x: -x), ("best", lambda x: -x), ("nearest", lambda x: -x),
     ("classes", lambda x: x[::-1]), ("real_shares", lambda x: x[::-1]), ("fake_shares", lambda x: x[::-1])])
-def test_everything_that_was_judged_is_in_the_picture(tmp_path, name, change):
-    for file, given in (("a.png", judged()), ("b.png", judged() | {name: change(judged()[name])})):
-        plots.save_judged_images(tmp_path / file, **given)
-    a, b = (pixels_of(tmp_path / file).astype(int) for file in ("a.png", "b.png"))
+def test_everything_that_was_judged_is_in_the_picture(tmp_path, as_it_was_judged, name, change):
+    plots.save_judged_images(tmp_path / "b.png", **judged() | {name: change(judged()[name])})
+    a, b = as_it_was_judged, pixels_of(tmp_path / "b.png").astype(int)
     rows, columns = np.nonzero(abs(a - b).max(axis=2))
     upper, left = rows.mean() < 0.5 * len(a), columns.mean() < 0.5 * a.shape[1]
     assert (upper, left) == {"real": (True, True), "fake": (True, False)}.get(name, (False, name not in (

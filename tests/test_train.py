@@ -14,10 +14,10 @@ from minigan.pictures import report
 from minigan.runs import models, run_folder
 from minigan.runs.loop import Experiment
 from minigan.trainer import RECIPES
-from helpers import (IMAGES, OBJECTIVES, OFTEN, POINTS, assert_same_run, assert_same_weights, done, failed,
+from helpers import (IMAGES, OBJECTIVES, OFTEN, POINTS, assert_same_run, assert_same_weights, done, drawn, failed,
                      last_checkpoint, refused, save_images, stats_of, train)
 
-__all__ = ["train"]  # the fixture
+__all__ = ["drawn", "train"]  # the fixtures
 
 
 # What a run leaves behind
@@ -26,6 +26,16 @@ __all__ = ["train"]  # the fixture
 @pytest.mark.parametrize("source, objective", [(IMAGES, objective) for objective in OBJECTIVES] + [
     (POINTS, objective) for objective in ("gan", "wgan-gp")])
 def test_every_file_of_a_run_folder_is_there_and_sound(train, tmp_path, source, objective):
+    look_at_every_file(train, tmp_path, source, objective)
+
+
+@pytest.mark.on_each_backend
+@pytest.mark.parametrize("source", [IMAGES, POINTS])
+def test_so_it_is_with_the_pictures_of_matplotlib(train, drawn, tmp_path, source):
+    look_at_every_file(train, tmp_path, source, "gan")
+
+
+def look_at_every_file(train, tmp_path, source, objective):
     out = done(train(*source, "--objective", objective, "--steps", 5, *OFTEN))
     [folder] = (tmp_path / "runs").iterdir()
     assert folder.name == f"00000-{source[1]}-{objective}-s0"
@@ -141,25 +151,31 @@ def test_with_no_flags_it_trains_on_fashion_mini(train):
 
 # Going on exactly
 
-@pytest.mark.on_each_backend
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("source", ["points", "images"])
-def test_n_plus_m_steps_are_n_steps_a_stop_and_m_more(train, tmp_path, monkeypatch, objective, source):
-    # matplotlib takes its time
-    for name in ("save_points", "save_game"):
-        monkeypatch.setattr(plots, name, lambda path, x, *more: plots.save_grid(path, x[None, ..., None]))
-    monkeypatch.setattr(plots, "save_losses", lambda *what: None)
+def test_n_plus_m_steps_are_n_steps_a_stop_and_m_more(train, tmp_path, objective, source):
+    stop_and_go_on(train, tmp_path, objective, source)
+
+
+@pytest.mark.parametrize("backend_name", ["strict", "cupy"], indirect=True)
+@pytest.mark.parametrize("objective, source", [("wgan-gp", "points"), ("gan", "images"), ("wgan", "images")])
+def test_so_they_are_on_other_backends(train, tmp_path, objective, source):
+    stop_and_go_on(train, tmp_path, objective, source)
+
+
+def stop_and_go_on(train, tmp_path, objective, source):
+    """The first stop in the middle of an epoch, the second at the end of one."""
     save_images(tmp_path / "few.npz", size=(16, 16))  # two batches an epoch, two levels
     given = POINTS if source == "points" else ("--data", "few.npz", "--width", 2, "--batch-size", 8, "--latent", 3)
     given += ("--objective", objective, *OFTEN)
-    done(train(*given, "--steps", 10, "--out", "whole"))
-    done(train(*given, "--steps", 4, "--out", "parts"))
-    done(train("--resume", "--out", "parts", "--steps", 6))
+    done(train(*given, "--log-every", 1, "--steps", 6, "--out", "whole"))
+    done(train(*given, "--log-every", 1, "--steps", 3, "--out", "parts"))
+    done(train("--resume", "--out", "parts", "--steps", 4))
     [whole], [parts] = Path("whole").iterdir(), Path("parts").iterdir()
-    out = done(train("--resume", parts, "--steps", 10))
-    assert "going on after step 6" in out
+    out = done(train("--resume", parts, "--steps", 6))
+    assert "going on after step 4" in out
     assert_same_run(parts, whole)
-    for name in ("samples/000008.png", "samples/000010.png", "reals.png"):
+    for name in ("samples/000004.png", "samples/000006.png", "reals.png"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 

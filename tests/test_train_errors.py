@@ -14,7 +14,7 @@ from PIL import Image
 
 from minigan import backend, data
 from minigan.runs import checkpoints, run_folder
-from helpers import (IMAGES, OFTEN, POINTS, assert_same_run, assert_same_weights, command, done, environment, failed,
+from helpers import (IMAGES, OFTEN, POINTS, assert_same_run, assert_same_weights, done, environment, failed,
                      last_checkpoint, refused, save_images, start, stats_of, train)
 
 __all__ = ["train"]  # the fixture
@@ -203,13 +203,8 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_last_good_checkpoint_is_na
 
 # A run that is ended
 
-def finish(folder, *arguments):
-    end = subprocess.run(command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True)
-    assert (end.returncode, end.stderr) == (0, "")
-
-
 @pytest.mark.parametrize("number, status, name", [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
-def test_ended_by_a_signal_it_saves_and_says_how_to_go_on(tmp_path, number, status, name):
+def test_ended_by_a_signal_it_saves_and_says_how_to_go_on(train, tmp_path, number, status, name):
     process = start(tmp_path, *IMAGES, "--steps", 1_000_000, "--log-every", 5)
     for line in process.stdout:
         if line.startswith("step 5/"):
@@ -224,8 +219,8 @@ def test_ended_by_a_signal_it_saves_and_says_how_to_go_on(tmp_path, number, stat
     assert run_folder.checkpoints(folder)[0].stem == f"{step:06d}" and step >= 5
     assert not (folder / "progress.gif").exists()
 
-    finish(tmp_path, "--resume", "runs/00000-digits-gan-s0", "--steps", step + 20)
-    finish(tmp_path, *IMAGES, "--steps", step + 20, "--out", "whole")
+    done(train("--resume", "runs/00000-digits-gan-s0", "--steps", step + 20))
+    done(train(*IMAGES, "--steps", step + 20, "--out", "whole"))
     assert_same_weights(folder, tmp_path / "whole" / "00000-digits-gan-s0")
 
 

@@ -62,7 +62,7 @@ def algorithm_1(objective, generator, discriminator, steps, streams, pack):
 @both_kinds
 @every_objective
 def test_a_step_is_algorithm_1(objective, kind, pack):
-    steps = real_batches(kind, 3, PAPERS[objective][1])
+    steps = real_batches(kind, 2, PAPERS[objective][1])
     by_hand, trained = pair(kind, objective, pack=pack), pair(kind, objective, pack=pack)
     expected = algorithm_1(objective, *by_hand, steps, backend.Streams(1), pack)
     trainer = GANTrainer(*trained, LATENT, objective, pack=pack, streams=backend.Streams(1))

@@ -9,17 +9,29 @@ import pytest
 
 from benchmarks import trajectories
 from minigan.trainer import RECIPES
+from helpers import torch
+
+__all__ = ["torch"]  # the fixture
 
 MEASURED = Path(__file__).parent.parent / "benchmarks/results/trajectories.json"
 BOTH = [(kind, objective) for kind in trajectories.DATA for objective in RECIPES]
 
 
-@pytest.mark.parametrize("kind, objective", BOTH)
-def test_losses_weights_and_samples_are_those_of_pytorch_after_100_steps(kind, objective):
-    pytest.importorskip("torch")
-    assert trajectories.STEPS == 100
-    found = trajectories.deviations(kind, objective)
+def the_same(kind, objective, steps):
+    found = trajectories.deviations(kind, objective, steps)
     assert all(deviation <= 1e-6 for deviation in found.values()), found
+
+
+@pytest.mark.parametrize("kind, objective", [
+    pytest.param(*both, marks=[pytest.mark.slow] * (both[0] == "dcgan")) for both in BOTH])
+def test_losses_weights_and_samples_are_those_of_pytorch_after_100_steps(torch, kind, objective):
+    assert trajectories.STEPS == 100
+    the_same(kind, objective, 100)
+
+
+@pytest.mark.parametrize("objective", RECIPES)
+def test_with_convolutions_they_are_after_the_first_steps(torch, objective):
+    the_same("dcgan", objective, 20 if RECIPES[objective].n_critic == 1 else 4)
 
 
 def test_they_were_when_the_benchmark_was_run():
