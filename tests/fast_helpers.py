@@ -26,9 +26,8 @@ y = 16;
 """)  # its bytes
 
 
-@contextlib.contextmanager
 def compiled_for(flags, kernels, folder):
-    """A context with these kernels and the products only, compiled with more flags."""
+    """`native._libraries` with these kernels and the products only, compiled with more flags."""
     script = folder / "cc"
     script.write_text(f'#!/bin/sh\nexec {shlex.join(compiling.compiler())} "$@" {flags}\n')
     script.chmod(0o700)
@@ -38,7 +37,7 @@ def compiled_for(flags, kernels, folder):
         patch.setattr(native, "KERNELS", [VECTOR, *kernels])
         patch.setattr(native, "_libraries", {})
         assert native.functions(np.dtype("f")) and native.functions(np.dtype("d")), native.why_not
-        yield
+        return native._libraries
 
 
 @contextlib.contextmanager

@@ -87,7 +87,10 @@ def test_a_tile_is_chosen_only_where_it_can_be_and_pays():
     assert not tile(w_shape=(4, 4, 32, 48))
     assert tile(n=6) == 4 and tile(n=5) == 2        # of 1176 and 980 outputs
     assert tile(n=2) == 2 and tile(n=1) == 0        # of 392 and 196
+    assert tile(n=10, case=SMALL) == 4 and tile(n=9, case=SMALL) == 2  # of 1000 and 900
     assert tile(n=2, size=(7, 14), image=(14, 28)) == 0  # 7 is not even
+    assert tile(n=2, size=(14, 7), image=(28, 14)) == 0
+    assert tile(n=3, size=(7, 14), image=(14, 28)) == tile(n=3, size=(14, 7), image=(28, 14)) == 0
     assert tile(n=5, w_shape=(6, 6, 32, 32), image=(30, 30)) == 0  # 3 taps
     assert not tile(w_shape=(3, 3, 32, 32))         # not a multiple of the stride
     assert not tile(w_shape=(4, 6, 32, 32))         # other taps along the columns

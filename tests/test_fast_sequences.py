@@ -29,10 +29,14 @@ GET = Kernel("get", MATRICES, "*rooms, index room, index at, index apart", f"y[{
 EDGE, GAP = 64, 7  # numbers around an array; between matrices of a stack
 
 
-@pytest.fixture(scope="module", params=WIDTHS, ids=lambda flags: flags or "widest", autouse=True)
-def width(request, tmp_path_factory):
-    with compiled_for(request.param, [FILL, PUT, GET], tmp_path_factory.mktemp("width")):
-        yield
+@pytest.fixture(scope="module", params=WIDTHS, ids=lambda flags: flags or "widest")
+def libraries(request, tmp_path_factory):
+    return compiled_for(request.param, [FILL, PUT, GET], tmp_path_factory.mktemp("width"))
+
+
+@pytest.fixture(autouse=True)
+def width(libraries, monkeypatch):
+    monkeypatch.setattr(native, "_libraries", libraries)
 
 
 @pytest.fixture
@@ -151,7 +155,7 @@ def transposed(samples, chunk, cores, tiles, count, M, N, dtype, make):
 
 def test_the_widths_are_different_ones(request):
     """Of vectors, as far as the flags go: the compiler's last word."""
-    flags, x = request.node.callspec.params["width"], np.ones(1, np.float32)
+    flags, x = request.node.callspec.params["libraries"], np.ones(1, np.float32)
     most = {"-mno-avx512f": 32, "-mno-avx": 16}.get(flags, 64)
     assert launch.run(VECTOR, (1,), x, np.empty_like(x)) <= most
 

@@ -302,6 +302,49 @@ def test_the_norm_and_the_first_bad_step(dtype):
         np.testing.assert_allclose(a, e, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_of_squares_have_each_number_once(dtype):
+    """In parts of 4096 numbers or, where there are many, in 256 parts; around them lies NaN."""
+    for size in [1, 2, 4095, 4096, 4097, 8193, 12289, 256 * 4096, 256 * 4096 + 1, 257 * 4096 + 5]:
+        wide = np.full(size + 2, np.nan, dtype)
+        wide[1:-1] = np.arange(size) % 7 + 1
+        squares = updates.square_sums(wide[1:-1])
+        assert len(squares) == min(-(-size // 4096), 256)
+        assert squares.sum() == ((np.arange(size) % 7 + 1.0) ** 2).sum()
+        assert updates.square_sums(np.full(1, 1e30, np.float32)) == pytest.approx(1e60)
+
+
+@pytest.mark.parametrize("large", [0, 1 << 18])  # in one piece each, or neighbours together
+@pytest.mark.parametrize("without", [(), (0,), (1,), (0, 2), (3,), (1, 2, 3)])
+def test_the_norm_is_of_all_gradients(without, large, monkeypatch):
+    monkeypatch.setattr(updates, "LARGE", large)
+
+    def run():
+        optimizer = optim.Adam([*parameters(), nn.Parameter(drawn((70, 90), 9))])
+        steps(optimizer, 2, without)
+        loss, first_bad = mg.Tensor(np.array(1.0)), np.full((), -1)
+        return [*optim.watched(optimizer, loss, first_bad, 7), *[p.data for p in optimizer.params]]
+    agree(*both_engines(run), 1e-12)
+
+
+@pytest.mark.parametrize("watch", [True, False])
+def test_the_norm_is_of_the_last_step(watch):
+    """Also where that one was plain, and the one before it was not."""
+    def run():
+        optimizer = optim.SGD(parameters(np.float32), 0.1)
+        loss, first_bad = mg.Tensor(np.array(1.0, np.float32)), np.full((), -1)
+        steps(optimizer, 1, dtype=np.float32)
+        if watch:
+            optim.watched(optimizer, loss, first_bad, 0)
+        optimizer.params[1].data = optimizer.params[1].data.astype(np.float64)
+        for p in optimizer.params:
+            p.grad = mg.Tensor(np.full_like(p.data, 3.0))
+        optimizer.step()
+        return [float(optim.watched(optimizer, loss, first_bad, 1)[0])]
+    fast, plain = both_engines(run)
+    np.testing.assert_allclose(fast, plain, rtol=1e-6)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_every_kind_of_bad_number_is_flagged(where, bad):

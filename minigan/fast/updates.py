@@ -106,6 +106,7 @@ def sweep(kernel, numbers):
     """A function in place of `Optimizer.update_each`. numbers(optimizer, lr) are the kernel's."""
     def step(optimizer, lr):
         params = optimizer.params
+        _gradients.pop(optimizer, None)
         if not serves(params[0].data) or len({p.dtype for p in params}) > 1:
             return optimizer.update_each(lr)
         weights, gradients = weights_of(params), gradients_of(params)
