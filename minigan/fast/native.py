@@ -1,4 +1,4 @@
-"""The kernels on a CPU: what calls the compiled ones, and the order in which threads do."""
+"""The compiled kernels on a CPU: called one by one, or in a sequence for each thread."""
 
 import ctypes
 import threading
@@ -42,7 +42,9 @@ def _loaded(dtype):
     try:
         library = ctypes.CDLL(str(compiling.compiled(sources, dtype)))
         found = {kernel.name: getattr(library, kernel.name) for kernel in KERNELS}
-        found["products"] = library.products
+        for name in ("products", "sequence"):
+            found[name] = getattr(library, name)
+            found[name].restype = None
     except compiling.NotCompiled as error:
         why_not = str(error)
         return None
@@ -57,10 +59,8 @@ def _loaded(dtype):
     index, pointer = TYPES["index"], ctypes.c_void_p
     for name in [*[kernel.name for kernel in KERNELS], "sample_products"]:
         found[f"{name}_part"] = ctypes.cast(getattr(library, f"{name}_part"), pointer).value
-    found["sequence"] = library.sequence
-    found["sequence"].restype, found["sequence"].argtypes = None, [
-        ctypes.c_int, ctypes.c_int, index, pointer]
-    found["products"].restype, found["products"].argtypes = None, [ctypes.c_int, ctypes.c_char_p]
+    found["sequence"].argtypes = [ctypes.c_int, ctypes.c_int, index, pointer]
+    found["products"].argtypes = [ctypes.c_int, ctypes.c_char_p]
     return found
 
 
@@ -101,25 +101,27 @@ def products(a, b, c, a_transposed=False, b_transposed=False):
     return c
 
 
-def _products(a, b, c, sizes, transposed, following):
+def _products(a, b, c, sizes, transposed, apart):
+    """`apart` are the numbers from one matrix of a stack to the next, in a, b and c."""
     count, M, K, N = sizes
     functions(c.dtype)["products"](
         threads.parts_of(count * max(M, N), prod(sizes) // 64),
         STACK.pack(*sizes, *((1, M) if transposed[0] else (K, 1)),
-                   *((1, K) if transposed[1] else (N, 1)), *following, *[0] * 7, address(a),
+                   *((1, K) if transposed[1] else (N, 1)), *apart, *[0] * 7, address(a),
                    address(b), address(c)))
 
 
 class Sequence:
     """Kernels, and products of stacks, that each thread runs one after another on its own samples,
-    `chunk` of them at a time. What they hand on lies in rooms, one for each thread."""
+    at most `chunk` of them at a time. What they hand on lies in rooms, one for each thread.
+    `numbers` is the work in all."""
 
     def __init__(self, samples, numbers, chunk, dtype):
         self.samples, self.dtype, self.functions = samples, dtype, functions(dtype)
         self.parts = threads.parts_of(samples, numbers)
         share = -(-samples // self.parts)
         self.chunks = -(-share // chunk)
-        self.capacity = -(-share // self.chunks) + 1  # samples in a chunk, at most
+        self.capacity = -(-share // self.chunks)  # samples in a chunk, at most
         self.calls, self.kept = [], []
 
     def rooms(self, size, make=np.empty):
@@ -132,10 +134,11 @@ class Sequence:
                   arguments)
 
     def products(self, tiles, a, b, c, transposed=False):
-        """c = a @ b for each of a stack, b in strips. a (n, M, K) and c (n, M, N), or with
-        `transposed` a (n, K, M) and b (n, K, N), of which the products are added to c, are in
-        rooms, or a is of all samples. Each is given as (the rooms, where in a room, (n, rows,
-        columns, numbers from one matrix to the next)). The others are arrays."""
+        """c = a @ b for each of a stack, where a and c have `tiles` rows for each sample, and b lies
+        in strips. Transposed it is c += aᵀ @ b, and a and b have the samples' rows. What has them
+        is in rooms, or a is an array of all samples; so is the c that is added to, one sum for
+        each thread. Each of a, b, c is (array, where the stack begins in it or in each room, (how
+        many, rows, columns, numbers from one matrix to the next))."""
         count, M, N, _ = c[2]
         K = b[2][1]
         strides = ((1, M) if transposed else (K, 1)) + ((N, 1) if transposed else (STRIP, 1))
@@ -146,7 +149,7 @@ class Sequence:
         self._add("sample_products", values, (a, b, c))
 
     def sums(self, tiles, a, b, c):
-        """When all is done: c (n, M, N) = aᵀ @ b, a (n, K, M) and b (n, K, N) of all samples."""
+        """After `start`: c = aᵀ @ b for each of a stack, a and b arrays of all samples."""
         (count, _, M, a_next), (*_, N, b_next), c_next = a[2], b[2], c[2][3]
         a, b, c = [array[begin:] for array, begin, _ in (a, b, c)]
         _products(a, b, c, (count, M, self.samples * tiles, N), (True, False),

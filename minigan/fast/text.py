@@ -32,8 +32,8 @@ THREADS = 256  # of a CUDA block
 
 
 class Argument:
-    """One argument: an array with its indices, an array as a whole (`indices` is None), or a
-    number (`kind` is not "T")."""
+    """One argument: an array with its indices, an array as a whole (`indices` is None), or a number
+    (`array` is False)."""
 
     def __init__(self, text, writable):
         match = re.fullmatch(r"(?:(double|index|wide) )?(\*?)(\w+)(?:\[([\w ]*)\])?", text.strip())
@@ -56,7 +56,7 @@ class Argument:
         A compiler could not know that no output lies in its place."""
         if self.writable or self.indices is None or last in self.indices:
             return ""
-        return self.element(f"const T {self.name}__ = {self.name};").replace("__", "_here")
+        return f"const T {self.name}_here = {self.element(self.name)};"
 
 
 def _position(indices):
