@@ -375,6 +375,17 @@ def test_the_average_moves_its_copy(dtype):
     agree(fast, plain, {2: 1e-2, 4: 1e-6, 8: 1e-13}[np.dtype(dtype).itemsize])
 
 
+@pytest.mark.parametrize("types", ["fd", "df"])
+def test_the_average_of_a_converted_network(types):
+    """Has float64, of whichever the other one is."""
+    def run():
+        mg.seed(0)
+        network, copied = (nn.Sequential(nn.Dense(3, 4)).astype(np.dtype(t)) for t in types)
+        optim.MovingAverage(copied, network, 0.9).update(1)
+        return [p.data for p in copied.parameters()]
+    agree(*both_engines(run), 1e-6)
+
+
 def test_the_averages_older_graphs_are_stale():
     network = nn.Sequential(nn.Dense(3, 1))
     copied = copy.deepcopy(network)

@@ -134,11 +134,11 @@ class Sequence:
                   arguments)
 
     def products(self, tiles, a, b, c, transposed=False):
-        """c = a @ b for each of a stack, where a and c have `tiles` rows for each sample, and b lies
-        in strips. Transposed it is c += aᵀ @ b, and a and b have the samples' rows. What has them
-        is in rooms, or a is an array of all samples; so is the c that is added to, one sum for
-        each thread. Each of a, b, c is (array, where the stack begins in it or in each room, (how
-        many, rows, columns, numbers from one matrix to the next))."""
+        """c = a @ b for each of a stack: a and c have `tiles` rows for each sample, b lies in strips.
+        Transposed it is c += aᵀ @ b: a and b have `tiles` rows for each sample, and each thread
+        has its own c. Arrays (threads, size) are rooms; a may also be an array of all samples,
+        where it is not transposed. Each of a, b, c is (array, where the stack begins in it or in
+        each room, (how many, rows, columns, numbers from one matrix to the next))."""
         count, M, N, _ = c[2]
         K = b[2][1]
         strides = ((1, M) if transposed else (K, 1)) + ((N, 1) if transposed else (STRIP, 1))
