@@ -1,5 +1,5 @@
-"""`run` and `sums`: a kernel called on arrays, on a CPU or a GPU by the same lines. `then`: one that
-a `native.Sequence` calls.
+"""`run` and `sums`: a kernel called on arrays, on a CPU or a GPU by the same lines. `then`: one for
+a `native.Sequence`.
 
 Kernels follow pointers, so what they are given is checked here: an array of another size, dtype or
 order in memory is an error of ours and never a wrong result.

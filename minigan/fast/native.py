@@ -134,7 +134,7 @@ class Sequence:
                   arguments)
 
     def products(self, tiles, a, b, c, transposed=False):
-        """c = a @ b for each of a stack: a and c have `tiles` rows for each sample, b lies in strips.
+        """c = a @ b for each of a stack: a and c have `tiles` rows for each sample, b is in strips.
         Transposed it is c += aᵀ @ b: a and b have `tiles` rows for each sample, and each thread
         has its own c. Arrays (threads, size) are rooms; a may also be an array of all samples,
         where it is not transposed. Each of a, b, c is (array, where the stack begins in it or in
