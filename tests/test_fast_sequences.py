@@ -13,7 +13,7 @@ import pytest
 
 from fast_helpers import VECTOR, WIDTHS, compiled_for, some_threads
 from minigan.fast import launch, native
-from minigan.fast.filters import STRIP
+from minigan.fast.c_parts import STRIP
 from minigan.fast.kernels import FILL
 from minigan.fast.text import Kernel
 

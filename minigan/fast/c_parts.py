@@ -91,11 +91,13 @@ void in_parts(Work work, const void *of, int parts) {
 #endif
 """
 
+STRIP = 32  # columns of b that may lie together: those of a tile, or of some
+
 # c (M, N) = a (M, K) b (K, N) for each of a stack. A tile of c, ROWS rows and two vectors wide,
 # stays in registers while it runs along the common index, and the factors are read where they lie.
 # For matrices of some hundred rows and columns a matrix library spends a fifth of its time on
 # laying them out anew. `vec` is a vector of the machine's width, in the notation of gcc and clang.
-PRODUCTS = """
+PRODUCTS = f"#define STRIP {STRIP}" + """
 #if defined(__AVX512F__)
 #define BYTES 64
 #define ROWS 8
@@ -109,7 +111,6 @@ PRODUCTS = """
 #define LANES (BYTES / (int)sizeof(T))
 #define UNROLL _Pragma("GCC unroll 8")
 #define DEEP 256
-#define STRIP 32
 #define NEAR 200000  /* bytes of b that the cache beside a core holds with the rest */
 typedef T vec __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
 

@@ -223,7 +223,7 @@ class Filter:
                  *tile, *self._place(*at), y)
 
     def _place(self, array, points):
-        """Of what stands at points, for the kernels."""
+        """`depth`, `room` and `places` of what stands at points, for the kernels."""
         return points.width, points.size if array.ndim == 2 else 0, points.places
 
     def _W(self, w):

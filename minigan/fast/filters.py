@@ -24,12 +24,12 @@ products, and an infinite or huge pixel spreads over its whole tile.
 from fractions import Fraction
 from itertools import product
 
+from minigan.fast.c_parts import STRIP
 from minigan.fast.text import Kernel
 
 INFINITY = None
 POINTS = (0, INFINITY, 1, -1, Fraction(1, 2), -2)  # the first n of them
 TAPS, TILES = (2, 3), (4, 3)
-STRIP = 32  # columns: those of a tile of products, or of some
 
 
 def points(m, r):

@@ -8,7 +8,7 @@ from struct import Struct
 import numpy as np
 
 from minigan.fast import c_parts, text, threads
-from minigan.fast.filters import FILTERS, STRIP
+from minigan.fast.filters import FILTERS
 from minigan.fast.kernels import KERNELS as GENERAL
 
 KERNELS = [*GENERAL, *FILTERS.values()]
@@ -141,7 +141,7 @@ class Sequence:
         each room, (how many, rows, columns, numbers from one matrix to the next))."""
         count, M, N, _ = c[2]
         K = b[2][1]
-        strides = ((1, M) if transposed else (K, 1)) + ((N, 1) if transposed else (STRIP, 1))
+        strides = (1, M, N, 1) if transposed else (K, 1, c_parts.STRIP, 1)
         places = [address(array) + at * array.itemsize for array, at, _ in (a, b, c)]
         rooms = [array.shape[1] if array.ndim == 2 else 0 for array, *_ in (a, b, c)]
         values = STACK.pack(count, M, K, N, *strides, a[2][3], b[2][3], c[2][3], transposed,

@@ -183,8 +183,8 @@ class Sum(Kernel):
 
     Kept is the last loop, "row channel" for sums over rows, or the first, "sample position channel"
     for sums of each sample. The output is (parts, number of sums, number of kept indices), of
-    doubles: rows are cut into parts that somebody adds up; of samples there is one part. `outer` is
-    run for each row, or for each sample and position; `then` for each sample, when its sums are
+    doubles: rows are cut into parts that the caller adds up; of samples there is one part. `outer`
+    is run for each row, or for each sample and position; `then` for each sample, when its sums are
     known as total0, total1, ….
     """
 
