@@ -375,6 +375,25 @@ def test_the_average_moves_its_copy(dtype):
     agree(fast, plain, {2: 1e-2, 4: 1e-6, 8: 1e-13}[np.dtype(dtype).itemsize])
 
 
+@pytest.mark.on_each_engine
+def test_the_average_is_the_exponential_one_of_what_it_saw(engine):
+    """Σ decayᵀ⁻ᵗ wₜ / Σ decayᵀ⁻ᵗ: nothing of the copy's start is left. Statistics are the last."""
+    network = nn.Sequential(nn.Dense(3, 4), nn.BatchNorm(4)).astype(np.float64)
+    copied = copy.deepcopy(network)
+    average, shares = optim.MovingAverage(copied, network, 0.7), 0.7 ** np.arange(4, -1, -1)
+    for t in range(1, 6):
+        for i, p in enumerate(network.parameters()):
+            p.data = drawn(p.shape, 10 * t + i)
+        network(drawn((6, 3), t))
+        average.update(t)
+    for i, p in enumerate(copied.parameters()):
+        seen = [drawn(p.shape, 10 * t + i) for t in range(1, 6)]
+        np.testing.assert_allclose(p.data, np.average(seen, 0, shares), rtol=0, atol=1e-13)
+    for mine, last in zip(copied.buffers(), network.buffers(), strict=True):
+        np.testing.assert_array_equal(mine, last)
+    assert (copied.layers[1].running_var != 1.0).all()
+
+
 @pytest.mark.parametrize("types", ["fd", "df"])
 def test_the_average_of_a_converted_network(types):
     """Has float64, of whichever the other one is."""
