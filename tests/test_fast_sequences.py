@@ -223,6 +223,14 @@ def test_kernels_and_products_are_done_in_their_order(made):
     assert (a == 7).all()
 
 
+def test_an_array_of_another_dtype_is_refused():
+    """A sequence calls the kernels of one dtype."""
+    work = native.Sequence(2, 1, 1, np.dtype("f"))
+    with pytest.raises(ValueError, match="kernel fill: arrays of float32 expected"):
+        launch.then(work, FILL, (2, 3), 1.0, np.empty((2, 3)))
+    assert work.calls == []
+
+
 # Nothing beside an array is read
 
 def fenced(array, at_end):
