@@ -1,14 +1,43 @@
 """What the tests of the fast engine share: both engines side by side, arrays in every layout."""
 
 import contextlib
+import platform
+import shlex
 
 import numpy as np
+import pytest
 
 import minigan as mg
-from minigan.fast import native, threads
+from minigan.fast import compiling, native, threads
+from minigan.fast.text import Kernel
 from minigan.tensor import FAST
 
 LAYOUTS = "plain", "transposed", "sliced", "reversed", "broadcast"
+# Flags for vectors of all widths: this processor's own, 32 bytes and 16
+WIDTHS = ["", *["-mno-avx512f", "-mno-avx"][:2 * (platform.machine() in ("x86_64", "AMD64"))]]
+VECTOR = Kernel("vector", "i", "x[i]", "y[i]", """
+#if defined(__AVX512F__)
+y = 64;
+#elif defined(__AVX__)
+y = 32;
+#else
+y = 16;
+#endif
+""")  # its bytes
+
+
+def compiled_for(flags, kernels, folder):
+    """`native._libraries` with these kernels and the products only, compiled with more flags."""
+    script = folder / "cc"
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(compiling.compiler())} "$@" {flags}\n')
+    script.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv("CC", str(script))
+        patch.setattr(native, "KERNELS", [VECTOR, *kernels])
+        patch.setattr(native, "_libraries", {})
+        assert native.functions(np.dtype("f")) and native.functions(np.dtype("d")), native.why_not
+        return native._libraries
 
 
 @contextlib.contextmanager

@@ -87,7 +87,10 @@ def test_a_tile_is_chosen_only_where_it_can_be_and_pays():
     assert not tile(w_shape=(4, 4, 32, 48))
     assert tile(n=6) == 4 and tile(n=5) == 2        # of 1176 and 980 outputs
     assert tile(n=2) == 2 and tile(n=1) == 0        # of 392 and 196
+    assert tile(n=10, case=SMALL) == 4 and tile(n=9, case=SMALL) == 2  # of 1000 and 900
     assert tile(n=2, size=(7, 14), image=(14, 28)) == 0  # 7 is not even
+    assert tile(n=2, size=(14, 7), image=(28, 14)) == 0
+    assert tile(n=3, size=(7, 14), image=(14, 28)) == tile(n=3, size=(14, 7), image=(28, 14)) == 0
     assert tile(n=5, w_shape=(6, 6, 32, 32), image=(30, 30)) == 0  # 3 taps
     assert not tile(w_shape=(3, 3, 32, 32))         # not a multiple of the stride
     assert not tile(w_shape=(4, 6, 32, 32))         # other taps along the columns
@@ -270,3 +273,36 @@ def test_operations_are_filtered_where_it_pays():
         plain = everything()
     for a, e in zip(fast, plain):
         np.testing.assert_allclose(a, e, rtol=0, atol=1e-11 * abs(e).max())
+
+
+@needs_kernels
+@pytest.mark.parametrize("change", ["in place", "another array", "nothing"])
+def test_a_kernel_is_transformed_once_for_the_same_numbers(change):
+    """While a graph holds what was made of a kernel: another convolution of it shares that, if its
+    numbers are still the same."""
+    x, w, _ = arrays_of(CASE, 6)
+    w = mg.Tensor(w, requires_grad=True)
+    first = conv.conv2d(x, w, 2, 1)
+    if change == "in place":
+        w.data[1, 2] += 1.0
+    elif change == "another array":
+        w.data = w.data * 2.0
+    with kernels_called() as called:
+        second = conv.conv2d(x, w, 2, 1)
+    assert ("taps_to_points_2_4" in called) == (change != "nothing")
+    with plain_engine():
+        right = conv.conv2d(x, w.data, 2, 1)
+    np.testing.assert_allclose(second.data, right.data, rtol=0, atol=1e-11 * abs(right.data).max())
+    assert first.node is not None  # it was held all the time
+
+
+@needs_kernels
+def test_a_kernel_is_transformed_for_each_geometry():
+    _, w, _ = arrays_of(CASE, 6)
+    w, held = mg.Tensor(w, requires_grad=True), []
+    for n, size in [(6, 28), (3, 28), (6, 20), (6, 28)]:  # tiles of 4, of 2, of 4 and 3
+        x = drawn((n, size, size, 32), n)
+        held.append(conv.conv2d(x, w, 2, 1))
+        with plain_engine():
+            right = conv.conv2d(x, w.data, 2, 1).data
+        np.testing.assert_allclose(held[-1].data, right, rtol=0, atol=1e-11 * abs(right).max())

@@ -327,6 +327,20 @@ def test_another_compiler_or_another_source_is_another_file(cache, script):
     assert len(set(cache.compiled)) == 4
 
 
+@pytest.mark.parametrize("place, value", [
+    ((compiling, "FLAGS"), [*compiling.FLAGS, "-DMORE"]),
+    ((compiling, "_processor"), lambda: "flags: none"),
+    ((native, "KERNELS"), [*FEW, kernels.SIGMOID]),  # in the first source
+    ((native, "KERNELS"), [LEAKY, kernels.SIGMOID, ROW_SUM, FOLD_ONE])])  # in the second
+def test_what_decides_on_the_code_decides_on_the_file(cache, monkeypatch, place, value):
+    """A folder shared by two machines has a file for each of their processors."""
+    assert kernels_work()
+    monkeypatch.setattr(*place, value)
+    cache.forget()
+    assert kernels_work()
+    assert len(set(cache.compiled)) == 2
+
+
 def test_a_compiler_that_does_not_know_the_processor_is_asked_without(cache, script):
     script('case "$*" in *march*) echo "bad -march" >&2; exit 1;; esac; exec cc "$@"')
     assert kernels_work()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigan as mg
-from fast_helpers import some_threads
+from fast_helpers import WIDTHS, compiled_for, some_threads
 from minigan.fast import native, products
 
 pytestmark = pytest.mark.skipif(native.functions(np.dtype("f")) is None,
@@ -19,6 +19,17 @@ sizes, parts = st.integers(1, 90), st.integers(1, 5)
 deep = st.one_of(sizes, st.sampled_from([255, 256, 257, 258, 511, 512, 513, 600]))
 dtypes = st.sampled_from([np.float32, np.float64])
 EDGE = 64  # numbers on each side of a result
+
+
+@pytest.fixture(scope="module", params=WIDTHS, ids=lambda flags: flags or "widest")
+def libraries(request, tmp_path_factory):
+    return compiled_for(request.param, [], tmp_path_factory.mktemp("width"))
+
+
+@pytest.fixture
+def width(libraries, monkeypatch):
+    """Vectors of each width that this processor has."""
+    monkeypatch.setattr(native, "_libraries", libraries)
 
 
 def factors(count, M, K, N, transposed, dtype, whole=False):
@@ -73,7 +84,7 @@ def test_a_stack_of_products(transposed, dtype, count, M, K, N, cores):
 
 @pytest.mark.parametrize("transposed", TRANSPOSED)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_small_size(transposed, dtype):
+def test_every_small_size(width, transposed, dtype):
     """Tiles that fit, that begin earlier, and matrices smaller than one."""
     for M, N in product([1, 2, 5, 6, 7, 8, 9, 11, 12, 13, 16, 17, 24, 25],
                         [1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 47, 48, 49]):
@@ -81,18 +92,25 @@ def test_every_small_size(transposed, dtype):
 
 
 @pytest.mark.parametrize("transposed", TRANSPOSED)
-@pytest.mark.parametrize("M", [8, 31, 32, 33, 70])
+@pytest.mark.parametrize("M", [8, 33, 70])
 @pytest.mark.parametrize("K, N, dtype", [(300, 181, np.float32), (700, 75, np.float32),
                                          (1030, 33, np.float64), (257, 131, np.float64)])
-def test_large_factors_are_laid_out_in_strips(M, K, N, dtype, transposed):
+def test_large_factors_are_laid_out_in_strips(width, M, K, N, dtype, transposed):
     """b takes more than NEAR, and the common index more than one block."""
     for cores in (1, 2):
         check(1, M, K, N, transposed, dtype, cores)
 
 
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+@pytest.mark.parametrize("K, N, dtype", [(1700, 31, np.float32), (1700, 15, np.float64),
+                                         (3400, 15, np.float32), (3600, 7, np.float64)])
+def test_a_strip_is_one_vector_wide_where_two_do_not_fit(width, K, N, dtype, transposed):
+    check(1, 33, K, N, transposed, dtype, 1)
+
+
 @pytest.mark.parametrize("count, M, N", [(1, 3, 90), (1, 90, 3), (3, 40, 40), (4, 9, 9), (1, 9, 17),
                                          (40, 8, 16), (2, 100, 100), (1, 1, 1), (5, 1, 70)])
-def test_any_number_of_parts(count, M, N):
+def test_any_number_of_parts(width, count, M, N):
     """Also more parts than there are tiles, or matrices."""
     for cores in range(1, 10):
         check(count, M, 19, N, (False, False), np.float32, cores)

@@ -302,6 +302,48 @@ def test_the_norm_and_the_first_bad_step(dtype):
         np.testing.assert_allclose(a, e, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_of_squares_have_each_number_once(dtype):
+    """In parts of 4096 numbers or, where there are many, in 256 parts; around them lies NaN."""
+    for size in [1, 2, 4095, 4096, 4097, 8193, 12289, 256 * 4096, 256 * 4096 + 1, 257 * 4096 + 5]:
+        wide = np.full(size + 2, np.nan, dtype)
+        wide[1:-1] = np.arange(size) % 7 + 1
+        squares = updates.square_sums(wide[1:-1])
+        assert len(squares) == min(-(-size // 4096), 256)
+        assert squares.sum() == ((np.arange(size) % 7 + 1.0) ** 2).sum()
+
+
+@pytest.mark.parametrize("large", [0, 1 << 18])  # in one piece each, or neighbours together
+@pytest.mark.parametrize("without", [(), (0,), (1,), (0, 2), (3,), (1, 2, 3)])
+def test_the_norm_is_of_all_gradients(without, large, monkeypatch):
+    monkeypatch.setattr(updates, "LARGE", large)
+
+    def run():
+        optimizer = optim.Adam([*parameters(), nn.Parameter(drawn((70, 90), 9))])
+        steps(optimizer, 2, without)
+        loss, first_bad = mg.Tensor(np.array(1.0)), np.full((), -1)
+        return [*optim.watched(optimizer, loss, first_bad, 7), *[p.data for p in optimizer.params]]
+    agree(*both_engines(run), 1e-12)
+
+
+@pytest.mark.parametrize("watch", [True, False])
+def test_the_norm_is_of_the_last_step(watch):
+    """Also where that one was plain, and the one before it was not."""
+    def run():
+        optimizer = optim.SGD(parameters(np.float32), 0.1)
+        loss, first_bad = mg.Tensor(np.array(1.0, np.float32)), np.full((), -1)
+        steps(optimizer, 1, dtype=np.float32)
+        if watch:
+            optim.watched(optimizer, loss, first_bad, 0)
+        optimizer.params[1].data = optimizer.params[1].data.astype(np.float64)
+        for p in optimizer.params:
+            p.grad = mg.Tensor(np.full_like(p.data, 3.0))
+        optimizer.step()
+        return [float(optim.watched(optimizer, loss, first_bad, 1)[0])]
+    fast, plain = both_engines(run)
+    np.testing.assert_allclose(fast, plain, rtol=1e-6)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_every_kind_of_bad_number_is_flagged(where, bad):
@@ -331,6 +373,36 @@ def test_the_average_moves_its_copy(dtype):
         return [p.data for p in copied.parameters()] + [p.data for p in network.parameters()]
     fast, plain = both_engines(run)
     agree(fast, plain, {2: 1e-2, 4: 1e-6, 8: 1e-13}[np.dtype(dtype).itemsize])
+
+
+@pytest.mark.on_each_engine
+def test_the_average_is_the_exponential_one_of_what_it_saw(engine):
+    """Σ decayᵀ⁻ᵗ wₜ / Σ decayᵀ⁻ᵗ: nothing of the copy's start is left. Statistics are the last."""
+    network = nn.Sequential(nn.Dense(3, 4), nn.BatchNorm(4)).astype(np.float64)
+    copied = copy.deepcopy(network)
+    average, shares = optim.MovingAverage(copied, network, 0.7), 0.7 ** np.arange(4, -1, -1)
+    for t in range(1, 6):
+        for i, p in enumerate(network.parameters()):
+            p.data = drawn(p.shape, 10 * t + i)
+        network(drawn((6, 3), t))
+        average.update(t)
+    for i, p in enumerate(copied.parameters()):
+        seen = [drawn(p.shape, 10 * t + i) for t in range(1, 6)]
+        np.testing.assert_allclose(p.data, np.average(seen, 0, shares), rtol=0, atol=1e-13)
+    for mine, last in zip(copied.buffers(), network.buffers(), strict=True):
+        np.testing.assert_array_equal(mine, last)
+    assert (copied.layers[1].running_var != 1.0).all()
+
+
+@pytest.mark.parametrize("types", ["fd", "df"])
+def test_the_average_of_a_converted_network(types):
+    """Has float64, of whichever the other one is."""
+    def run():
+        mg.seed(0)
+        network, copied = (nn.Sequential(nn.Dense(3, 4)).astype(np.dtype(t)) for t in types)
+        optim.MovingAverage(copied, network, 0.9).update(1)
+        return [p.data for p in copied.parameters()]
+    agree(*both_engines(run), 1e-6)
 
 
 def test_the_averages_older_graphs_are_stale():

@@ -120,6 +120,31 @@ def test_a_file_is_short_and_narrow(path):
     assert [i for i, line in enumerate(lines, 1) if len(line) > MOST_COLUMNS] == []
 
 
+LATER = """
+import sys
+import minigan as mg
+assert not [name for name in sys.modules if name.startswith(("minigan.data", "minigan.metrics", "minigan.pictures",
+                                                             "minigan.runs", "matplotlib"))]
+names = "data", "metrics", "latent", "graph", "laboratory", "plots", "load"
+assert {*names, "ops", "grad", "Tensor", "__version__"} <= {*dir(mg)}
+for name in names:
+    found = getattr(mg, name)
+    assert getattr(mg, name) is found and found.__name__.rpartition(".")[2] == name, found
+    assert (name == "load") == callable(found)
+assert mg.load.__module__ == "minigan.runs.models"
+assert not hasattr(mg, "nothing")
+try:
+    mg.nothing
+except AttributeError as error:
+    assert str(error) == "module 'minigan' has no attribute 'nothing'"
+"""
+
+
+def test_what_a_run_needs_is_imported_when_it_is_asked_for():
+    end = subprocess.run([sys.executable, "-c", LATER], cwd=ROOT, capture_output=True, text=True)
+    assert end.returncode == 0, end.stderr
+
+
 def test_modules_of_the_package_are_imported_at_the_top_only(source):
     _, tree = source
     inside = [module for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.Lambda, ast.ClassDef))

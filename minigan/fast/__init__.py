@@ -7,8 +7,8 @@
 
 or None where it does not serve, as for arrays of a dtype without kernels. first(g, needed) returns
 the first derivatives of all arguments in one call, as raw arrays: it may share work between them,
-and cannot be differentiated again. `maps` are for that, and may be left out (None): then the plain
-definition is differentiated, or the function of the arguments that stands in their place.
+and cannot be differentiated again. `maps` are for that. Where they are None the plain definition is
+differentiated; where they are a function of the arguments, what this one computes.
 
 Kernels (`kernels`) are written once, in a language over loop indices (`text`) that becomes C
 (`native`) and CUDA (`cuda`). What calls them is the same for both.

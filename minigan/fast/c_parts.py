@@ -91,12 +91,13 @@ void in_parts(Work work, const void *of, int parts) {
 #endif
 """
 
+STRIP = 32  # columns of b that may lie together: those of a tile, or of some
+
 # c (M, N) = a (M, K) b (K, N) for each of a stack. A tile of c, ROWS rows and two vectors wide,
 # stays in registers while it runs along the common index, and the factors are read where they lie.
 # For matrices of some hundred rows and columns a matrix library spends a fifth of its time on
 # laying them out anew. `vec` is a vector of the machine's width, in the notation of gcc and clang.
-# Where c is no multiple of a tile, the last one begins earlier and makes some numbers twice.
-PRODUCTS = """
+PRODUCTS = f"#define STRIP {STRIP}" + """
 #if defined(__AVX512F__)
 #define BYTES 64
 #define ROWS 8
@@ -110,7 +111,6 @@ PRODUCTS = """
 #define LANES (BYTES / (int)sizeof(T))
 #define UNROLL _Pragma("GCC unroll 8")
 #define DEEP 256
-#define STRIP 32
 #define NEAR 200000  /* bytes of b that the cache beside a core holds with the rest */
 typedef T vec __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
 
@@ -161,9 +161,10 @@ static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide,
 }
 
 /* From one matrix of a stack to the next it is a_next numbers in a, and so on. `add` is for adding
-   to c. Of a sequence the rows belong to samples: then `samples` is their number, `tiles` the rows
-   of each, and each thread has its own rooms; a without rooms is of all
-   samples. With `strips` b lies in strips of STRIP columns, one after another. */
+   to c. With `strips` b lies in strips of STRIP columns, one after another. Of a sequence the rows
+   belong to samples: then `samples` is their number, `tiles` the rows of each, and a_room, b_room
+   and c_room are the numbers from one thread's room to the next. An a without rooms is of all
+   samples. */
 struct stack {
     index count, M, K, N, a_row, a_k, b_k, b_column, a_next, b_next, c_next, add, strips;
     index samples, tiles, a_room, b_room, c_room;

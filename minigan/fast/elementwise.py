@@ -68,8 +68,8 @@ def softplus(x, /):
         elementwise(kernels.SOFTPLUS_GRADIENT, g, x.data)]
 
 
-# Sums. A GPU adds up in trees, which lose no digits: one launch, where float64 would take two or
-# three. Over leading axes it would not: there the matrix library does it
+# Sums on a GPU. CuPy adds up in trees, which lose few digits, in one launch; a sum in float64 takes
+# two or three. Over leading axes there are no trees: a matrix product with ones does it.
 
 def sum(x, /, axis=None, keepdims=False):
     if not _in_a_tree(x, axis):

@@ -53,12 +53,12 @@ class Axis:
         self.tiles = [0] * 6
         for begin, end, count in self.groups:
             self.tiles[begin:end] = [count] * (end - begin)
-        self.values = sum(self.tiles)
+        self.values = sum(self.tiles)  # what a line of the image becomes at the points
 
 
 class Points:
     """Where the matrix of each point (p, q) lies in one array: those of a group of points, which
-    have equally many rows, one after another."""
+    have equally many rows, one after another. `places` is for the kernels: see `filters.PLACE`."""
 
     def __init__(self, rows, columns, per_tile, height, width):
         """A matrix has `per_tile` rows for each tile, and `height` more; `width` columns."""
@@ -95,6 +95,7 @@ class Filter:
         self.depth = prod(stride) * self.C  # numbers in a block of the image
         if self.depth % STRIP or self.O % STRIP:
             raise ValueError(f"a filter's channels come in strips of {STRIP}, got {w_shape}")
+        # Numbers at the points of a sample, of x and y
         self.each = self.rows.values * self.columns.values * (self.depth + self.O)
         self.factors = layout(self.rows, self.columns, 0, self.depth, self.O)
         self.transposed = layout(self.rows, self.columns, 0, self.O, self.depth)
@@ -143,10 +144,10 @@ class Filter:
         return y_out, self._to_w(sums())
 
     def _sequence(self, batch, weights=False):
-        """Chunks whose numbers stay in the cache, and that repay reading the factors: a third of
-        their numbers. For weights each chunk is added to as many sums, where there are so many
-        samples that this repays writing them; else `whole`, what stands at points is kept for a
-        product over all samples."""
+        """A sequence over a batch. A chunk fills the cache, or has a third of the factors' numbers
+        where these are more: that repays reading them. Weights are sums over samples. Where a
+        thread has many samples it adds to sums of its own, in chunks that repay writing these.
+        Else, `whole`, what stands at points is kept for one product over all samples."""
         numbers, each_core = self.factors.size // 3, len(batch) * self.each / threads.cores()
         whole = weights and each_core <= 4 * self.factors.size
         if weights and not whole:
@@ -161,27 +162,29 @@ class Filter:
     def _times(self, work, at, factors):
         """(X x)(W w), or (Y y)(W w)ᵀ."""
         out = self._rooms(work, factors[1].width)
-        for tiles, a, b, c in zip(self.tiles, *[
-                points.stacks(array) for array, points in (at, factors, out)]):
-            work.products(tiles, a, b, c)
+        for stacks in self._stacks(at, factors, out):
+            work.products(*stacks)
         return out
 
     def _weights(self, work, at_x, at_y):
         """(X x)ᵀ(Y y): a function that gives it when `work` is done."""
-        size, kind = self.factors.size, np.empty if work.whole else np.zeros
-        sums = kind(size, work.dtype) if work.whole else work.rooms(size, kind)
-        stacks = list(zip(self.tiles, *[points.stacks(array) for array, points in (
-            at_x, at_y, (sums, self.factors))]))
+        size = self.factors.size
+        sums = np.empty(size, work.dtype) if work.whole else work.rooms(size, np.zeros)
+        groups = self._stacks(at_x, at_y, (sums, self.factors))
         if not work.whole:  # each thread has its own
-            for tiles, a, b, c in stacks:
-                work.products(tiles, a, b, c, transposed=True)
+            for stacks in groups:
+                work.products(*stacks, transposed=True)
             return lambda: sums.sum(0)
 
         def later():
-            for tiles, a, b, c in stacks:
-                work.sums(tiles, a, b, c)
+            for stacks in groups:
+                work.sums(*stacks)
             return sums
         return later
+
+    def _stacks(self, *places):
+        """(tiles of a sample, a stack of each) for each group of points."""
+        return list(zip(self.tiles, *[points.stacks(array) for array, points in places]))
 
     def _rooms(self, work, width, whole=False):
         """(an array for matrices at the points, their layout)."""
@@ -220,7 +223,7 @@ class Filter:
                  *tile, *self._place(*at), y)
 
     def _place(self, array, points):
-        """Of what stands at points, for the kernels."""
+        """`depth`, `room` and `places` of what stands at points, for the kernels."""
         return points.width, points.size if array.ndim == 2 else 0, points.places
 
     def _W(self, w):
@@ -245,7 +248,7 @@ class Filter:
                    self.factors.places, w)
 
     def _regions(self):
-        """(the kernels' suffix, how many tiles, where they begin) for tiles of 4 and of 3."""
+        """(the kernels' suffix, how many tiles, where they begin) for tiles of each size."""
         for mh, th, first_h, tile_h in self.rows.kinds:
             for mw, tw, first_w, tile_w in self.columns.kinds:
                 yield f"_{self.r}_{mh}_{mw}", (th, tw), (tile_h, tile_w, first_h, first_w)

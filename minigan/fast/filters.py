@@ -17,19 +17,19 @@ A kernel of r times the stride s is a filter with r taps on s × s blocks of the
 of s·s·C numbers. An axis is cut into tiles of 4 outputs and, at its end, of 3. These use the same
 points but the last, so all that have a point in common make one tall product. Where there are few
 outputs for a large kernel, its values at the points would cost more than they save: there a filter
-of 2 taps has tiles of 2 outputs, at 3 points. Rounding errors are
-a few times those of direct products, and an infinite or huge pixel spreads over its whole tile.
+of 2 taps has tiles of 2 outputs, at 3 points. Rounding errors are a few times those of direct
+products, and an infinite or huge pixel spreads over its whole tile.
 """
 
 from fractions import Fraction
 from itertools import product
 
+from minigan.fast.c_parts import STRIP
 from minigan.fast.text import Kernel
 
 INFINITY = None
 POINTS = (0, INFINITY, 1, -1, Fraction(1, 2), -2)  # the first n of them
 TAPS, TILES = (2, 3), (4, 3)
-STRIP = 32  # columns: those of a tile of products, or of some
 
 
 def points(m, r):
@@ -112,8 +112,8 @@ def _pointers(name, rows, columns, place):
 
 
 # A point (p, q) has its own matrix: `places` tells where it begins, and how many tiles it has. Each
-# thread has `room` for the matrices of its own samples, those from `begin` on; or room is 0, and
-# the matrices are of all samples
+# thread has `room` for the matrices of its own samples, those from `begin` on; or `room` is 0, and
+# the matrices are of all samples.
 PLACE = ("room * slot + places[{p} * 6 + {q}] + (((sample - (room ? begin : 0)) * places[36 + {p}]"
          " + tile_h + th) * places[42 + {q}] + tile_w + tw) * depth")
 TILE = ("index tile_h, index tile_w, index first_h, index first_w, index depth, index room, "
@@ -181,8 +181,9 @@ def _kernels(r, mh, mw):
 
 
 def _weight_kernels(r, m):
-    """W and its adjoint along both axes, for the points of tiles of m. A matrix of factors
-    is laid out in strips of STRIP columns, as the products read it, and so is its transpose."""
+    """W and its adjoint along both axes, for the points of tiles of m. A matrix of factors is laid
+    out in strips of STRIP columns, as the products read it, and so is its transpose: its columns
+    come in pieces of so many lanes, none of which is in two strips."""
     def along_both(adjoint, source, target):
         W = matrices(m, r)[1]
         W = _transposed(W) if adjoint else W

@@ -1,4 +1,5 @@
-"""`run` and `sums`: a kernel called on arrays, wherever they are. The same lines for both machines.
+"""`run` and `sums`: a kernel called on arrays, on a CPU or a GPU by the same lines. `then`: one for
+a `native.Sequence`.
 
 Kernels follow pointers, so what they are given is checked here: an array of another size, dtype or
 order in memory is an error of ours and never a wrong result.
@@ -30,7 +31,8 @@ def run(kernel, sizes, *arguments):
 
 def then(sequence, kernel, sizes, *arguments):
     """Add a kernel to a `native.Sequence`."""
-    _check(kernel, sizes, arguments)
+    if _check(kernel, sizes, arguments) != sequence.dtype:
+        raise ValueError(f"kernel {kernel.name}: arrays of {sequence.dtype} expected")
     sequence.run(kernel, sizes, arguments)
 
 

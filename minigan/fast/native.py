@@ -8,7 +8,7 @@ from struct import Struct
 import numpy as np
 
 from minigan.fast import c_parts, text, threads
-from minigan.fast.filters import FILTERS, STRIP
+from minigan.fast.filters import FILTERS
 from minigan.fast.kernels import KERNELS as GENERAL
 
 KERNELS = [*GENERAL, *FILTERS.values()]
@@ -100,25 +100,27 @@ def products(a, b, c, a_transposed=False, b_transposed=False):
     return c
 
 
-def _products(a, b, c, sizes, transposed, following):
+def _products(a, b, c, sizes, transposed, apart):
+    """`apart` are the numbers from one matrix of a stack to the next, in a, b and c."""
     count, M, K, N = sizes
     a_strides, b_strides = (1, M) if transposed[0] else (K, 1), (1, K) if transposed[1] else (N, 1)
     _call(c.dtype, "products",
-          STACK.pack(*sizes, *a_strides, *b_strides, *following, *[0] * 7, address(a), address(b),
+          STACK.pack(*sizes, *a_strides, *b_strides, *apart, *[0] * 7, address(a), address(b),
                      address(c)),
           threads.parts_of(count * max(M, N), prod(sizes) // 64))
 
 
 class Sequence:
     """Kernels, and products of stacks, that each thread runs one after another on its own samples,
-    `chunk` of them at a time. What they hand on lies in rooms, one for each thread."""
+    at most `chunk` of them at a time. What they hand on lies in rooms, one for each thread.
+    `numbers` is the work in all."""
 
     def __init__(self, samples, numbers, chunk, dtype):
         self.samples, self.dtype, self.functions = samples, dtype, functions(dtype)
         self.parts = threads.parts_of(samples, numbers)
         share = -(-samples // self.parts)
         self.chunks = -(-share // chunk)
-        self.capacity = -(-share // self.chunks) + 1  # samples in a chunk, at most
+        self.capacity = -(-share // self.chunks)  # samples in a chunk, at most
         self.calls, self.kept = [], []
 
     def rooms(self, size, make=np.empty):
@@ -131,13 +133,14 @@ class Sequence:
                   arguments)
 
     def products(self, tiles, a, b, c, transposed=False):
-        """c = a @ b for each of a stack, b in strips. a (n, M, K) and c (n, M, N), or with
-        `transposed` a (n, K, M) and b (n, K, N), of which the products are added to c, are in
-        rooms, or a is of all samples. Each is given as (the rooms, where in a room, (n, rows,
-        columns, numbers from one matrix to the next)). The others are arrays."""
+        """c = a @ b for each of a stack: a and c have `tiles` rows for each sample, b is in strips.
+        Transposed it is c += aᵀ @ b: a and b have `tiles` rows for each sample, and each thread
+        has its own c. Arrays (threads, size) are rooms; a may also be an array of all samples,
+        where it is not transposed. Each of a, b, c is (array, where the stack begins in it or in
+        each room, (how many, rows, columns, numbers from one matrix to the next))."""
         count, M, N, _ = c[2]
         K = b[2][1]
-        strides = ((1, M) if transposed else (K, 1)) + ((N, 1) if transposed else (STRIP, 1))
+        strides = (1, M, N, 1) if transposed else (K, 1, c_parts.STRIP, 1)
         places = [address(array) + at * array.itemsize for array, at, _ in (a, b, c)]
         rooms = [array.shape[1] if array.ndim == 2 else 0 for array, *_ in (a, b, c)]
         values = STACK.pack(count, M, K, N, *strides, a[2][3], b[2][3], c[2][3], transposed,
@@ -145,7 +148,7 @@ class Sequence:
         self._add("sample_products", values, (a, b, c))
 
     def sums(self, tiles, a, b, c):
-        """When all is done: c (n, M, N) = aᵀ @ b, a (n, K, M) and b (n, K, N) of all samples."""
+        """After `start`: c = aᵀ @ b for each of a stack, a and b arrays of all samples."""
         (count, _, M, a_next), (*_, N, b_next), c_next = a[2], b[2], c[2][3]
         a, b, c = [array[begin:] for array, begin, _ in (a, b, c)]
         _products(a, b, c, (count, M, self.samples * tiles, N), (True, False),

@@ -1,4 +1,4 @@
-"""Matrix products, and what is made in one pass with them."""
+"""Matrix products; a bias and a leaky ReLU in one pass, after a product or after anything else."""
 
 import numpy as np
 

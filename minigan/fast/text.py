@@ -32,8 +32,8 @@ THREADS = 256  # of a CUDA block
 
 
 class Argument:
-    """One argument: an array with its indices, an array as a whole (`indices` is None), or a
-    number (`kind` is not "T")."""
+    """One argument: an array with its indices, an array as a whole (`indices` is None), or a number
+    (`array` is False)."""
 
     def __init__(self, text, writable):
         match = re.fullmatch(r"(?:(double|index|wide) )?(\*?)(\w+)(?:\[([\w ]*)\])?", text.strip())
@@ -56,7 +56,7 @@ class Argument:
         A compiler could not know that no output lies in its place."""
         if self.writable or self.indices is None or last in self.indices:
             return ""
-        return self.element(f"const T {self.name}__ = {self.name};").replace("__", "_here")
+        return f"const T {self.name}_here = {self.element(self.name)};"
 
 
 def _position(indices):
@@ -179,8 +179,8 @@ class Sum(Kernel):
 
     Kept is the last loop, "row channel" for sums over rows, or the first, "sample position channel"
     for sums of each sample. The output is (parts, number of sums, number of kept indices), of
-    doubles: rows are cut into parts that somebody adds up; of samples there is one part. `outer` is
-    run for each row, or for each sample and position; `then` for each sample, when its sums are
+    doubles: rows are cut into parts that the caller adds up; of samples there is one part. `outer`
+    is run for each row, or for each sample and position; `then` for each sample, when its sums are
     known as total0, total1, ….
     """
 

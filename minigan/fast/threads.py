@@ -27,7 +27,7 @@ _cores = None
 
 
 def parts_of(n, numbers):
-    """Into how many parts a loop of n is cut that works on so many numbers in all."""
+    """How many parts a loop of n, which works on so many numbers in all, is cut into."""
     return 1 if numbers < SMALL else max(1, min(cores(), n))
 
 

@@ -44,8 +44,8 @@ class Flat:
 
 LARGE = 1 << 18  # numbers: from there on laying gradients together costs more than it saves
 
-_gradients = WeakKeyDictionary()  # of an optimizer's last step
-_flats = WeakKeyDictionary()  # of the first parameter, of an optimizer: nothing is written on them
+_gradients = WeakKeyDictionary()  # {optimizer: those of its last step}
+_flats = WeakKeyDictionary()  # {first parameter: its Flat, optimizer: {slot: its Flat}}
 
 
 def spans(arrays):
@@ -106,6 +106,7 @@ def sweep(kernel, numbers):
     """A function in place of `Optimizer.update_each`. numbers(optimizer, lr) are the kernel's."""
     def step(optimizer, lr):
         params = optimizer.params
+        _gradients.pop(optimizer, None)
         if not serves(params[0].data) or len({p.dtype for p in params}) > 1:
             return optimizer.update_each(lr)
         weights, gradients = weights_of(params), gradients_of(params)
@@ -136,7 +137,7 @@ def watched(optimizer, loss, first_bad, step):
     if not gradients or not serves(gradients[0]):
         return optim.watched_plainly(optimizer, loss, first_bad, step)
     squares = [square_sums(g) for g in gradients]
-    squares = squares[0] if len(squares) == 1 else np.concatenate(squares)
+    squares = squares[0] if len(squares) == 1 else xp_of(squares[0]).concatenate(squares)
     norm, new = empty(loss.data), empty(first_bad)
     run(kernels.FLAG, (1,), loss.data, squares, squares.size, step, first_bad, norm, new)
     return norm, new

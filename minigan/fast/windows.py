@@ -1,7 +1,7 @@
 """Convolution by windows: as the plain engine does it, in blocks of samples.
 
-A `Convolution` has three products, one for each argument of the trilinear form. Where two of them
-are wanted at once, they share what goes in.
+`Windows` has three products, one for each argument of the trilinear form. Where two of them are
+wanted at once, they share what goes in.
 """
 
 from math import prod
