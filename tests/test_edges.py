@@ -137,6 +137,16 @@ def test_gradients_are_scaled_to_a_joint_norm(most):
     assert params[2].grad is None
 
 
+def test_where_there_is_no_gradient_there_is_nothing_to_clip():
+    assert float(optim.clip_gradient_norm([nn.Parameter(np.ones(2))], 1.0)) == 0.0
+
+
+@pytest.mark.parametrize("most", [-1.0, float("nan")])
+def test_a_norm_below_zero_is_refused(most):
+    with pytest.raises(ValueError, match="clip_gradient_norm: expected a number ≥ 0"):
+        clipped(most)
+
+
 @pytest.mark.parametrize("most", [0.5, 100.0])
 def test_clipping_a_norm_is_pytorchs(most):
     torch = pytest.importorskip("torch")
