@@ -7,6 +7,7 @@ Masks are the only raw arrays in a map: their derivative is zero almost everywhe
 
 import math
 from itertools import accumulate
+from numbers import Real
 from operator import index as as_integer
 
 from minigan.autograd import broadcast_to, sum_to, total
@@ -53,10 +54,9 @@ def div(x, y, /):
 
 @op
 def power(x, /, n):
-    """xⁿ for a Python number n. d/dx = n xⁿ⁻¹."""
-    if not isinstance(n, (int, float)):
-        raise TypeError(f"power: the exponent is a Python number, got {type(n).__name__}; "
-                        "for a tensor y, x ** y = exp(y log x)")
+    """xⁿ for a number n. d/dx = n xⁿ⁻¹."""
+    if not isinstance(n, Real):
+        raise TypeError(f"power: the exponent is {type(n).__name__}, no number: xʸ = exp(y log x)")
     if n == 0:
         return x.xp.ones_like(x.data), (lambda g: g * 0.0,)
     n = float(n)  # a NumPy number would make float64 of float32

@@ -240,9 +240,9 @@ def _arity(function):
 def _checked(name, args, found):
     """(value, maps), as an operation returned them. TypeError for the usual mistakes."""
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], tuple) or (
-            len(found[1]) != len(args)):
+            len(found[1]) != len(args) or not all(map(callable, found[1]))):
         raise TypeError(f"{name}: an operation returns its value and a tuple of {len(args)} maps, "
-                        "one for each tensor")
+                        "a function for each tensor")
     value, maps = found
     first = next(arg for arg in args if isinstance(arg, Tensor))
     if isinstance(value, Tensor):
