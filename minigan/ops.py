@@ -134,10 +134,10 @@ def where(x, y, /, mask):
 @op
 def maximum(x, y, /):
     """The larger of x and y, elementwise; where they are equal each gets half of the gradient."""
-    xp, a, b = x.xp, x.data, y.data
-    value = xp.maximum(a, b)
-    share = lambda larger: (larger + 0.5 * (a == b)).astype(value.dtype)
-    return value, (lambda g: g * share(a > b), lambda g: g * share(b > a))
+    a, b = x.data, y.data
+    half = lambda g: where(0.5 * g, 0.0, a == b)
+    return x.xp.maximum(a, b), (
+        lambda g: where(g, half(g), a > b), lambda g: where(g, half(g), b > a))
 
 
 # Reductions
@@ -165,9 +165,10 @@ def max(x, /, axis=None, keepdims=False):
     if x.size == 0:
         raise ValueError(f"max: x {x.shape} has no elements")
     value = x.data.max(axis=axes, keepdims=True)
-    largest = (x.data == value).astype(x.dtype)
-    share = largest / largest.sum(axis=axes, keepdims=True)
-    return value if keepdims else value.max(axis=axes), (lambda g: reshape(g, kept) * share,)
+    largest = x.data == value
+    count = largest.sum(axis=axes, keepdims=True).astype(x.dtype)
+    return value if keepdims else value.max(axis=axes), (
+        lambda g: where(reshape(g, kept) / count, 0.0, largest),)
 
 
 @composed
