@@ -30,7 +30,7 @@ FAST = {}   # operations, optimizers and hooks that the fast engine replaces
 
 
 class _Thread(threading.local):
-    recording = True  # each thread has its own
+    recording, before = True, ()  # each thread has its own; before: of the contexts around
 
 
 _thread = _Thread()
@@ -144,10 +144,10 @@ class recording:
         self._flag = flag
 
     def __enter__(self):
-        self._previous, _thread.recording = _thread.recording, self._flag
+        _thread.before, _thread.recording = (*_thread.before, _thread.recording), self._flag
 
     def __exit__(self, *exception):
-        _thread.recording = self._previous
+        *_thread.before, _thread.recording = _thread.before
 
 
 no_grad = functools.partial(recording, False)  # a context whose results are constants
