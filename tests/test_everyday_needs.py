@@ -201,6 +201,23 @@ def test_a_mirrored_run_goes_on_exactly(train):
     refused(train(*POINTS, "--mirror"), "mirror")
 
 
+# An objective of one's own
+
+def test_an_objective_of_ones_own_is_drawn_by_the_command(train, monkeypatch):
+    """It has two methods and nothing else."""
+    class Mine:
+        def discriminator_loss(self, real_scores, fake_scores):
+            return ((real_scores - 1.0) ** 2).mean() + (fake_scores ** 2).mean()
+
+        def generator_loss(self, fake_scores):
+            return ((fake_scores - 1.0) ** 2).mean()
+    seen = []
+    monkeypatch.setitem(RECIPES, "gan", RECIPES["gan"]._replace(objective=Mine))
+    monkeypatch.setattr(plots, "save_game", lambda path, *what: seen.append(what[4]) or paint(path, (9, 9), 0))
+    done(train(*POINTS, "--steps", 1))
+    assert seen == [None, None]
+
+
 # What is kept, and taken out again
 
 def test_the_best_state_is_kept_and_any_can_be_chosen(train, draw, monkeypatch):
