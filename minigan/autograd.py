@@ -50,7 +50,7 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, allow_unused=Fa
 
     A single tensor counts as a list of one. Without `grad_outputs` the outputs must be scalars.
     With `create_graph` the gradients can be differentiated again. Inputs may be leaves or
-    intermediate results. Nothing is written on any tensor.
+    intermediate results. Nothing is written on any tensor; gradients may share memory.
 
     ValueError for an output without a graph, a `grad_output` that does not fit, and an input on
     which no output depends (with `allow_unused` its gradient is None). RuntimeError if a tensor was

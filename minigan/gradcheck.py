@@ -91,6 +91,9 @@ def _gradient_of(f, tensors, rng):
 def _compare(order, gradient, tensors, cotangents, every_input, eps, rtol, atol, max_entries, rng):
     compared = skipped = 0
     seen_nonzero, worst, middle = False, None, gradient.phi(tensors, cotangents)
+    if abs(gradient.phi(tensors, cotangents) - middle) > 1e-9 * (1 + abs(middle)):
+        raise AssertionError(f"check_grads: order {order}: f has another value at each call: is it "
+                             "random? Draw its numbers before, once")
     for position, (x, g) in enumerate(zip(tensors, gradient(tensors, cotangents))):
         analytic = np.zeros(x.shape) if g is None else _host(g)
         nonzero = at_kinks = False
@@ -100,8 +103,7 @@ def _compare(order, gradient, tensors, cotangents, every_input, eps, rtol, atol,
             expected, kink = _derivative(phi, middle, eps, rtol, atol)
             compared += 1
             if kink:
-                skipped += 1
-                at_kinks = True
+                skipped, at_kinks = skipped + 1, True
                 continue
             actual = float(np.sum(analytic * direction))
             nonzero |= expected != 0.0

@@ -326,7 +326,7 @@ class Sequential(Module):
         self.layers = list(layers)
 
     def named_children(self):
-        return [(str(i), layer) for i, layer in enumerate(self.layers)]
+        return [(name.removeprefix("layers."), child) for name, child in super().named_children()]
 
     def forward(self, x):
         fused = FAST.get("fused", list)  # the fast engine computes neighbours in one

@@ -7,6 +7,7 @@ Masks are the only raw arrays in a map: their derivative is zero almost everywhe
 
 import math
 from itertools import accumulate
+from numbers import Real
 from operator import index as as_integer
 
 from minigan.autograd import broadcast_to, sum_to, total
@@ -53,10 +54,9 @@ def div(x, y, /):
 
 @op
 def power(x, /, n):
-    """xⁿ for a Python number n. d/dx = n xⁿ⁻¹."""
-    if not isinstance(n, (int, float)):
-        raise TypeError(f"power: the exponent is a Python number, got {type(n).__name__}; "
-                        "for a tensor y, x ** y = exp(y log x)")
+    """xⁿ for a number n. d/dx = n xⁿ⁻¹."""
+    if not isinstance(n, Real):
+        raise TypeError(f"power: the exponent is {type(n).__name__}, no number: xʸ = exp(y log x)")
     if n == 0:
         return x.xp.ones_like(x.data), (lambda g: g * 0.0,)
     n = float(n)  # a NumPy number would make float64 of float32
@@ -134,10 +134,10 @@ def where(x, y, /, mask):
 @op
 def maximum(x, y, /):
     """The larger of x and y, elementwise; where they are equal each gets half of the gradient."""
-    xp, a, b = x.xp, x.data, y.data
-    value = xp.maximum(a, b)
-    share = lambda larger: (larger + 0.5 * (a == b)).astype(value.dtype)
-    return value, (lambda g: g * share(a > b), lambda g: g * share(b > a))
+    a, b = x.data, y.data
+    half = lambda g: where(0.5 * g, 0.0, a == b)
+    return x.xp.maximum(a, b), (
+        lambda g: where(g, half(g), a > b), lambda g: where(g, half(g), b > a))
 
 
 # Reductions
@@ -165,9 +165,10 @@ def max(x, /, axis=None, keepdims=False):
     if x.size == 0:
         raise ValueError(f"max: x {x.shape} has no elements")
     value = x.data.max(axis=axes, keepdims=True)
-    largest = (x.data == value).astype(x.dtype)
-    share = largest / largest.sum(axis=axes, keepdims=True)
-    return value if keepdims else value.max(axis=axes), (lambda g: reshape(g, kept) * share,)
+    largest = x.data == value
+    count = largest.sum(axis=axes, keepdims=True).astype(x.dtype)
+    return value if keepdims else value.max(axis=axes), (
+        lambda g: where(reshape(g, kept) / count, 0.0, largest),)
 
 
 @composed

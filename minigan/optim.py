@@ -1,7 +1,7 @@
 """Optimizers: from gradients to weight updates, by PyTorch's rules and defaults.
 
-A step gives each parameter new data, which marks every graph recorded before as stale. A rule is a
-function of one parameter, its gradient, and the *slots* of state that the optimizer keeps for it.
+A step gives each parameter new data, or writes into the old: copy what you keep. Graphs recorded
+before are stale then. A rule is a function of one parameter, its gradient, and *slots* of state.
 """
 
 from math import sqrt
@@ -20,7 +20,7 @@ class Optimizer:
     (p, *slots), arrays of one parameter. t counts steps from 1, of all parameters together.
     """
 
-    slots = ()
+    slots = squares = ()  # squares: the slots that hold nothing below 0
 
     def __init__(self, params, lr):
         name = type(self).__name__
@@ -74,9 +74,11 @@ class Optimizer:
         if own.keys() != state.keys() or any(
                 np.shape(state[key]) != np.shape(own[key]) for key in own):
             raise ValueError(f"{name}: the state is not one of these parameters")
-        if not state["steps"] >= 0 or not state["lr"] >= 0.0:
-            raise ValueError(f"{name}: expected steps ≥ 0 and a learning rate ≥ 0, "
-                             f"got {state['steps']} and {state['lr']}")
+        least = np.min([0.0, *[np.min(state[key], initial=0.0) for key in own
+                               if key.split(".")[-1] in self.squares]])
+        if not state["steps"] >= 0 or not state["lr"] >= 0.0 or not least >= 0.0:
+            raise ValueError(f"{name}: expected steps ≥ 0, a learning rate ≥ 0 and squares ≥ 0, "
+                             f"got {state['steps']}, {state['lr']} and {least}")
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
         for slot in self.slots:
             self.state[slot] = [backend.asarray(np.array(state[f"{i}.{slot}"], dtype=p.dtype))
@@ -103,7 +105,7 @@ class RMSprop(Optimizer):
     """v ← α v + (1 − α) g², p ← p − lr · g/(√v + eps), without momentum. Source: Tieleman & Hinton
     2012, Neural Networks for Machine Learning, lecture 6.5."""
 
-    slots = ("v",)
+    slots = squares = ("v",)
 
     def __init__(self, params, lr, alpha=0.99, eps=1e-8):
         super().__init__(params, lr)
@@ -123,7 +125,7 @@ class Adam(Optimizer):
     arXiv:1412.6980, Alg. 1.
     """
 
-    slots = ("m", "v")
+    slots, squares = ("m", "v"), ("v",)
 
     def __init__(self, params, lr=2e-4, betas=(0.5, 0.999), eps=1e-8):
         super().__init__(params, lr)
@@ -144,8 +146,7 @@ def _checked(what, number, below=1.0):
     """A number from 0 to below 1 (or ≥ 0) as Python's: NumPy's would make float64 of float32."""
     number = float(number)
     if not 0.0 <= number or below is not None and not number < below:
-        limit = " and < 1" if below else ""
-        raise ValueError(f"{what}: expected a number ≥ 0{limit}, got {number}")
+        raise ValueError(f"{what}: expected a number ≥ 0{' and < 1' * bool(below)}, got {number}")
     return number
 
 
@@ -170,7 +171,7 @@ def watched_plainly(optimizer, loss, first_bad, step):
 
 
 def _norm(tensors):
-    xp = tensors[0].xp
+    xp = tensors[0].xp if tensors else np
     return xp.asarray(xp.sqrt(sum([total(t.data ** 2, None) for t in tensors])))
 
 
@@ -179,7 +180,7 @@ def clip_gradient_norm(params, most):
     a 0-d array. As PyTorch's `clip_grad_norm_`."""
     gradients = [p.grad for p in params if p.grad is not None]
     norm = _norm(gradients)
-    scale = (most / (norm + 1e-6)).clip(None, 1.0)
+    scale = (_checked("clip_gradient_norm", most, None) / (norm + 1e-6)).clip(None, 1.0)
     for g in gradients:
         g.data = g.data * scale
     return norm

@@ -30,7 +30,7 @@ FAST = {}   # operations, optimizers and hooks that the fast engine replaces
 
 
 class _Thread(threading.local):
-    recording = True  # each thread has its own
+    recording, before = True, ()  # each thread has its own; before: of the contexts around
 
 
 _thread = _Thread()
@@ -144,10 +144,10 @@ class recording:
         self._flag = flag
 
     def __enter__(self):
-        self._previous, _thread.recording = _thread.recording, self._flag
+        _thread.before, _thread.recording = (*_thread.before, _thread.recording), self._flag
 
     def __exit__(self, *exception):
-        _thread.recording = self._previous
+        *_thread.before, _thread.recording = _thread.before
 
 
 no_grad = functools.partial(recording, False)  # a context whose results are constants
@@ -240,9 +240,9 @@ def _arity(function):
 def _checked(name, args, found):
     """(value, maps), as an operation returned them. TypeError for the usual mistakes."""
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], tuple) or (
-            len(found[1]) != len(args)):
+            len(found[1]) != len(args) or not all(map(callable, found[1]))):
         raise TypeError(f"{name}: an operation returns its value and a tuple of {len(args)} maps, "
-                        "one for each tensor")
+                        "a function for each tensor")
     value, maps = found
     first = next(arg for arg in args if isinstance(arg, Tensor))
     if isinstance(value, Tensor):

@@ -259,9 +259,9 @@ def frozen(module):
 
 
 def _recipe(objective):
-    if not isinstance(objective, str):
-        return Recipe(lambda: objective)
-    if objective not in RECIPES:
+    if hasattr(objective, "generator_loss"):
+        return Recipe(objective if isinstance(objective, type) else lambda: objective)
+    if objective not in list(RECIPES):
         raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
     return RECIPES[objective]
 

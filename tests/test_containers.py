@@ -74,3 +74,20 @@ def test_a_batch_norm_among_them_is_refused_in_a_penalised_critic():
 
 def test_repr_shows_them():
     assert "(blocks.0): Dense(" in repr(Held()) and "(heads.right.1.0): Dropout(" in repr(Held())
+
+
+class Skipping(nn.Sequential):
+    """A sequence with a layer and a parameter beside it."""
+
+    def __init__(self):
+        super().__init__(nn.Dense(2, 2), nn.Tanh())
+        self.skip, self.scale = [nn.Dense(2, 2)], nn.Parameter(np.ones(1, np.float32))
+
+    def forward(self, x):
+        return super().forward(x) + self.skip[0](x) * self.scale
+
+
+def test_what_a_sequence_has_beside_its_layers_is_found():
+    names = ["scale", "0.weight", "0.bias", "skip.0.weight", "skip.0.bias"]
+    assert [name for name, _ in Skipping().named_parameters()] == names
+    assert not Skipping().eval().skip[0].training

@@ -202,8 +202,9 @@ def test_tensors_stand_before_a_slash():
 
 @pytest.mark.parametrize("found", [
     lambda x, y: x.data, lambda x, y: (x.data, lambda g: g), lambda x, y: (x.data, [lambda g: g] * 2),
-    lambda x, y: (x.data, (lambda g: g,)), lambda x, y: (x.data, (lambda g: g,) * 3), lambda x, y: None],
-    ids=["no maps", "not a tuple", "a list", "too few", "too many", "nothing"])
+    lambda x, y: (x.data, (lambda g: g,)), lambda x, y: (x.data, (lambda g: g,) * 3), lambda x, y: None,
+    lambda x, y: (x.data, (lambda g: g, None))],
+    ids=["no maps", "not a tuple", "a list", "too few", "too many", "nothing", "no function"])
 def test_maps_are_a_tuple_with_one_for_each_tensor(found):
     with pytest.raises(TypeError, match="mistaken_for_test: .*its value and a tuple of 2 maps"):
         mistaken(lambda x, y, /: found(x, y))(leaf([1.0]), leaf([2.0]))

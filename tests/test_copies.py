@@ -141,6 +141,13 @@ def test_an_objective_of_ones_own():
     assert all(np.isfinite(value) for value in stats[-1].values())
     after = trainer.state_dict()
     assert any((after[name] != before[name]).any() for name in before if name.startswith("generator"))
+    assert GANTrainer(*pair(), LATENT, objective=MyLoss).objective.__class__ is MyLoss  # the class will do
+
+
+@pytest.mark.parametrize("objective", [None, 3, [], object])
+def test_what_is_no_objective_is_refused_at_once(objective):
+    with pytest.raises(ValueError, match="unknown objective"):
+        GANTrainer(*pair(), LATENT, objective=objective)
 
 
 # Falling learning rates

@@ -192,6 +192,16 @@ def test_batches_hold_the_samples_of_their_indices_in_unit_range():
     np.testing.assert_array_equal(batch, data.to_unit(x[indices]))
 
 
+def test_batches_can_be_gone_through_and_know_their_labels():
+    x, labels, _ = data.load("digits")
+    batches, others = Batches(x, 32, rng()), Batches(x, 32, rng())
+    for found, _ in zip(batches, range(len(x) // 32 + 2)):  # there is always another one
+        indices = others.next_indices()
+        np.testing.assert_array_equal(found, others.of(indices))
+        np.testing.assert_array_equal(found, data.to_unit(x[indices]))
+        assert labels[indices].shape == (32,)
+
+
 @pytest.mark.on_each_backend
 def test_data_that_fits_is_kept_where_batches_are_used(monkeypatch):
     x = data.load("digits").x

@@ -10,10 +10,12 @@ from minigan.normalize import batch_norm, layer_norm
 pytestmark = pytest.mark.on_each_engine
 
 
-def test_a_root_behind_a_relu_has_gradient_zero_and_not_nan():
+@pytest.mark.parametrize("f", [ops.relu, lambda x: ops.maximum(x, 0.0), lambda x: ops.maximum(0.0, x),
+                               lambda x: -ops.min(ops.concatenate(-x.reshape(1, 3), np.zeros((1, 3))), 0)])
+def test_a_root_behind_a_relu_has_gradient_zero_and_not_nan(f):
     x = mg.Tensor(np.array([-1.0, -3.0, 4.0]), requires_grad=True)
     with np.errstate(divide="ignore"):  # 1/√0 is infinite; what the relu does not let through is 0 all the same
-        [g] = mg.grad(ops.sqrt(ops.relu(x)).sum(), x)
+        [g] = mg.grad(ops.sqrt(f(x)).sum(), x)
     np.testing.assert_array_equal(g.data, [0.0, 0.0, 0.25])
 
 
@@ -135,6 +137,16 @@ def test_gradients_are_scaled_to_a_joint_norm(most):
         assert p.grad.dtype == np.float32
         np.testing.assert_allclose(p.grad.data, g * min(1.0, most / (expected + 1e-6)), rtol=1e-6)
     assert params[2].grad is None
+
+
+def test_where_there_is_no_gradient_there_is_nothing_to_clip():
+    assert float(optim.clip_gradient_norm([nn.Parameter(np.ones(2))], 1.0)) == 0.0
+
+
+@pytest.mark.parametrize("most", [-1.0, float("nan")])
+def test_a_norm_below_zero_is_refused(most):
+    with pytest.raises(ValueError, match="clip_gradient_norm: expected a number ≥ 0"):
+        clipped(most)
 
 
 @pytest.mark.parametrize("most", [0.5, 100.0])

@@ -76,6 +76,13 @@ def test_a_new_rate_and_batch_size_are_said_in_the_log_and_kept(train):
     refused(train("--resume", "--steps", 7, "--batch-size", 5000), "batch size 5000")
 
 
+def test_another_last_step_of_falling_rates_is_said(train):
+    done(train(*IMAGES, "--steps", 3, "--lr-decay", 0))
+    assert "changed: --steps 5 (it was 3)" in done(train("--resume", "--steps", 5))
+    done(train(*IMAGES, "--steps", 3))
+    assert "changed" not in done(train("--resume", "--steps", 5))
+
+
 def test_a_run_that_goes_on_keeps_its_name(train):
     done(train(*IMAGES, "--steps", 1))
     refused(train("--resume", "--steps", 2, "--name", "other"), "--name other", "keeps its own")
@@ -142,6 +149,18 @@ def test_a_zip_of_pictures_is_read_as_its_folder_would_be(tmp_path, capsys):
     assert "1 files skipped" in capsys.readouterr().err
 
 
+def test_runs_in_a_zip_are_no_data(tmp_path):
+    Path(tmp_path, "pets", "run", "checkpoints").mkdir(parents=True)
+    Path(tmp_path, "pets", "run", "options.json").write_text("{}")
+    for name in ("a.png", "b.png", "run/c.png", "run/checkpoints/d.png", "running.png"):
+        paint(tmp_path / "pets" / name, (10, 10), 0)
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        for path in sorted((tmp_path / "pets").rglob("*.*")):
+            archive.write(path, path.relative_to(tmp_path))
+    for name in ("pets", "pets.zip"):
+        assert len(data.load(tmp_path / name, 8).x) == 3
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"PK\5\6" + bytes(18)])
 def test_a_zip_without_pictures_is_refused(tmp_path, content):
     (tmp_path / "a.zip").write_bytes(content)
@@ -182,6 +201,23 @@ def test_a_mirrored_run_goes_on_exactly(train):
     refused(train(*POINTS, "--mirror"), "mirror")
 
 
+# An objective of one's own
+
+def test_an_objective_of_ones_own_is_drawn_by_the_command(train, monkeypatch):
+    """It has two methods and nothing else."""
+    class Mine:
+        def discriminator_loss(self, real_scores, fake_scores):
+            return ((real_scores - 1.0) ** 2).mean() + (fake_scores ** 2).mean()
+
+        def generator_loss(self, fake_scores):
+            return ((fake_scores - 1.0) ** 2).mean()
+    seen = []
+    monkeypatch.setitem(RECIPES, "gan", RECIPES["gan"]._replace(objective=Mine))
+    monkeypatch.setattr(plots, "save_game", lambda path, *what: seen.append(what[4]) or paint(path, (9, 9), 0))
+    done(train(*POINTS, "--steps", 1))
+    assert seen == [None, None]
+
+
 # What is kept, and taken out again
 
 def test_the_best_state_is_kept_and_any_can_be_chosen(train, draw, monkeypatch):
@@ -205,6 +241,19 @@ def test_a_best_state_of_steps_that_were_forgotten_is_no_measure(tmp_path):
     again = best.KeepBest(tmp_path, lambda: {"FD-x": 5.0}, lambda: {"trainer.steps": np.int64(3)})
     again()
     assert best.load_checkpoint(tmp_path / "checkpoints" / "best.npz")["trainer.steps"] == 3
+
+
+def test_the_best_state_is_known_from_a_log_that_is_thinned(tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    lines = [{"step": step, "evaluation": {"FD-x": 1.0 if step == 8 else 9.0}} for step in range(1, 31)]
+    (tmp_path / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setattr("minigan.runs.statistics.MOST", 10)
+    assert 8 not in [record["step"] for record in run_folder.read_stats(tmp_path)]
+    keep = best.KeepBest(tmp_path, lambda: {"FD-x": 0.5}, lambda: {"trainer.steps": np.int64(8)})
+    keep()
+    again = best.KeepBest(tmp_path, lambda: {"FD-x": 5.0}, lambda: {"trainer.steps": np.int64(31)})
+    again()
+    assert best.load_checkpoint(tmp_path / "checkpoints" / "best.npz")["trainer.steps"] == 8
 
 
 def test_the_discriminator_of_a_run_judges_samples(train):
@@ -244,6 +293,8 @@ def test_a_grid_is_what_its_name_says(train, draw):
     done(train(*IMAGES, "--steps", 1))
     status, _, err = draw(RUN, "--grid", "x.jpg")
     assert status == 2 and "--grid x.jpg" in err and ".png" in err and not Path("x.jpg").exists()
+    status, _, err = draw(RUN, "--grid", "x/")
+    assert status == 2 and "expected a file's name: 'x/'" in err and not Path("x").exists()
     done(draw(RUN, "--grid", "x.PNG"))
 
 

@@ -18,7 +18,7 @@ from minigan import train as training
 from minigan.data import DataError
 from minigan.metrics import classifiers
 from minigan.runs import loop, models, options, run_folder
-from helpers import IMAGES, OFTEN, POINTS, done, environment, refused, save_images, start, train
+from helpers import IMAGES, OFTEN, POINTS, assert_same_run, done, environment, refused, save_images, start, train
 
 __all__ = ["train"]  # the fixture
 RUN = Path("runs/00000-digits-gan-s0")
@@ -240,6 +240,19 @@ def test_a_training_in_a_thread(train):
     assert ends == [0]
 
 
+def test_trainings_in_threads_are_as_one_alone(train):
+    """Each has random streams of its own."""
+    given = [*map(str, IMAGES), "--steps", "6", "--log-every", "1", "--snapshot-every", "3", "--out"]
+    threads = [threading.Thread(target=training.main, args=([*given, name],)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done(train(*given, "alone"))
+    for name in ("a", "b"):
+        assert_same_run(Path(name, RUN.name), Path("alone", RUN.name))
+
+
 # Terminals
 
 @pytest.fixture(scope="module")
@@ -280,7 +293,7 @@ def test_output_of_any_encoding(points, monkeypatch, encoding):
 COMMANDS = ["train", "sample", "evaluate", "report", "classifier"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 @pytest.mark.parametrize("where", ["full", "broken"])
 def test_output_that_cannot_be_written_is_one_line_and_status_1(tmp_path, command, where):
     if where == "full":
@@ -288,8 +301,9 @@ def test_output_that_cannot_be_written_is_one_line_and_status_1(tmp_path, comman
     else:
         end, out = os.pipe()
         os.close(end)
-    done = subprocess.run([sys.executable, "-m", f"minigan.{command}", "--help"], cwd=tmp_path, env=environment(),
-                          stdout=out, stderr=subprocess.PIPE, text=True)
+    module = f"minigan.{command}".rstrip(".")
+    done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=tmp_path, env=environment(), stdout=out,
+                          stderr=subprocess.PIPE, text=True)
     os.close(out)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "cannot be written" in done.stderr
 
@@ -347,7 +361,8 @@ def test_a_full_disk_leaves_what_was_there(points, monkeypatch, tmp_path, capsys
     monkeypatch.setattr(os, "fsync", full)
     assert write(str(points / "runs" / "00000-a")) == 2
     assert os.listdir() == ["out"] and Path("out").read_text() == "before"
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "/out'" in error  # says which file it is
 
 
 def test_a_classifier_is_written_whole_and_a_device_as_it_is(tmp_path, monkeypatch):

@@ -80,6 +80,16 @@ def test_the_whole_range_of_16_bits_becomes_the_whole_range_of_8(tmp_path):
     assert data.load(tmp_path, image_size=2).x.ravel().tolist() == [0, 100, 200, 255]
 
 
+@pytest.mark.parametrize("numbers", [np.float32([[0.0, 0.5], [0.7, 1.0]]), np.int32([[0, 7], [8, 65536]]),
+                                     np.int32([[0, 7], [8, -1]])])
+def test_pictures_of_floats_or_of_more_than_16_bits_are_skipped(tmp_path, capsys, numbers):
+    """They would be read as black, or in a circle."""
+    Image.fromarray(numbers).save(tmp_path / "a.tif")
+    paint(tmp_path / "b.png")
+    assert len(data.load(tmp_path, image_size=2).x) == 1
+    assert "1 files skipped" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mode, color, options, expected", [
     ("RGBA", (255, 0, 0, 0), {}, (255, 255, 255)),
     ("RGBA", (255, 0, 0, 255), {}, (255, 0, 0)),

@@ -195,6 +195,13 @@ def test_the_check_draws_nothing_from_the_streams_of_the_package():
     np.testing.assert_array_equal(mg.backend.streams["init"].random(4), expected)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_a_random_function_is_said_to_be_one(scale):
+    rng = np.random.default_rng(0)
+    with pytest.raises(AssertionError, match="order 1: f has another value at each call: is it random"):
+        mg.check_grads(lambda x: x * (1.0 + scale * rng.standard_normal(x.shape)), [draw(3)])
+
+
 # Kinks
 
 def with_zeros(zeros, size):

@@ -45,6 +45,9 @@ def test_the_package_itself_says_what_there_is(tmp_path):
     assert (end.returncode, end.stderr) == (0, "")
     commands = {path.stem for path in (ROOT / "minigan").glob("*.py") if "def main(" in path.read_text()}
     assert set(re.findall(r"python -m minigan\.(\w+)  ", end.stdout)) == commands - {"__main__"}
+    end = subprocess.run([sys.executable, "-m", "minigan", "sample", "x"], cwd=tmp_path, env=environment(),
+                         capture_output=True, text=True, encoding="utf-8")
+    assert (end.returncode, end.stdout) == (2, "") and "such as python -m minigan.sample" in end.stderr
 
 
 def test_a_dry_run_downloads_nothing_and_says_what_a_run_would(train, monkeypatch, tmp_path):

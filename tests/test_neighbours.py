@@ -221,3 +221,13 @@ def test_samples_without_neighbours_are_refused_by_name(metric, side, kind):
 def test_more_neighbours_than_there_are_others_are_refused(metric, k, pair):
     with pytest.raises(ValueError, match=f"^{metric.__name__}: k is {k}, expected .* 1 to 44, .*60 real .*45 fake"):
         metric(*pair, k=k)
+
+
+@pytest.mark.parametrize("extent", [1e4, 1e6, 1e9])
+def test_clusters_far_apart_are_measured_as_those_nearby(extent, rng):
+    """However far, only a cluster's own samples are neighbours: centring all of them is no help."""
+    sides = np.where(np.arange(80)[:, None] < 40, -0.5, 0.5)
+    real, fake = rng.standard_normal((80, 3)), rng.standard_normal((80, 3))
+    for f in (density_coverage, precision_recall, realism, lambda *pair: nearest(*pair).distance):
+        expected = f(real + 1e3 * sides, fake + 1e3 * sides)
+        np.testing.assert_allclose(f(real + extent * sides, fake + extent * sides), expected, rtol=1e-6)

@@ -21,7 +21,8 @@ def test_shapes_and_axes(pair):
                         (ops.sum(x, pair([i(0), i(2)])), (3,)), (x.mean(i(1)), (2, 4)), (x.max(i(-1)), (2, 3)),
                         (ops.norm(x, pair([i(1)])), (2, 4)), (ops.concatenate(x, x, axis=i(1)), (2, 6, 4)),
                         (ops.sum_to(x, pair([i(3), i(1)])), (3, 1)), (x[i(1), ..., i(0):i(2)], (3, 2)),
-                        (ops.broadcast_to(x, pair([i(5), i(2), i(3), i(4)])), (5, 2, 3, 4))):
+                        (ops.broadcast_to(x, pair([i(5), i(2), i(3), i(4)])), (5, 2, 3, 4)),
+                        (x ** i(2), (2, 3, 4)), (x ** np.float32(2), (2, 3, 4))):
         assert y.shape == expected and all(type(n) is int for n in y.shape)
         assert mg.grad(y.sum(), x)[0].shape == x.shape
 

@@ -172,8 +172,8 @@ def test_reducing_along_axes_that_are_not_there_is_refused(f, shape, axis):
         f(draw(*shape), axis)
 
 
-def test_a_power_is_a_python_number():
+def test_an_exponent_is_a_number():
     x = mg.Tensor([1.0])
-    for n in (x, np.ones(1), np.float32(2.0), "2"):
-        with pytest.raises(TypeError, match="power: the exponent is a Python number"):
+    for n in (x, np.ones(1), "2"):
+        with pytest.raises(TypeError, match=f"power: the exponent is {type(n).__name__}, no number"):
             ops.power(x, n)

@@ -201,6 +201,21 @@ def test_a_state_with_numbers_out_of_range_changes_nothing(make, damage):
 
 
 @each_optimizer
+@pytest.mark.parametrize("number", [-1e-9, float("nan")])
+def test_a_mean_of_squares_is_not_negative(make, number):
+    """A momentum may be."""
+    optimizer = make(parameters())
+    state = optimizer.state_dict()
+    state["1.v"] = np.full_like(state["1.v"], number)
+    if isinstance(optimizer, optim.SGD):
+        optimizer.load_state_dict(state)
+        return
+    with pytest.raises(ValueError, match="load_state_dict: .*squares ≥ 0"):
+        optimizer.load_state_dict(state)
+    assert not any((array < 0).any() or np.isnan(array).any() for array in optimizer.state_dict().values())
+
+
+@each_optimizer
 def test_state_lies_in_lists_one_array_a_parameter(make):
     params = parameters(np.float32)
     optimizer = make(params)

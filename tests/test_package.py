@@ -40,7 +40,7 @@ def floor_of(module):
     first, *more = module.split(".")[1:]
     if (ROOT / "minigan" / first).is_dir():
         return first
-    return "commands" if first in COMMANDS else "plain"
+    return "commands" if first in COMMANDS | {"__main__"} else "plain"
 
 
 def imports_of(tree):

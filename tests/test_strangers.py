@@ -56,6 +56,16 @@ def test_nothing_is_written_or_removed_where_a_folder_s_link_leads(train, name):
     assert sorted(os.listdir("elsewhere")) == before
 
 
+@pytest.mark.parametrize("name", ["log.txt", "stats.jsonl", "report.html", "stats.csv", "lock", "options.json"])
+def test_nothing_is_written_into_a_file_that_has_another_name_too(train, name):
+    done(train(*IMAGES, "--steps", 2, *OFTEN))
+    os.link(RUN / name, "mine")
+    before = Path("mine").read_bytes()
+    done(train("--resume", "--steps", 4))
+    assert Path("mine").read_bytes() == before
+    assert (RUN / name).read_bytes().startswith(before) or name not in ("log.txt", "stats.jsonl")
+
+
 @pytest.mark.parametrize("names, status", [(["options.json"], 2), (["metrics.json", "reals.png"], 0)])
 def test_pipes_are_not_waited_for(train, tmp_path, names, status):
     done(train(*IMAGES, "--steps", 1))
@@ -107,7 +117,8 @@ def test_a_checkpoint_that_cannot_be_read_just_now_stops_the_run_and_deletes_not
 
 
 @pytest.mark.parametrize("name, change", [
-    ("trainer.averaged.1.running_var", lambda a: a - 5), ("trainer.d_optimizer.lr", lambda a: np.float64(-5)),
+    ("trainer.averaged.1.running_var", lambda a: a - 5), ("trainer.d_optimizer.1.v", lambda a: a - 5),
+    ("trainer.d_optimizer.lr", lambda a: np.float64(-5)),
     ("trainer.generator.0.weight", lambda a: a.astype(np.float64) + 1e300)])
 def test_what_no_training_leaves_is_refused_by_name(train, name, change):
     done(train(*IMAGES, "--steps", 1, "--keep", 1))
@@ -190,6 +201,19 @@ def test_options_ask_for_no_more_than_the_checkpoint_holds(train, option):
     path.write_text(json.dumps(record))
     taken, said = peak(lambda: mg.load(RUN))
     assert "no checkpoint of the run can hold it" in said and taken < 30e6
+
+
+@pytest.mark.parametrize("option", [{"n_critic": 10**9}, {"n_critic": 10**15}])
+def test_batches_of_a_step_have_a_bound(train, option):
+    done(train(*IMAGES, "--steps", 1))
+    path = RUN / "options.json"
+    record = json.loads(path.read_text())
+    record["options"] |= option
+    path.write_text(json.dumps(record))
+    status, _, err = train("--resume", "--steps", 2)
+    assert status == 2 and err.count("\n") == 1 and f"{option['n_critic']} batches of 8" in err
+    status, _, err = train(*IMAGES, "--n-critic", option["n_critic"])
+    assert status == 2 and "--n-critic" in err and os.listdir("runs") == [RUN.name]
 
 
 # Pictures

@@ -51,6 +51,15 @@ def test_exits_that_overlap_leave_nothing_off():
     assert (leaf([1.0]) * 2.0).requires_grad
 
 
+def test_one_context_may_be_entered_twice():
+    w, context = mg.Tensor([1.0], requires_grad=True), mg.no_grad()
+    with context:
+        with context:
+            assert not (w * w).requires_grad
+        assert not (w * w).requires_grad
+    assert (w * w).requires_grad
+
+
 def test_a_gradient_in_one_thread_does_not_stop_recording_in_another():
     x, walking, done = leaf([3.0]), threading.Event(), threading.Event()
 

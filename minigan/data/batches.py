@@ -38,6 +38,7 @@ class Batches:
     mirror: None, or the generator that draws which pictures of a batch, every other one on average,
         are turned left to right.
 
+    `for x in batches` goes on until it is left; `next_indices` says whose labels belong to a batch.
     `DataError` if a batch is empty or larger than the data.
     """
 
@@ -66,8 +67,16 @@ class Batches:
 
     def next(self):
         """The next batch, (batch_size, …) float32; pictures in [−1, 1]."""
+        return self.of(self.next_indices())
+
+    def __iter__(self):
+        while True:
+            yield self.next()
+
+    def of(self, indices):
+        """The batch made of these samples: labels[indices] are its labels."""
         xp = backend.xp_of(self.x)
-        x = to_unit(self.x[xp.asarray(self.next_indices())])
+        x = to_unit(self.x[xp.asarray(indices)])
         if self.mirror is None:
             return x
         turned = xp.asarray(self.mirror.random((len(x), 1, 1, 1)) < 0.5)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from pathlib import Path
 
@@ -69,8 +70,15 @@ def _open_unlinked(path, flags):
 
 
 def appending(path):
-    """The regular file at `path`, made if there is none, open for appending text."""
-    return open(path, "a", encoding="utf-8", opener=_open_unlinked)
+    """The regular file at `path`, made if there is none, open for appending text. One that has
+    other names too, hard links, is first replaced by a copy: those keep what they have."""
+    file = open(path, "a", encoding="utf-8", opener=_open_unlinked)
+    if os.fstat(file.fileno()).st_nlink > 1:
+        file.close()
+        with regular(path) as shared, whole(path) as own:
+            shutil.copyfileobj(shared, own)
+        file = open(path, "a", encoding="utf-8", opener=_open_unlinked)
+    return file
 
 
 def write_whole(path, content):
@@ -99,7 +107,7 @@ def whole(path):
             os.replace(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)  # a full disk is not to be filled with halves
-        if isinstance(error, OSError) and error.filename == str(partial):
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(partial)):
             error.filename = str(path)  # the name that was asked for
         raise
     _entries_to_disk(path.parent)
@@ -109,6 +117,8 @@ def whole(path):
 def output(path):
     """A file that the user named, to write to: as `whole`, wherever a link leads; a device or a
     pipe is written to as it is."""
+    if os.path.basename(path) == "":
+        raise IsADirectoryError(errno.EISDIR, "expected a file's name", str(path))
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "wb") as file:
             yield file

@@ -159,7 +159,12 @@ def decode(file, size):
             picture = ImageOps.exif_transpose(picture)
             # 16-bit grey, which Pillow would clip at 255; take the high byte.
             if picture.mode.startswith("I"):
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+                deep = np.asarray(picture)
+                if deep.min() < 0 or deep.max() >= 1 << 16:
+                    raise DataError(f"numbers from {deep.min()} to {deep.max()}")
+                picture = Image.fromarray((deep >> 8).astype(np.uint8))
+            if picture.mode == "F":
+                raise DataError("floats, of which nobody says what is black and what is white")
             grey = picture.mode in ("1", "L", "LA")
             if picture.mode in ("LA", "RGBA") or "transparency" in picture.info:
                 picture = picture.convert("RGBA")

@@ -18,8 +18,9 @@ def read_zip(path, size):
     lies in is no class. `DataError` if no picture can be read, or they are too many for memory."""
     try:
         with disk.regular(path) as file, zipfile.ZipFile(file) as archive:
+            runs = _runs(archive.namelist())
             members = [member for member in archive.infolist() if not member.is_dir()
-                       and not _hidden(member.filename)]
+                       and not _hidden(member.filename) and not member.filename.startswith(runs)]
             most = files.most_pictures(path, len(members), size)
             x = np.empty((min(len(members), most), *size, 3), np.uint8)
             kept, skipped, grey, sheets = [], [], True, 0
@@ -43,7 +44,8 @@ def read_zip(path, size):
         raise files.unreadable(path, "a .zip of pictures", error) from None
     if not kept:
         raise DataError(f"{path}: none of its {len(members)} files is a readable {pictures.NAMED} "
-                        "picture (hidden files and sheets of samples are passed over)")
+                        "picture (run folders, hidden files and sheets of samples are passed "
+                        "over)")
     if sheets:
         files.tell(f"{path}: {sheets} files passed over, sheets of samples that minigan has drawn")
     if skipped:
@@ -52,6 +54,13 @@ def read_zip(path, size):
     x = x[:len(kept)]
     labels, classes = files.classes_of(_below_the_common_folder(kept), path)
     return (x[..., :1].copy() if grey else x), labels, classes
+
+
+def _runs(names):
+    """The folders of runs: what they hold is no data. That of all is none, as for a folder."""
+    found = [name.removesuffix("options.json") for name in names if name.endswith("/options.json")]
+    return tuple(run for run in found
+                 if any(name.startswith(run + "checkpoints/") for name in names))
 
 
 def _hidden(name):

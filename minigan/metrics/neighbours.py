@@ -75,7 +75,7 @@ def realism(real, fake, k=3):
     real, fake = _neighbourly("realism", k, real, fake)
     reach = _squared_reach(real, k)
     # Of samples with an equal reach all or none.
-    core = reach <= np.median(reach) + 1e-11 * np.sum(real * real, axis=1).max()
+    core = reach <= np.median(reach) * (1 + 1e-9)
     real, reach = real[core], reach[core]
     best = np.zeros(len(fake))
     for rows, squared in pairs.squared_distances(real, fake):
@@ -130,4 +130,4 @@ def _squared_reach(x, k):
         np.fill_diagonal(squared[:, rows], np.inf)  # itself, which duplicates elsewhere are not
         squared.partition(k - 1, axis=1)
         reach[rows] = squared[:, k - 1]
-    return reach + 1e-12 * (reach + np.sum(x * x, axis=1))
+    return reach * (1 + 1e-9)

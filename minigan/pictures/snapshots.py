@@ -42,7 +42,7 @@ class Pictures:
             plots.save_points(path, samples, self.reals)
         else:
             plots.save_game(path, samples, self.reals, self._feedback, self._from_plane,
-                            self.trainer.objective.undecided,
+                            getattr(self.trainer.objective, "undecided", None),
                             "score" if self.trainer.pack == 1
                             else f"score beside {self.trainer.pack - 1} copies")
         lines = self.statistics.read()

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from minigan.runs.checkpoints import load_checkpoint, save_checkpoint
-from minigan.runs.run_folder import RunError, checkpoints, read_stats
+from minigan.runs.run_folder import RunError, checkpoints
+from minigan.runs.statistics import records_of
 
 
 class KeepBest:
@@ -35,8 +36,7 @@ class KeepBest:
             step = int(load_checkpoint(self.folder / "checkpoints" / "best.npz")["trainer.steps"])
         except (RunError, KeyError, TypeError):
             return np.inf
-        found = [_distance(line.get("evaluation", {})) for line in read_stats(self.folder)
-                 if line["step"] == step]
+        found = [_distance(line.get("evaluation", {})) for line in records_of(self.folder, step)]
         return min(found, default=np.inf)
 
 

@@ -53,7 +53,7 @@ def _impossible(name, array):
     last = name.rpartition(".")[2]
     if max(-low, high) > np.finfo(np.float32).max:
         return f"holds {high if high > -low else low}, beyond float32"
-    if low < 0 and last in ("running_var", "lr"):
+    if low < 0 and last in ("running_var", "lr", "v"):  # v: of Adam or RMSprop, a mean of squares
         return f"holds {low}, expected numbers ≥ 0"
     return ""
 

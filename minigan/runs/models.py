@@ -5,6 +5,7 @@ from math import prod
 import numpy as np
 
 from minigan import backend, data, networks
+from minigan.data import files
 from minigan.metrics.latent import slerp
 from minigan.runs.best import chosen_checkpoint
 from minigan.runs.checkpoints import newest_checkpoint
@@ -90,11 +91,17 @@ def check_packs(options):
 
 
 def build(options, x, most=None):
-    """(trainer, batches, streams), all at their beginning."""
-    backend.seed(options["seed"])
-    mirror = backend.streams["mirror"] if options["mirror"] else None
-    batches = data.Batches(x, options["batch_size"], backend.streams["data"], mirror)
-    return trainer(options, x.shape[1:], backend.streams, most), batches, backend.streams
+    """(trainer, batches, streams), all at their beginning. The streams are the run's own, so that
+    another one in this process draws nothing from them."""
+    taken = options["n_critic"] * options["batch_size"] * prod(x.shape[1:]) * 4
+    if taken > files.MAX_BYTES:
+        raise ValueError(f"{options['n_critic']} batches of {options['batch_size']} in each step "
+                         f"take {taken / 2**30:.3g} GiB: expected at most "
+                         f"{files.MAX_BYTES // 2**30}; a smaller --n-critic needs less")
+    streams = backend.Streams(options["seed"])
+    mirror = streams["mirror"] if options["mirror"] else None
+    batches = data.Batches(x, options["batch_size"], streams["data"], mirror)
+    return trainer(options, x.shape[1:], streams, most), batches, streams
 
 
 class TrainedGenerator:

@@ -144,8 +144,9 @@ def resume_options(given, recorded, folder):
 
 def breaks(options, recorded):
     """What is said of a run that goes on with another rate or batch size, or ""."""
+    falling = {"steps"} if options["lr_decay"] < 1 else set()  # the rates do, to the last step
     changed = [f"--{name.replace('_', '-')} {options[name]} (it was {recorded[name]})"
-               for name in sorted(BREAKING) if options[name] != recorded[name]]
+               for name in sorted(BREAKING | falling) if options[name] != recorded[name]]
     return ("other numbers from here on than the run would have had, for this was changed: "
             + ", ".join(changed)) if changed else ""
 

@@ -67,6 +67,16 @@ def read_stats(folder):
     return Statistics(folder).read()
 
 
+def records_of(folder, step):
+    """Those of one step, which `read_stats` may leave out of a long log."""
+    try:
+        with disk.regular(Path(folder, "stats.jsonl")) as file:
+            found = [parsed(line) for line in _lines(file) if str(step).encode() in line]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [record for record in found if record is not None and record["step"] == step]
+
+
 def last_record(folder):
     """The last record of stats.jsonl, or None."""
     return (read_stats(folder) or [None])[-1]
