@@ -5,6 +5,7 @@ Kernels follow pointers, so what they are given is checked here: an array of ano
 order in memory is an error of ours and never a wrong result.
 """
 
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -51,11 +52,17 @@ def _check(kernel, sizes, arguments):
     dtype = arguments[kernel.leader].dtype
     if len(arguments) != len(kernel.arguments) or len(sizes) != len(kernel.loops):
         raise TypeError(f"kernel {kernel.name}: {len(kernel.arguments)} arguments expected")
-    for i, axes, kind in kernel.arrays:
+    for i, size, kind in _expected(kernel, sizes):
         value = arguments[i]
-        size = value.size if axes is None else prod([sizes[axis] for axis in axes])
-        if value.size != size or not value.flags.c_contiguous or (
-                value.dtype != (KINDS[kind] if kind else dtype)):
+        if not value.flags.c_contiguous or value.dtype != (kind or dtype) or (
+                size not in (None, value.size)):
             raise ValueError(f"kernel {kernel.name}: {kernel.arguments[i].name} is {value.dtype} "
                              f"{value.shape}, {size} numbers in a row expected")
     return dtype
+
+
+@lru_cache(1 << 12)
+def _expected(kernel, sizes):
+    """[(its place, its size or None for any, its dtype or None for T)] of the arrays."""
+    return [(i, None if axes is None else prod([sizes[axis] for axis in axes]),
+             kind and KINDS[kind]) for i, axes, kind in kernel.arrays]

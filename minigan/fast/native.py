@@ -86,18 +86,17 @@ def _call(dtype, name, structure, parts):
 
 
 def products(a, b, c, a_transposed=False, b_transposed=False):
-    """c (n, M, N) = a (n, M, K) @ b (n, K, N), all contiguous. A transposed factor is stored as
-    (n, K, M), or (n, N, K)."""
-    count, M, N = c.shape
-    K = a.shape[1 if a_transposed else 2]
+    """c (…, M, N) = a (…, M, K) @ b (…, K, N), all contiguous. A transposed factor is stored as
+    (…, K, M), or (…, N, K)."""
+    *stack, M, N = c.shape
+    K = a.shape[-2 if a_transposed else -1]
     if not (a.flags.c_contiguous and b.flags.c_contiguous and c.flags.c_contiguous) or (
-            a.shape != ((count, K, M) if a_transposed else (count, M, K)) or b.shape != (
-                (count, N, K) if b_transposed else (count, K, N))
+            a.shape != (*stack, *((K, M) if a_transposed else (M, K)))
+            or b.shape != (*stack, *((N, K) if b_transposed else (K, N)))
             or not a.dtype == b.dtype == c.dtype):
         raise ValueError(f"products: {a.dtype} {a.shape} and {b.dtype} {b.shape} do not make "
                          f"{c.dtype} {c.shape}")
-    _products(a, b, c, (count, M, K, N), (a_transposed, b_transposed), (M * K, K * N, M * N))
-    return c
+    _products(a, b, c, (prod(stack), M, K, N), (a_transposed, b_transposed), (M * K, K * N, M * N))
 
 
 def _products(a, b, c, sizes, transposed, apart):

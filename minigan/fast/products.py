@@ -17,8 +17,7 @@ def product(x, y, x_transposed=False, y_transposed=False, out=None):
     if out is None:
         out = empty(x, x.shape[1 if x_transposed else 0], y.shape[0 if y_transposed else 1])
     if xp is np and native.functions(x.dtype) is not None:
-        native.products(contiguous(x)[None], contiguous(y)[None], out[None], x_transposed,
-                        y_transposed)
+        native.products(contiguous(x), contiguous(y), out, x_transposed, y_transposed)
         return out
     return xp.matmul(x.T if x_transposed else x, y.T if y_transposed else y, out=out)
 
