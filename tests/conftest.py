@@ -3,6 +3,9 @@
 import os
 from functools import cache
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # `pytest -n auto`: a process for each core, so one thread in each
+    os.environ |= {"MINIGAN_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 import numpy as np
 import pytest
 from hypothesis import settings

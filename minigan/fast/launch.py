@@ -52,7 +52,7 @@ def _check(kernel, sizes, arguments):
     dtype = arguments[kernel.leader].dtype
     if len(arguments) != len(kernel.arguments) or len(sizes) != len(kernel.loops):
         raise TypeError(f"kernel {kernel.name}: {len(kernel.arguments)} arguments expected")
-    for i, size, kind in _expected(kernel, sizes):
+    for i, size, kind in _expected(kernel, tuple(sizes)):
         value = arguments[i]
         if not value.flags.c_contiguous or value.dtype != (kind or dtype) or (
                 size not in (None, value.size)):

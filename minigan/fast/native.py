@@ -97,6 +97,7 @@ def products(a, b, c, a_transposed=False, b_transposed=False):
         raise ValueError(f"products: {a.dtype} {a.shape} and {b.dtype} {b.shape} do not make "
                          f"{c.dtype} {c.shape}")
     _products(a, b, c, (prod(stack), M, K, N), (a_transposed, b_transposed), (M * K, K * N, M * N))
+    return c
 
 
 def _products(a, b, c, sizes, transposed, apart):
