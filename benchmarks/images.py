@@ -19,7 +19,8 @@ from benchmarks.mixtures import mean_and_error
 from minigan import backend, data, metrics, plots
 from minigan.metrics import classifiers, judges
 from minigan.runs import models
-from minigan.trainer import RECIPES
+from minigan.trainer import RECIPES, Facts
+from minigan.zoo.gan import GAN
 
 SIDES = ("minigan", "torch")
 SEEDS = {"mnist": {"gan": 3, "lsgan": 3}, "fashion": {}}  # of the other objectives, one
@@ -31,7 +32,7 @@ SETTINGS, HASTE = dict(width=16, batch_size=32, ema=0.995), 4.0
 
 def options_of(objective, sample_shape, steps):
     """All options of the trainer."""
-    options = models.defaults(objective, sample_shape) | SETTINGS | dict(steps=steps)
+    options = models.complete(SETTINGS | dict(model="gan", objective=objective, steps=steps), Facts(sample_shape))
     return options | {name: HASTE * options[name] for name in ("lr_g", "lr_d")}
 
 
@@ -39,10 +40,10 @@ def minigan_samples(options, x, seed, noise):
     """Samples (n, H, W, C) of the averaged generator, from `noise` (n, latent), after `options["steps"]` steps."""
     streams = backend.Streams(seed)
     batches = data.Batches(x, options["batch_size"], streams["data"])
-    trainer = models.trainer(options, x.shape[1:], streams)
+    trainer = models.made(options, Facts(x.shape[1:]), streams)
     with np.errstate(all="ignore"):
         for _ in range(options["steps"]):
-            trainer.step([batches.next() for _ in range(options["n_critic"])])
+            trainer.step(batches.deal(options["n_critic"]))
         return trainer.sample(noise)
 
 
@@ -53,7 +54,7 @@ def torch_samples(options, x, seed, noise):
 
     streams = backend.Streams(seed)
     batches = data.Batches(x, options["batch_size"], streams["data"])
-    G, D = map(reference.converted, models.pair(options, x.shape[1:], streams["init"]))
+    G, D = map(reference.converted, GAN.pair(Facts(x.shape[1:]), options, streams["init"]))
     average, random = reference.Average(G, options["ema"]), torch.Generator().manual_seed(seed)
     trainer = reference.Trainer(G, D, options["objective"],
                                 noise=lambda n: torch.randn(n, options["latent"], generator=random),

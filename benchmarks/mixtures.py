@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks import pairing
 from minigan import backend, data, metrics
 from minigan.runs import models
-from minigan.trainer import RECIPES, NonFiniteError
+from minigan.trainer import RECIPES, Facts, NonFiniteError
 
 COMMON = dict(width=256, lr_decay=0.02)
 STEPS = {"ring8": 20_000, "grid25": 40_000}  # of the best setting: three and five minutes on a quiet core
@@ -50,13 +50,13 @@ def train(mixture, options, steps, seed):
     """One run: the measures of 2,500 samples, and its seconds. A run that diverges covers nothing."""
     backend.seed(seed)
     x = data.load(mixture, seed=seed).x
-    options = models.defaults(options["objective"], x.shape[1:]) | COMMON | options | dict(steps=steps)
+    options = models.complete(COMMON | options | dict(model="gan", steps=steps), Facts(x.shape[1:]))
     batches = data.Batches(x, options["batch_size"], backend.streams["data"])
-    trainer = models.trainer(options, x.shape[1:], backend.streams)
+    trainer = models.made(options, Facts(x.shape[1:]), backend.streams)
     began = time.perf_counter()
     with np.errstate(all="ignore"):
         for _ in range(steps):
-            trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
+            trainer.step(batches.deal(trainer.batches_per_step))
     seconds = round(time.perf_counter() - began)
     try:
         trainer.check_finite()

@@ -14,19 +14,19 @@ import numpy as np
 
 from minigan import __version__, backend, data, metrics
 from minigan.runs import models
-from minigan.trainer import RECIPES
+from minigan.trainer import RECIPES, Facts
 
 
 def train(objective, steps, seed):
     """(modes, high-quality share, seconds) of one run with the command line's defaults."""
     backend.seed(seed)
     x = data.load("ring8", seed=seed).x
-    options = models.defaults(objective, x.shape[1:]) | {"objective": objective, "ema": 0.999}
+    options = models.complete({"model": "gan", "objective": objective, "ema": 0.999}, Facts(x.shape[1:]))
     batches = data.Batches(x, options["batch_size"], backend.streams["data"])
-    trainer = models.trainer(options, x.shape[1:], backend.streams)
+    trainer = models.made(options, Facts(x.shape[1:]), backend.streams)
     began = time.perf_counter()
     for _ in range(steps):
-        trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
+        trainer.step(batches.deal(trainer.batches_per_step))
     trainer.check_finite()
     samples = backend.to_numpy(trainer.sample(models.noise(2500, options["latent"], seed)))
     coverage = metrics.mode_coverage(samples, *data.MIXTURES["ring8"])

@@ -56,9 +56,10 @@ def command_step():
     """The same step, made as `python -m minigan.train` makes it."""
     from minigan import train
     options = dict(train.DEFAULTS)
-    x = train.load_data(options).x
-    trainer, batches, _ = train.build(train.models.defaults("gan", x.shape[1:]) | options, x)
-    return lambda: trainer.step([batches.next()])
+    dataset = train.load_data(options)
+    options = train.models.complete(options, train.models.facts_of(dataset))
+    model, batches, _ = train.build(options, dataset)
+    return lambda: model.step(batches.deal())
 
 
 def main():

@@ -57,7 +57,7 @@ def run(given):
 def evaluate(folder, given):
     record = run_folder.read_options(folder)
     options = recorded_options(record, folder, PROG)
-    generator, streams = models.load(folder, given.checkpoint), backend.Streams(given.seed)
+    trained, streams = models.load(folder, given.checkpoint), backend.Streams(given.seed)
     training = data_of_run(record, options, folder).x
     against, real = compared_with(options, training, given.against)
     n = min(given.n or (10_000 if data.is_image(real.shape[1:]) else 2500), len(real))
@@ -66,21 +66,23 @@ def evaluate(folder, given):
     real = judges.some(real, n, streams["real"])
     classifier = given.classifier or classifier_of_run(record, options, folder)
     judge = judges.judge_for(options["data"], real, classifier)
-    samples, known = generator.sample(n, given.seed), judge.features_of(training)
-    measures, ideal = judge.measures(samples), []
+    drawn, known = trained.draw(n, given.seed), judge.features_of(training)
+    samples, ideal = drawn.x, []
+    measures = judge.measures(samples)
     if against == "test":
         # What a perfect generator would get. Of the very data that is compared with it would be too
         # good.
         ideal = judge.measures(data.to_unit(judges.some(training, n, streams["training"])))
         measures.append(judges.training_distance(known, judge.features, judge.features_of(samples)))
+    measures += trained.model.measures(drawn, judge)
 
-    say(printable(f"{folder}, step {generator.steps}: {n} samples beside {n} of "
+    say(printable(f"{folder}, step {trained.steps}: {n} samples beside {n} of "
                   f"{options['data']} ({against}), features: {judge.name}"))
     for line in judges.doubts(judge):
         say(printable(line))
     say("")
     table = measured(measures, ideal, streams["halves"])
-    save(folder / "metrics.json", {"step": generator.steps, "n": n, "against": against,
+    save(folder / "metrics.json", {"step": trained.steps, "n": n, "against": against,
                                    "features": judge.name, "seed": given.seed, "metrics": table})
     save_evaluation(folder / "evaluation.png", judge, samples, training, known)
     report.write(folder)

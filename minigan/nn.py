@@ -40,7 +40,7 @@ class Module:
 
     def named_children(self):
         """(name, module) for each module among the attributes."""
-        return _found(vars(self).items(), Module)
+        return found_in(vars(self).items(), Module)
 
     def named_modules(self, prefix=""):
         """(name, module) for this module and all below it, each once, as they were constructed."""
@@ -57,7 +57,7 @@ class Module:
         """(name, Parameter) in the order of construction, a shared one once."""
         found = {}
         for prefix, module in self.named_modules():
-            for name, parameter in _found(vars(module).items(), Parameter):
+            for name, parameter in found_in(vars(module).items(), Parameter):
                 found.setdefault(id(parameter), (_joined(prefix, name), parameter))
         return list(found.values())
 
@@ -124,14 +124,14 @@ class Module:
             parameter.grad = None
 
     def __repr__(self):
-        own = [f"{name} {value.shape}" for name, value in _found(vars(self).items(), Parameter)]
+        own = [f"{name} {value.shape}" for name, value in found_in(vars(self).items(), Parameter)]
         own += [f"{name} {value}" for name, value in vars(self).items()
                 if type(value) in (int, float, tuple)]
         children = "".join(f"\n({name}): {child}" for name, child in self.named_children())
         return f"{type(self).__name__}({', '.join(own)}{children.replace(chr(10), chr(10) + '  ')})"
 
 
-def _found(items, kind, prefix=""):
+def found_in(items, kind, prefix=""):
     """(name, value) for each value of this kind, also inside lists, tuples and dictionaries."""
     found = []
     for name, value in items:
@@ -139,9 +139,9 @@ def _found(items, kind, prefix=""):
         if isinstance(value, kind):
             found.append((name, value))
         elif isinstance(value, (list, tuple)):
-            found += _found(enumerate(value), kind, name)
+            found += found_in(enumerate(value), kind, name)
         elif isinstance(value, dict):
-            found += _found(value.items(), kind, name)
+            found += found_in(value.items(), kind, name)
     return found
 
 

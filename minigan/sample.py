@@ -1,5 +1,6 @@
-"""python -m minigan.sample: draw from the generator of a run."""
+"""python -m minigan.sample: draw from what a run has learned."""
 
+import difflib
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from minigan import backend
 from minigan.data import disk
 from minigan.data.files import printable
+from minigan.metrics.latent import WAY
 from minigan.pictures import plots
 from minigan.runs import models
 from minigan.runs.commandline import (
@@ -19,7 +21,7 @@ OTHER_PICTURES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".s
 
 
 def parser():
-    p = Parser(prog=PROG, description="Draw samples from the averaged generator of a run folder.",
+    p = Parser(prog=PROG, description="Draw samples from what a run has learned.",
                examples=("python -m minigan.sample runs/00000-fashion-mini-gan-s0 --grid out.png",
                          "python -m minigan.sample RUN --n 1000 --files pictures",
                          "python -m minigan.sample RUN --n 10000 --npz samples.npz"))
@@ -35,9 +37,11 @@ def parser():
                    "new folder")
     p.add_argument("--checkpoint", metavar="STEP|best", help="of this step, or the best one that "
                    "--keep-best kept (default: the newest)")
+    p.add_argument("--label", metavar="CLASS", help="of a model of classes: all of this class, by "
+                   "its name or number (default: as they are in the data)")
     p.add_argument("--interpolate", action="store_true",
-                   help=f"n samples on ways from noise to noise, {models.WAY} on each: one way "
-                   "a row of the picture")
+                   help=f"n samples on ways from noise to noise, {WAY} on each: one way a row of "
+                   "the picture")
     p.add_argument("--backend", type=one_of(backend.names()), default="numpy", metavar="NAME",
                    help=" or ".join(backend.names()))
     return p
@@ -49,17 +53,13 @@ def main(arguments=None):
 
 def run(options):
     backend.use_backend(options.backend)
-    generator = models.load(options.run, options.checkpoint)
+    run = models.load(options.run, options.checkpoint)
     grid = options.grid or (None if options.npz or options.files else "samples.png")
     check(grid, options)
-    if options.interpolate:
-        noise = models.ways(-(-options.n // models.WAY), generator.latent, options.seed)
-        noise = noise[:options.n]
-    else:
-        noise = models.noise(options.n, generator.latent, options.seed)
-    samples = drawn(generator, noise)
+    asked = {} if options.label is None else {"label": label(run, options.label)}
+    samples = walked(run, options, asked) if options.interpolate else drawn(run, options, asked)
     if grid:
-        draw(grid, samples, models.WAY if options.interpolate else None)
+        draw(grid, samples, WAY if options.interpolate else None)
     if options.npz:
         save(options.npz, samples)
     if options.files:
@@ -77,16 +77,46 @@ def check(grid, options):
         raise ValueError(f"--files {folder}: expected a new or an empty folder")
 
 
-def drawn(generator, noise):
-    """Images as pixels, uint8, or points; a block at a time, for floats would take four times as
-    much memory as the result, several times over."""
-    result = None
-    for begin, block in zip(range(0, len(noise), BLOCK), generator.blocks(noise, BLOCK)):
-        block = plots.to_pixels(block) if block.ndim == 4 else block
+def label(run, text):
+    """The number of the class that `text` names. ValueError if the model has none of it."""
+    if "label" not in models.asks(run.model):
+        raise ValueError(f"--label {text}: the run's model is {run.options['model']}, which cannot "
+                         "be asked for a class")
+    classes = run.model.facts.classes
+    if text in classes:
+        return classes.index(text)
+    if text.isdecimal() and int(text) < len(classes):
+        return int(text)
+    near = difflib.get_close_matches(text, classes)
+    raise ValueError(f"--label {text}: there is no such class"
+                     + (f", did you mean {' or '.join(near)}?" if near else "")
+                     + f" (classes: {', '.join(classes)})")
+
+
+def pixels(drawn):
+    """Images as pixels, uint8, or points, on the host."""
+    x = backend.to_numpy(drawn.x)
+    return plots.to_pixels(x) if x.ndim == 4 else x
+
+
+def drawn(run, options, asked):
+    """A block at a time, for floats would take four times as much memory as the result, several
+    times over."""
+    rng, result = models.preview(options.seed), None
+    for begin in range(0, options.n, BLOCK):
+        block = pixels(run.model.draw(min(BLOCK, options.n - begin), rng, **asked))
         if result is None:
-            result = np.empty((len(noise), *block.shape[1:]), block.dtype)
+            result = np.empty((options.n, *block.shape[1:]), block.dtype)
         result[begin:begin + BLOCK] = block
     return result
+
+
+def walked(run, options, asked):
+    if not hasattr(run.model, "walk"):
+        raise ValueError(f"--interpolate: the run's model is {run.options['model']}, which has no "
+                         "way from noise to noise")
+    count = -(-options.n // WAY)
+    return pixels(run.model.walk(models.preview(options.seed), count, **asked))[:options.n]
 
 
 def draw(path, samples, columns):

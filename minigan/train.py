@@ -23,8 +23,8 @@ from minigan.runs.commandline import command, fail, say
 from minigan.runs.loop import Experiment
 from minigan.runs.models import build
 from minigan.runs.options import (
-    DEFAULTS, breaks, classifier_of_run, data_of_run, load_data, of_the_run, parser, places,
-    recorded_options, resume_options)
+    DEFAULTS, breaking, breaks, classifier_of_run, data_of_run, load_data, model_named, of_the_run,
+    parser, places, recorded_options, resume_options)
 
 PROG = "minigan.train"
 
@@ -60,39 +60,44 @@ def keep_engine(recorded):
 
 
 class Evaluation:
-    """The quick measures of the averaged generator, at the same noise and beside the same training
-    data every time.
-    ValueError for data that cannot be judged."""
+    """The quick measures of a model's samples, drawn from the same random numbers and judged beside
+    the same training data every time. ValueError for data that cannot be judged."""
 
-    def __init__(self, trainer, x, options):
-        self.trainer, n = trainer, min(2000 if data.is_image(x.shape[1:]) else 2500, len(x))
-        self.noise = models.noise(n, options["latent"], options["seed"])
-        chosen = judges.some(x, n, backend.Streams(options["seed"])["evaluation reals"])
+    def __init__(self, model, x, options):
+        self.model, self.seed = model, options["seed"]
+        self.n = min(2000 if data.is_image(x.shape[1:]) else 2500, len(x))
+        chosen = judges.some(x, self.n, backend.Streams(self.seed)["evaluation reals"])
         self.judge = judges.judge_for(options["data"], chosen, options["classifier"])
         judges.quick(self.judge, chosen)  # now, not hundreds of steps later
 
     def __call__(self):
-        samples = backend.to_numpy(self.trainer.sample(self.noise))
-        if not np.isfinite(samples).all():
+        drawn = self.model.draw(self.n, models.preview(self.seed))
+        drawn = drawn._replace(x=backend.to_numpy(drawn.x))
+        if not np.isfinite(drawn.x).all():
             raise ArithmeticError("the generator's samples are not finite after step "
-                                  f"{self.trainer.steps}")
-        return judges.quick(self.judge, samples)
+                                  f"{self.model.steps}")
+        return judges.quick(self.judge, drawn.x, self.model.measures(drawn, self.judge))
 
 
-def dry_run(options, x, most=None):
+def dry_run(options, dataset, most=None):
     """Print what would run, and run one step of it."""
-    trainer, batches, _ = build(options, x, most)
+    model, batches, _ = build(options, dataset, most)
     width = max(map(len, options))
     for name, value in options.items():
         say(f"{name:{width}}  {printable(str(value))}")
-    for name in ("generator", "discriminator"):
-        network = getattr(trainer, name)
+    for name, network in in_training(model):
         say(f"{name}, {_count(network)} parameters: {network}")
     with np.errstate(all="ignore"):
-        stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
-    trainer.check_finite()
+        stats = model.step(batches.deal(model.batches_per_step))
+    model.check_finite()
     say("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}"
                                  for name, value in stats.items()))
+
+
+def in_training(model):
+    """(name, network) of those that learn."""
+    return [(name, network) for name, network in model.networks().items()
+            if not name.startswith("averaged")]
 
 
 def _count(network):
@@ -100,37 +105,41 @@ def _count(network):
 
 
 def start(given):
-    """(run folder, options, x, what to say) of a new run. Its folder is the last thing that can
-    go wrong."""
+    """(run folder, options, dataset, what to say) of a new run. Its folder is the last thing that
+    can go wrong."""
     inherited = models.inherited(given["from"]) if given.get("from") else {}
     options = DEFAULTS | inherited | of_the_run(given)
     use_backend(options["backend"], given)
     if given.get("dry_run") and (needed := data.not_here(options["data"])):
         say_what_is_missing(options, needed)
         return None, options, None, ""
-    x = load_data(options).x
-    options = models.defaults(options["objective"], x.shape[1:]) | options
+    dataset = load_data(options)
+    facts = models.facts_of(dataset)
+    options = models.complete(options, facts)
     if given.get("dry_run"):
-        return None, options, x, ""
+        return None, options, dataset, ""
     most = models.most_weights(options["from"]) if options["from"] else None
-    trainer, _, _ = build(options, x, most)  # refuses what does not fit before there is a folder
-    note = models.begin_from(trainer, options["from"]) if options["from"] else ""
+    model, _, _ = build(options, dataset, most)  # refuses what does not fit, before all else
+    note = models.begin_from(model, options["from"]) if options["from"] else ""
     if options["evaluate_every"]:
-        Evaluation(trainer, x, options)
+        Evaluation(model, dataset.x, options)
     elif options["keep_best"]:
         raise ValueError("--keep-best needs --evaluate-every, which says how often the state is "
                          "measured")
     folder = run_folder.new_folder(given.get("out", "runs"), run_name(given, options))
-    run_folder.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:]),
-                                      "data": data.fingerprint(x), "versions": versions(),
-                                      "places": places(options, folder)})
-    return folder, options, x, note
+    known = data.fingerprint(dataset.x, dataset.labels if "labels" in model.NEEDS else None)
+    run_folder.write_options(folder, {
+        "options": options, "sample_shape": list(facts.shape), "classes": list(facts.classes),
+        "shares": list(facts.shares), "data": known, "versions": versions(),
+        "places": places(options, folder)})
+    return folder, options, dataset, note
 
 
 def run_name(given, options):
     """What a new run's folder is called after its number: letters of any script, digits, . _ -"""
     where = Path(os.path.abspath(options["data"])).stem
-    usual = f"{where or 'data'}-{options['objective']}-s{options['seed']}"
+    what = options["objective"] if options["model"] == "gan" else options["model"]
+    usual = f"{where or 'data'}-{what}-s{options['seed']}"
     name = re.sub(r"[^\w.-]+", "-", given.get("name", usual))[:60]
     return name if name.strip("-.") else usual
 
@@ -142,9 +151,8 @@ def say_what_is_missing(options, needed):
 
 def change(work, options, before):
     """Give a run that goes on its new rates and batch size, which the next resume finds saved."""
-    models.check_packs(options)
-    trainer = work.trainer
-    trainer.g_optimizer.lr, trainer.d_optimizer.lr = options["lr_g"], options["lr_d"]
+    for name in breaking(options) - {"batch_size"}:  # lr_g is g_optimizer's
+        getattr(work.trainer, name.replace("lr_", "") + "_optimizer").lr = options[name]
     if options["batch_size"] != before["batch_size"]:
         work.batches.change(options["batch_size"])
     if breaks(options, before):
@@ -163,48 +171,53 @@ def with_versions(record, step):
 
 
 def resume(given):
-    """(run folder, options, x, what to say) of the run to go on with."""
+    """(run folder, options, dataset, what to say) of the run to go on with."""
     out = given.get("out", "runs")
     folder = run_folder.latest_folder(out) if given["resume"] == "latest" else Path(given["resume"])
     record = run_folder.read_options(folder)
     options = resume_options(given, recorded_options(record, folder), folder)
     use_backend(options["backend"], given)
     known = record if "data" not in given else record | {"places": {}}  # only where the user says
-    x = data_of_run(known, options, folder).x
+    dataset = data_of_run(known, options, folder)
     options["classifier"] = classifier_of_run(record, options, folder)
-    return folder, options, x, keep_engine(record.get("versions", {}))
+    return folder, options, dataset, keep_engine(record.get("versions", {}))
 
 
 def main(arguments=None):
-    return command(PROG, lambda: run(vars(parser().parse_args(arguments))))
+    def typed():
+        return vars(parser(model_named(arguments, PROG)).parse_args(arguments))
+    return command(PROG, lambda: run(typed()))
 
 
 def run(given):
     began = time.perf_counter()
     resuming = "resume" in given
     try:
-        folder, options, x, note = resume(given) if resuming else start(given)
+        folder, options, dataset, note = resume(given) if resuming else start(given)
         begun = folder if resuming else options["from"]
         most = models.most_weights(begun) if begun else None
         if given.get("dry_run"):
-            return dry_run(options, x, most) if x is not None else 0
+            return dry_run(options, dataset, most) if dataset is not None else 0
         with run_folder.held(folder):
-            return go(folder, options, x, note, resuming, began, most)
+            return go(folder, options, dataset, note, resuming, began, most)
     except ArithmeticError as error:
         return fail(PROG, error, 1)
 
 
-def go(folder, options, x, note, resuming, began, most):
+def go(folder, options, dataset, note, resuming, began, most):
     """Train in a folder that is ours alone; the exit status."""
     before = recorded_options(run_folder.read_options(folder), folder) if resuming else options
-    trainer, batches, streams = build(options | {"batch_size": before["batch_size"]}, x, most)
+    if options["batch_size"] != before["batch_size"]:
+        build(options, dataset, most)  # refuses one that does not fit
+    trainer, batches, streams = build(options | {"batch_size": before["batch_size"]}, dataset, most)
     if options["from"] and not resuming:
         models.begin_from(trainer, options["from"])
+    x = dataset.x
     pictures = Pictures(folder, trainer, x, options)
     evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
     work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
                       evaluation)
-    work.on_log = Balance(trainer.objective)
+    work.on_log = Balance(getattr(trainer, "objective", None))
     if options["keep_best"] and evaluation:
         work.on_evaluate = KeepBest(folder, evaluation, work.state)
     if resuming:
@@ -218,9 +231,9 @@ def go(folder, options, x, note, resuming, began, most):
                                                    "places": places(options, folder)})
 
     try:
-        work.say(f"{folder}: {options['objective']} on {options['data']}, {len(x)} samples "
-                 f"{x.shape[1:]}, generator {_count(trainer.generator)} parameters, discriminator "
-                 f"{_count(trainer.discriminator)}"
+        sizes = [f"{name} {_count(network)}" for name, network in in_training(trainer)]
+        work.say(f"{folder}: {options.get('objective', options['model'])} on {options['data']}, "
+                 f"{len(x)} samples {x.shape[1:]}, parameters: {', '.join(sizes)}"
                  + (f", going on after step {trainer.steps}" if resuming else ""))
         doubts = judges.doubts(evaluation.judge) if evaluation else ()
         for line in filter(None, (note, breaks(options, before), *doubts, fast.advice())):

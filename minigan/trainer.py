@@ -1,19 +1,198 @@
-"""Training a GAN: one visible discriminator step, one visible generator step.
+"""What every model shares, and training a GAN: one visible step of D, one visible step of G.
 
-Algorithm 1 of Goodfellow et al. 2014, arXiv:1406.2661, with what later papers added to it: n critic
-steps, clipped weights or a gradient penalty (Wasserstein GAN), packs of samples for the
-discriminator (PacGAN), falling learning rates, and a moving average of the generator for sampling.
+`GANTrainer` is Algorithm 1 of Goodfellow et al. 2014, arXiv:1406.2661, with what later papers added
+to it: n critic steps, clipped weights or a gradient penalty (Wasserstein GAN), packs of samples for
+the discriminator (PacGAN), falling learning rates, and a moving average of the generator for
+sampling. The models of the zoo write steps of their own, on the same `Model`.
 """
 
 import contextlib
 import copy
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from minigan import backend, nn, objectives, optim
 from minigan.networks import pack_samples
+from minigan.nn import found_in
 from minigan.tensor import Tensor, constant, no_grad
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a gradient is infinite or NaN. The message names network, first step and layers."""
+
+
+class Facts(NamedTuple):
+    """What a model may know about the data before it sees any."""
+    shape: tuple          # of a sample: (H, W, C), or (features,)
+    classes: tuple = ()   # their names
+    shares: tuple = ()    # which part of the samples is of each class
+
+
+class Batch(NamedTuple):
+    """Samples of the data, and what belongs to each of them."""
+    x: object             # (n, …), pictures in [−1, 1]
+    labels: object = None  # (n,) integers, a NumPy array
+
+    def parts(self, count):
+        """The batch cut into so many equal ones."""
+        n = len(self.x) // count
+        return [Batch(*[array if array is None else array[i * n:(i + 1) * n] for array in self])
+                for i in range(count)]
+
+
+class Drawn(NamedTuple):
+    """Samples of a model, and what each of them was asked to be."""
+    x: object             # (n, …)
+    labels: object = None  # (n,) integers, a NumPy array
+
+
+class Model:
+    """What every model shares: it counts its steps, lowers rates, watches gradients, draws from
+    averaged weights, and saves its state.
+
+    A model is its attributes. `build` assigns networks and optimizers, and their state is found by
+    looking at them, as a `Module` finds its parameters. If it draws from one generator that takes
+    noise first, `averaged` is that generator with averaged weights and `latent` the noise's width.
+    """
+
+    OPTIONS = {                     # name: (default, help), or (default, help, choices)
+        "steps": (2500, "training steps (default: 2500 on images, 10000 on points)"),
+        "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
+        "lr_decay": (1.0, "part of the learning rates that is left at the last step; they fall on "
+                     "a straight line")}
+    NEEDS = ()                      # "labels": data without them are refused
+    headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
+    batches_per_step = 1            # a batch for `step` is so many times the batch size
+    lr_decay, last_step = 1.0, None  # rates fall linearly to lr_decay at last_step
+
+    def __init__(self, streams=None):
+        self.streams = streams or backend.streams
+        self.steps = 0
+        self._first_bad = {}        # optimizer: its first step that was not finite, −1 for none
+        self._settled_at = None
+
+    @classmethod
+    def defaults(cls, facts, given):
+        """{option: value} of all that is not given, for these data."""
+        return {name: default for name, (default, *_) in cls.OPTIONS.items()}
+
+    def build(self, facts, options, rng):
+        """Make networks, drawn from `rng`, and optimizers."""
+        raise NotImplementedError
+
+    def step(self, batch):
+        """One training step on a `Batch`: {name: 0-d array}. Nothing waits for the device. What the
+        numbers are is told by the ends of their names: _loss, _score, _grad_norm."""
+        raise NotImplementedError
+
+    def inputs(self, n, rng):
+        """What the averaged generator takes for n samples."""
+        return (self.noise(n, rng),)
+
+    def draw(self, n, rng):
+        """n samples as `Drawn`, of noise from `rng`. A model that can be asked for something takes
+        it as a further argument."""
+        return Drawn(self.sample(*self.inputs(n, rng)))
+
+    def measures(self, drawn, judge):
+        """What is to be measured of samples beside what is of all models: metrics.judges.Measure.
+        """
+        return []
+
+    @cached_property
+    def dtype(self):
+        """That of the weights."""
+        [first, *_] = self.networks().values()
+        return first.parameters()[0].dtype
+
+    def noise(self, n, rng=None):
+        """(n, latent) standard normal numbers, by default from the stream "noise"."""
+        rng = rng or self.streams["noise"]
+        drawn = rng.standard_normal((n, self.latent), dtype=np.dtype(self.dtype))
+        return constant(backend.asarray(drawn))
+
+    def descend(self, optimizer, loss):
+        """One optimizer step down the gradient of `loss`; returns the gradient's norm."""
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step(self._share_of_rate())
+        first = self._first_bad.get(optimizer)
+        norm, self._first_bad[optimizer] = optim.watched(
+            optimizer, loss, loss.xp.full((), -1) if first is None else first, self.steps)
+        return norm
+
+    def _share_of_rate(self):
+        """What is left of the learning rates in this step."""
+        if self.lr_decay == 1.0:
+            return 1.0
+        done = min(1.0, (self.steps - 1) / max(1, self.last_step - 1))
+        return 1.0 + (self.lr_decay - 1.0) * done
+
+    def check_finite(self):
+        """NonFiniteError if any loss or gradient so far was not finite. Waits for the device."""
+        for optimizer, step in self._first_bad.items():
+            step = int(backend.to_numpy(step))
+            if step >= 0:
+                learns = [(name, network) for name, network in self.networks().items()
+                          if any([p is optimizer.params[0] for p in network.parameters()])]
+                name, network = learns[0]
+                raise NonFiniteError(f"the {name}'s loss or gradient is not finite since step "
+                                     f"{step}{_spoilt(network)}")
+
+    def sample(self, noise, *more, block=256):
+        """Noise (N, latent), and what else the generator takes → samples (N, …) of the averaged
+        generator in evaluation mode, `block` at a time. No running statistic of the networks in
+        training and no stream moves."""
+        self._settle()
+        noise = backend.asarray(getattr(noise, "data", noise), self.dtype)
+        with no_grad():
+            parts = [self.averaged(*[constant(noise[i:i + block])] + [m[i:i + block] for m in more]
+                                   ).data for i in range(0, max(1, len(noise)), block)]
+        return backend.xp_of(noise).concatenate(parts)
+
+    def _settle(self):
+        """Give the averaged generator the statistics of its own weights, once after each step."""
+        if self._settled_at != self.steps:
+            stream = backend.Streams()["statistics"]  # the same at each call, and nobody else's
+            settle(self.averaged, (self.inputs(64, stream) for _ in range(SETTLING)))
+            self._settled_at = self.steps
+
+    def _parts(self, kinds=(nn.Module, optim.Optimizer)):
+        """{name: network or optimizer}, in the order in which they were assigned."""
+        return dict(found_in(vars(self).items(), kinds))
+
+    def networks(self):
+        """{name: network}, the averaged one among them."""
+        return self._parts(nn.Module)
+
+    def state_dict(self):
+        """{name: NumPy array}: networks, averaged weights, optimizers, steps; not the streams."""
+        if hasattr(self, "averaged"):
+            self._settle()
+        return self._state()
+
+    def _state(self):
+        state = {f"{part}.{name}": array for part, owner in self._parts().items()
+                 for name, array in owner.state_dict().items()}
+        return {"steps": np.int64(self.steps), **state}
+
+    def load_state_dict(self, state):
+        """Continue from `state_dict`. ValueError, and nothing changed, if names or shapes differ.
+        """
+        own = self._state()
+        differing = sorted(own.keys() ^ state.keys()) or [
+            name for name in own if np.shape(own[name]) != np.shape(state[name])]
+        if differing:
+            raise ValueError("the state is not one of these networks and optimizers: "
+                             f"{differing[0]} is missing, too many or of another shape")
+        for part, owner in self._parts().items():
+            owner.load_state_dict({name.removeprefix(part + "."): array
+                                   for name, array in state.items()
+                                   if name.startswith(part + ".")})
+        self.steps = self._settled_at = int(state["steps"])
+        self._first_bad = {}
 
 
 class Recipe(NamedTuple):
@@ -40,11 +219,7 @@ RECIPES = {
 }
 
 
-class NonFiniteError(ArithmeticError):
-    """A loss or a gradient is infinite or NaN. The message names network, first step and layers."""
-
-
-class GANTrainer:
+class GANTrainer(Model):
     """A generator and a discriminator in training.
 
     `objective` is a name in RECIPES, or an object with the two methods of those in `objectives`.
@@ -61,6 +236,7 @@ class GANTrainer:
     def __init__(self, generator, discriminator, latent=None, objective="gan", lr_g=None, lr_d=None,
                  n_critic=None, clip=None, gp_weight=None, ema=0.999, pack=1, lr_decay=1.0,
                  steps=None, streams=None):
+        Model.__init__(self, streams)
         recipe = _recipe(objective)
         self.generator, self.discriminator = generator, discriminator
         self.latent = generator.parameters()[0].shape[0] if latent is None else latent
@@ -86,36 +262,32 @@ class GANTrainer:
         make = lambda network, lr: recipe.optimizer(
             network.parameters(), recipe.lr if lr is None else lr, **dict(recipe.settings))
         self.g_optimizer, self.d_optimizer = make(generator, lr_g), make(discriminator, lr_d)
-        self.averaged = copy.deepcopy(generator).eval()
-        self.average = optim.MovingAverage(self.averaged, generator, ema)
-        self.streams = streams or backend.streams
-        self.steps, self._settled = 0, False
-        self._dtype = generator.parameters()[0].dtype
-        self._all_is_well()
+        self.averaged, self.average = averaged(generator, ema)
 
     def step(self, batches):
         """`batches_per_step` discriminator steps, each on its own real batch (N, …), then one
-        generator step.
+        generator step. The batches come in a list, or as one `Batch` of all.
 
         Returns what happened as 0-d arrays, for which nothing waits: the losses, mean scores and
         gradients' norms, a penalty, for Wasserstein objectives the difference of the mean scores.
         Those of the discriminator are of its last step.
         """
+        if isinstance(batches, Batch):
+            batches = [part.x for part in batches.parts(self.batches_per_step)]
         if len(batches) != self.batches_per_step:
             raise ValueError(
                 f"step: expected {self.batches_per_step} real batches, got {len(batches)}")
-        reals = [_real(batch, self._dtype) for batch in batches]
+        reals = [_real(batch, self.dtype) for batch in batches]
         self.steps += 1
         for real in reals:
             stats = self._discriminator_step(real)
         stats |= self._generator_step(len(real))
         self.average.update(self.steps)
-        self._settled = False
         return stats
 
     def _discriminator_step(self, real):
         with no_grad():
-            fake = self.generator(self._noise(len(real)))
+            fake = self.generator(self.noise(len(real)))
         real, fake = pack_samples(real, self.pack), pack_samples(fake, self.pack)
         real_scores, fake_scores = self.discriminator(real), self.discriminator(fake)
         loss = self.objective.discriminator_loss(real_scores, fake_scores)
@@ -125,7 +297,7 @@ class GANTrainer:
             penalty = objectives.gradient_penalty(self.discriminator, real, fake, epsilon)
             loss = loss + self.gp_weight * penalty
             stats["penalty"] = penalty.data
-        norm = self._descend("discriminator", loss, self.d_optimizer)
+        norm = self.descend(self.d_optimizer, loss)
         if self.clip:
             objectives.clip_weights(self.discriminator, self.clip)
         real_score, fake_score = real_scores.detach().mean(), fake_scores.detach().mean()
@@ -136,98 +308,17 @@ class GANTrainer:
 
     def _generator_step(self, n):
         with frozen(self.discriminator):  # the gradient passes through it; its weights rest
-            fake = pack_samples(self.generator(self._noise(n)), self.pack)
+            fake = pack_samples(self.generator(self.noise(n)), self.pack)
             loss = self.objective.generator_loss(self.discriminator(fake))
-            norm = self._descend("generator", loss, self.g_optimizer)
+            norm = self.descend(self.g_optimizer, loss)
         return {"g_loss": loss.data, "g_grad_norm": norm}
-
-    def _descend(self, network, loss, optimizer):
-        """One optimizer step down the gradient of `loss`; returns the gradient's norm."""
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step(self._share_of_rate())
-        norm, self._first_bad[network] = optim.watched(
-            optimizer, loss, self._first_bad[network], self.steps)
-        return norm
-
-    def _share_of_rate(self):
-        """What is left of the learning rates in this step."""
-        if self.lr_decay == 1.0:
-            return 1.0
-        done = min(1.0, (self.steps - 1) / max(1, self.last_step - 1))
-        return 1.0 + (self.lr_decay - 1.0) * done
-
-    def _noise(self, n, stream=None):
-        stream = stream or self.streams["noise"]
-        noise = stream.standard_normal((n, self.latent), dtype=np.dtype(self._dtype))
-        return constant(backend.asarray(noise))
-
-    def _all_is_well(self):
-        """Set the flags: per network the first step that was not finite, −1 for none."""
-        xp = self.generator.parameters()[0].xp
-        self._first_bad = {"discriminator": xp.full((), -1), "generator": xp.full((), -1)}
-
-    def check_finite(self):
-        """NonFiniteError if any loss or gradient so far was not finite. Waits for the device."""
-        for network, step in self._first_bad.items():
-            step = int(backend.to_numpy(step))
-            if step >= 0:
-                raise NonFiniteError(f"the {network}'s loss or gradient is not finite since step "
-                                     f"{step}{_spoilt(getattr(self, network))}")
-
-    def sample(self, noise, block=256):
-        """Noise (N, latent) → samples (N, …) of the averaged generator in evaluation mode, `block`
-        at a time. No running statistic of the networks in training and no stream moves."""
-        self._settle()
-        noise = backend.asarray(noise, self._dtype)
-        with no_grad():
-            parts = [self.averaged(constant(noise[i:i + block])).data
-                     for i in range(0, max(1, len(noise)), block)]
-        return backend.xp_of(noise).concatenate(parts)
-
-    def _settle(self):
-        """Give the averaged generator the statistics of its own weights, once after each step."""
-        if not self._settled:
-            stream = backend.Streams()["statistics"]  # the same at each call, and nobody else's
-            settle(self.averaged, (self._noise(64, stream) for _ in range(SETTLING)))
-            self._settled = True
-
-    def _parts(self):
-        return {name: getattr(self, name) for name in (
-            "generator", "discriminator", "averaged", "g_optimizer", "d_optimizer")}
-
-    def state_dict(self):
-        """{name: NumPy array}: networks, averaged generator, optimizers, steps; not the streams."""
-        self._settle()
-        return self._state()
-
-    def _state(self):
-        state = {f"{part}.{name}": array for part, owner in self._parts().items()
-                 for name, array in owner.state_dict().items()}
-        return {"steps": np.int64(self.steps), **state}
-
-    def load_state_dict(self, state):
-        """Continue from `state_dict`. ValueError, and nothing changed, if names or shapes differ.
-        """
-        own = self._state()
-        differing = sorted(own.keys() ^ state.keys()) or [
-            name for name in own if np.shape(own[name]) != np.shape(state[name])]
-        if differing:
-            raise ValueError("the state is not one of these networks and optimizers: "
-                             f"{differing[0]} is missing, too many or of another shape")
-        for part, owner in self._parts().items():
-            owner.load_state_dict({name.removeprefix(part + "."): array
-                                   for name, array in state.items()
-                                   if name.startswith(part + ".")})
-        self.steps, self._settled = int(state["steps"]), True
-        self._all_is_well()
 
 
 SETTLING = 8  # batches, of 64 samples each
 
 
 def settle(network, batches):
-    """Give the batch norms of `network` the mean statistics over `batches` of inputs. Averaged
+    """Give the batch norms of `network` the mean statistics over `batches` of its inputs. Averaged
     weights need it: the running statistics of the network in training are not theirs. All other
     layers stay in their mode. Source: Izmailov et al. 2018, arXiv:1803.05407, §3.2."""
     norms = [module for _, module in network.named_modules() if isinstance(module, nn.BatchNorm)]
@@ -239,10 +330,16 @@ def settle(network, batches):
             for count, batch in enumerate(batches, 1):
                 for norm in norms:
                     norm.training, norm.momentum = True, 1.0 / count  # so that all weigh the same
-                network(batch)
+                network(*batch)
     finally:
         for norm, (training, momentum) in zip(norms, before):
             norm.training, norm.momentum = training, momentum
+
+
+def averaged(network, decay):
+    """(a copy in evaluation mode, the `MovingAverage` that lets its weights follow)."""
+    follower = copy.deepcopy(network).eval()
+    return follower, optim.MovingAverage(follower, network, decay)
 
 
 @contextlib.contextmanager

@@ -149,8 +149,9 @@ class Walk:
     def __init__(self, streams):
         self.steps, self.weights, self.streams, self.deeds = 0, np.zeros(3), streams, {}
 
-    def step(self, batches):
-        assert len(batches) == 2 and (batches[0] != batches[1]).any()
+    def step(self, batch):
+        batches = [part.x for part in batch.parts(2)]
+        assert (batches[0] != batches[1]).any()
         self.deeds.get(self.steps + 1, lambda: None)()
         self.steps += 1
         self.weights = (0.9 * self.weights + sum(batch.mean() for batch in batches)

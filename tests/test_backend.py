@@ -230,7 +230,8 @@ def test_a_dtype_asked_for_is_given():
     assert backend.asarray([1, 2], np.float64).dtype == np.float64
 
 
-@pytest.mark.parametrize("data", [np.ones(2, complex), "text", None, [None], object()], ids=lambda data: type(data).__name__)
+@pytest.mark.parametrize("data", [np.ones(2, complex), "text", None, [None], object()],
+                         ids=lambda data: type(data).__name__)
 def test_what_is_not_real_numbers_is_refused(data):
     with pytest.raises(TypeError):
         backend.asarray(data)

@@ -19,6 +19,7 @@ from minigan import backend, data, evaluate, metrics, plots, train as training
 from minigan.data import sources
 from minigan.metrics import classifiers, judges
 from minigan.runs import models, run_folder
+from minigan.trainer import Drawn
 from helpers import TINY, done, drawn, home, like_mnist, undrawn
 
 __all__ = ["drawn", "home", "undrawn"]  # the fixtures
@@ -154,9 +155,7 @@ def test_there_are_never_more_samples_than_real_ones_and_the_table_says_so(judge
 
 
 def test_what_is_not_finite_is_null_in_the_file_and_a_dash_in_the_table(judge, monkeypatch):
-    def far(self, n, seed=0, block=256):
-        return np.full((n, 2), 50.0, np.float32)
-    monkeypatch.setattr(models.TrainedGenerator, "sample", far)
+    monkeypatch.setattr(models.Trained, "draw", lambda self, n, seed: Drawn(np.full((n, 2), 50.0, np.float32)))
     out = done(judge("points", "--n", 50))
     assert re.search(r"^reverse_kl +↓ +– ± – ", out, re.M) and "nan" not in out
     found = record("points")["metrics"]
@@ -262,8 +261,8 @@ def test_so_is_one_with_a_single_option_that_was(judge, option, value):
 
 @pytest.mark.parametrize("kind", ["points", "clothes"])
 def test_samples_that_are_not_finite_are_refused_by_name(judge, monkeypatch, kind):
-    sample = models.TrainedGenerator.sample
-    monkeypatch.setattr(models.TrainedGenerator, "sample", lambda *what: sample(*what) * np.float32(np.nan))
+    draw = models.Trained.draw
+    monkeypatch.setattr(models.Trained, "draw", lambda *what: Drawn(draw(*what).x * np.float32(np.nan)))
     status, _, err = judge(kind, "--n", 20)
     assert status == 2 and err.count("\n") == 1 and "nan" in err.lower()
     assert not (folder(kind) / "metrics.json").exists()

@@ -13,6 +13,7 @@ from PIL import Image
 
 import minigan as mg
 from minigan import data, plots, sample
+from minigan.metrics import latent
 from minigan.runs import best, models, run_folder
 from minigan.trainer import RECIPES
 from helpers import IMAGES, OFTEN, POINTS, done, last_checkpoint, refused, save_images, stats_of, train
@@ -286,7 +287,7 @@ def test_ways_have_as_many_samples_as_asked_for(train, draw, n, rows):
     done(train(*POINTS, "--steps", 1, "--name", "own"))
     assert done(draw("runs/00000-own", "--interpolate", "--n", n, "--npz", "out.npz")).startswith(f"{n} samples")
     np.testing.assert_array_equal(np.load("out.npz")["points"][:n],
-                                  mg.load("runs/00000-own").samples(models.ways(rows, 2, 0)[:n]))
+                                  mg.load("runs/00000-own").samples(latent.ways(models.noise(2 * rows, 2, 0))[:n]))
 
 
 def test_a_grid_is_what_its_name_says(train, draw):

@@ -18,6 +18,7 @@ from minigan import train as training
 from minigan.data import DataError
 from minigan.metrics import classifiers
 from minigan.runs import loop, models, options, run_folder
+from minigan.trainer import Facts
 from helpers import IMAGES, OFTEN, POINTS, assert_same_run, done, environment, refused, save_images, start, train
 
 __all__ = ["train"]  # the fixture
@@ -198,7 +199,7 @@ def test_a_run_from_before_an_option_goes_on_with_what_it_was_in_effect(train, c
     done(train("--resume", "--steps", 2))
     record = json.loads((RUN / "options.json").read_text())
     assert record["options"]["pack"] == 1
-    known = options.DEFAULTS | models.defaults("gan", (8, 8, 1))
+    known = options.DEFAULTS | models.complete(options.DEFAULTS, Facts((8, 8, 1)))
     assert models.BEFORE.keys() <= known.keys()
 
 

@@ -10,6 +10,7 @@ from minigan import backend, data, nn
 from minigan.runs import checkpoints, models, run_folder
 from minigan.backend import to_numpy
 from minigan.runs.loop import Experiment
+from minigan.trainer import Facts
 
 pytestmark = pytest.mark.on_each_backend
 
@@ -18,14 +19,15 @@ SIZES = {"digits": dict(batch_size=8, width=2, latent=3), "ring8": dict(batch_si
 
 def options_of(source, objective="gan", **more):
     shape = data.load(source).x.shape[1:]
-    return models.defaults(objective, shape) | SIZES[source] | dict(ema=0.5, seed=0) | more
+    chosen = models.complete(dict(model="gan", objective=objective), Facts(shape))
+    return chosen | SIZES[source] | dict(ema=0.5, seed=0) | more
 
 
 def make_run(folder, source, objective="gan", steps=3):
     """A run folder after a few steps, and its trainer."""
     x, options = data.load(source).x, options_of(source, objective)
     streams = backend.Streams(0)
-    trainer = models.trainer(options, x.shape[1:], streams)
+    trainer = models.made(options, Facts(x.shape[1:]), streams)
     folder.mkdir()
     run_folder.write_options(folder, {"options": options, "sample_shape": list(x.shape[1:])})
     work = Experiment(folder, trainer, data.Batches(x, options["batch_size"], streams["data"]), streams,
@@ -44,7 +46,7 @@ def make_run(folder, source, objective="gan", steps=3):
 ])
 @pytest.mark.parametrize("shape", [(2,), (28, 28, 1)])
 def test_the_defaults_are_those_of_the_objectives_paper(objective, expected, shape):
-    chosen = models.defaults(objective, shape)
+    chosen = models.complete(dict(model="gan", objective=objective), Facts(shape))
     if len(shape) == 1 and objective == "wgan-gp":
         expected = expected | dict(gp_weight=0.1)  # the authors' own for such mixtures
     assert {name: chosen[name] for name in expected} == expected
@@ -53,13 +55,13 @@ def test_the_defaults_are_those_of_the_objectives_paper(objective, expected, sha
 
 def test_an_unknown_objective_is_refused_with_the_names():
     with pytest.raises(ValueError, match="wgn.*wgan"):
-        models.defaults("wgn", (2,))
+        models.complete(dict(model="gan", objective="wgn"), Facts((2,)))
 
 
 def test_the_trainer_is_what_the_options_say():
     options = options_of("digits", "wgan", lr_g=0.5, lr_d=0.25, n_critic=2, clip=0.125, latent=7, width=3)
     streams = backend.Streams(0)
-    trainer = models.trainer(options, (8, 8, 1), streams)
+    trainer = models.made(options, Facts((8, 8, 1)), streams)
     assert (trainer.g_optimizer.lr, trainer.d_optimizer.lr, trainer.average.decay) == (0.5, 0.25, 0.5)
     assert (trainer.batches_per_step, trainer.clip, trainer.gp_weight) == (2, 0.125, 0)
     assert trainer.sample(np.zeros((4, 7), np.float32)).shape == (4, 8, 8, 1)
@@ -69,14 +71,15 @@ def test_the_trainer_is_what_the_options_say():
 
 def test_a_penalised_critic_gets_layer_norm_by_itself():
     def norms(objective):
-        network = models.trainer(options_of("digits", objective), (16, 16, 1), backend.Streams(0)).discriminator
+        network = models.made(options_of("digits", objective), Facts((16, 16, 1)), backend.Streams(0)).discriminator
         return {type(module) for _, module in network.named_modules()} & {nn.BatchNorm, nn.LayerNorm}
     assert norms("wgan-gp") == {nn.LayerNorm} and norms("gan") == {nn.BatchNorm}
 
 
 def test_weights_begin_from_the_stream_given():
-    first, again, other = (models.trainer(options_of("ring8"), (2,), backend.Streams(seed)).generator[0].weight.numpy()
-                           for seed in (0, 0, 1))
+    def weights(seed):
+        return models.made(options_of("ring8"), Facts((2,)), backend.Streams(seed)).generator[0].weight.numpy()
+    first, again, other = map(weights, (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -117,7 +120,8 @@ def test_noise_is_decided_by_its_seed_alone():
 def test_samples_do_not_depend_on_how_many_are_computed_at_a_time(tmp_path):
     make_run(tmp_path / "run", "digits")
     generator = mg.load(tmp_path / "run")
-    np.testing.assert_allclose(generator.sample(10, block=3), generator.sample(10), rtol=1e-5, atol=1e-6)
+    noise = models.noise(10, generator.latent, seed=0)
+    np.testing.assert_allclose(generator.samples(noise, block=3), generator.samples(noise), rtol=1e-5, atol=1e-6)
 
 
 def test_loading_disturbs_no_random_stream(tmp_path):

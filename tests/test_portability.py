@@ -19,7 +19,7 @@ from minigan.fast import filtering
 from minigan.metrics import classifiers, lenet
 from minigan.runs import checkpoints, models, run_folder
 from minigan.runs.loop import Experiment
-from minigan.trainer import RECIPES, GANTrainer
+from minigan.trainer import RECIPES, Facts, GANTrainer
 from operations import TABLE
 
 on_strict = pytest.mark.parametrize("backend_name", ["strict"], indirect=True)
@@ -214,12 +214,12 @@ def work_in(folder, kind, objective):
     """An experiment at its beginning, on the backend in use."""
     folder.mkdir(exist_ok=True)
     streams = backend.Streams(0)
-    options = models.defaults(objective, SHAPES[kind]) | SMALL[kind] | dict(ema=0.5)
+    options = models.complete(dict(model="gan", objective=objective), Facts(SHAPES[kind])) | SMALL[kind] | dict(ema=0.5)
     x = np.random.default_rng(1).uniform(-1, 1, (40, *SHAPES[kind])).astype(np.float32)
     run_folder.write_options(folder, {"options": options, "sample_shape": list(SHAPES[kind])})
     batches = data.Batches(x, options["batch_size"], streams["data"])
     with redirect_stdout(io.StringIO()):
-        return Experiment(folder, models.trainer(options, SHAPES[kind], streams), batches, streams,
+        return Experiment(folder, models.made(options, Facts(SHAPES[kind]), streams), batches, streams,
                           lambda step: None, lambda: None)
 
 

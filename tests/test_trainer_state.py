@@ -241,7 +241,7 @@ def test_the_layers_that_were_spoilt_are_named():
 
     trainer = trainer_of("gan", "points")
     name, weight = trainer.discriminator.named_parameters()[2]
-    trainer._first_bad["discriminator"] = np.array(7)
+    trainer._first_bad[trainer.d_optimizer] = np.array(7)
     with pytest.raises(NonFiniteError, match="step 7$"):
         trainer.check_finite()
     weight.data = weight.data * np.nan

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigan import backend
 from minigan.data.files import DataError
+from minigan.trainer import Batch
 
 ON_DEVICE = 1 << 30  # bytes
 
@@ -35,6 +36,7 @@ class Batches:
         is its owner's to keep: restored together with `load_state_dict`, it makes the batches go on
         exactly where they were.
 
+    labels: None, or the (N,) integers that `deal` deals with the samples.
     mirror: None, or the generator that draws which pictures of a batch, every other one on average,
         are turned left to right.
 
@@ -42,11 +44,11 @@ class Batches:
     `DataError` if a batch is empty or larger than the data.
     """
 
-    def __init__(self, x, batch_size, rng, mirror=None):
+    def __init__(self, x, batch_size, rng, mirror=None, labels=None):
         if mirror is not None and x.ndim != 4:
             raise DataError(f"mirror: expected pictures (N, H, W, C), got samples {x.shape[1:]}")
         self._check(x, batch_size)
-        self.mirror = mirror
+        self.mirror, self.labels = mirror, labels
         self.x = backend.current().xp.asarray(x) if x.nbytes <= ON_DEVICE else x
         self.batch_size, self.rng = batch_size, rng
         # Drawn when first needed, so that building draws nothing from `rng`.
@@ -68,6 +70,11 @@ class Batches:
     def next(self):
         """The next batch, (batch_size, …) float32; pictures in [−1, 1]."""
         return self.of(self.next_indices())
+
+    def deal(self, count=1):
+        """The next `count` batches as one `Batch`, with its labels."""
+        indices = np.concatenate([self.next_indices() for _ in range(count)])
+        return Batch(self.of(indices), None if self.labels is None else self.labels[indices])
 
     def __iter__(self):
         while True:

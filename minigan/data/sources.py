@@ -83,11 +83,15 @@ def _draw(mixture, n, seed):
     return Dataset(points, labels, tuple(str(k) for k in range(len(mixture.modes))))
 
 
-def fingerprint(x):
-    """What must be the same when a run goes on or is judged: shape, dtype and content of its data.
-    """
-    return {"shape": list(x.shape), "dtype": str(x.dtype),
-            "sha256": hashlib.sha256(np.ascontiguousarray(x)).hexdigest()}
+def fingerprint(x, labels=None):
+    """What must be the same when a run goes on or is judged: shape, dtype and content of its data,
+    and the labels where it learns them."""
+    found = {"shape": list(x.shape), "dtype": str(x.dtype), "sha256": _hash(x)}
+    return found if labels is None else found | {"labels": _hash(labels)}
+
+
+def _hash(array):
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
 
 
 def is_image(sample_shape):

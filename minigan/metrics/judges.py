@@ -128,10 +128,11 @@ def doubts(judge):
     return found
 
 
-def quick(judge, samples):
-    """{name: number} of the quick measures; what has no finite value is left out."""
+def quick(judge, samples, more=()):
+    """{name: number} of the quick measures, and of those among `more`; what has no finite value is
+    left out."""
     found = {}
-    for measure in judge.measures(samples):
+    for measure in [*judge.measures(samples), *more]:
         if measure.quick:
             found |= measure.numbers(measure.metric(*measure.arrays))
     return {name: number for name, number in found.items() if np.isfinite(number)}

@@ -26,6 +26,15 @@ def slerp(a, b, t):
     return (toward_a * a[:, None] + toward_b * b[:, None]).astype(a.dtype)
 
 
+WAY = 8  # samples on one way from noise to noise
+
+
+def ways(ends):
+    """Noise (2n, latent) → (n · WAY, latent): n ways from the first n points to the others."""
+    n = len(ends) // 2
+    return slerp(ends[:n], ends[n:], np.linspace(0.0, 1.0, WAY)).reshape(n * WAY, -1)
+
+
 class PathLength(NamedTuple):
     mean: float
     standard_error: float  # of the mean, for the ways are drawn independently

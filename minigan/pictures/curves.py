@@ -29,19 +29,30 @@ def charts(runs):
     evaluated = evaluated[:CHARTS]
     if len(runs) == 1:
         [run] = runs
-        loss = "wasserstein" if any("wasserstein" in line for line in run.lines) else "d_loss"
-        shown = {"Losses": (loss, "g_loss"), "Mean scores": ("real_score", "fake_score"),
-                 "Norms of the gradients": ("d_grad_norm", "g_grad_norm")}
+        shown = {"Losses": _named(run.lines, "_loss"), "Mean scores": _named(run.lines, "_score"),
+                 "Norms of the gradients": _named(run.lines, "_grad_norm")}
         shown |= {words(name): (name,) for name in evaluated}
         drawn = [_chart(title, [_line(words(name) if len(names) > 1 else "", run.lines, name, names)
                                 for name in names])
                  for title, names in shown.items()]
     else:
-        names = ["wasserstein", "d_loss", "g_loss", "real_score", "fake_score", "d_grad_norm",
-                 "g_grad_norm", *evaluated]
+        lines = [line for run in runs for line in run.lines]
+        names = ["wasserstein", *[name for end in ("d_loss", "_loss", "_score", "_grad_norm")
+                                  for name in _named(lines, end)], *evaluated]
+        names = list(dict.fromkeys(names))
         drawn = [_chart(words(name), [_line(run.name, run.lines, name, [name]) for run in runs])
                  for name in names]
     return f'<div class="charts">{"".join(drawn)}</div>' if any(drawn) else ""
+
+
+def _named(lines, end):
+    """The names of the statistics that end like this, in the order in which they were logged. Of a
+    critic the estimate of the distance stands for its loss."""
+    names = [name for name in dict.fromkeys(name for line in lines for name in line)
+             if name.endswith(end)]
+    if end == "_loss" and any("wasserstein" in line for line in lines):
+        names = ["wasserstein", *[name for name in names if name != "d_loss"]]
+    return tuple(names[:CHARTS])
 
 
 def _line(label, lines, name, together):

@@ -5,12 +5,14 @@ import numpy as np
 from minigan import backend, data, ops
 from minigan.autograd import grad
 from minigan.data.files import tell
+from minigan.metrics.latent import WAY
 from minigan.pictures import plots, report
 from minigan.runs import run_folder
 from minigan.runs import models
 from minigan.runs.spreadsheet import write_csv
 from minigan.runs.statistics import Statistics
 from minigan.tensor import Tensor
+from minigan.trainer import GANTrainer
 
 
 class Pictures:
@@ -19,26 +21,27 @@ class Pictures:
     def __init__(self, folder, trainer, x, options):
         self.folder, self.trainer, self.image = folder, trainer, data.is_image(x.shape[1:])
         self.statistics = Statistics(folder)
-        self.noise = models.noise(64 if self.image else 2500, options["latent"], options["seed"])
-        self.ways = models.ways(4, options["latent"], options["seed"])
+        self.n, self.seed = 64 if self.image else 2500, options["seed"]
         stream = backend.Streams(options["seed"])["preview reals"]
-        chosen = stream.permutation(len(x))[:len(self.noise)]
+        chosen = stream.permutation(len(x))[:self.n]
         self.reals = data.to_unit(x[np.sort(chosen)])
 
     def reals_once(self):
         plots.save_samples(self.folder / "reals.png", self.reals, generated=False)
 
     def snapshot(self, step):
-        """samples/NNNNNN.png: the averaged generator at the same noise every time. Of images also
-        interpolation.png, the ways from the first samples to the next ones. report.html as far as
-        it goes."""
+        """samples/NNNNNN.png: what is drawn from the same random numbers every time. Of images also
+        interpolation.png, a walk through what has been learned, where the model has one.
+        report.html as far as it goes."""
         path = self.folder / "samples" / f"{step:06d}.png"
-        samples = backend.to_numpy(self.trainer.sample(self.noise))
+        drawn = models.shown(self.trainer, self.n, self.seed)
+        samples = backend.to_numpy(drawn.x)
         if self.image:
-            plots.save_samples(path, samples)
-            between = backend.to_numpy(self.trainer.sample(self.ways))
-            plots.save_grid(self.folder / "interpolation.png", between, models.WAY)
-        elif samples.shape[1] != 2:
+            plots.save_grid(path, samples, None if drawn.labels is None else models.PER_CLASS)
+            if hasattr(self.trainer, "walk"):
+                between = self.trainer.walk(models.preview(self.seed))
+                plots.save_grid(self.folder / "interpolation.png", backend.to_numpy(between.x), WAY)
+        elif samples.shape[1] != 2 or not isinstance(self.trainer, GANTrainer):
             plots.save_points(path, samples, self.reals)
         else:
             plots.save_game(path, samples, self.reals, self._feedback, self._from_plane,
@@ -54,7 +57,7 @@ class Pictures:
 
     def _from_plane(self, z):
         """Points of the plane of the first two latent numbers, the others 0 → samples."""
-        noise = np.zeros((len(z), self.noise.shape[1]), np.float32)
+        noise = np.zeros((len(z), self.trainer.latent), np.float32)
         noise[:, :2] = z[:, :noise.shape[1]]
         return backend.to_numpy(self.trainer.sample(noise))
 

@@ -44,15 +44,16 @@ MEANT = {"--lr": "--lr-g and --lr-d", "--learning-rate": "--lr-g and --lr-d",
 
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line: what is wrong, and where to look. `examples` end the
-    help, a command each."""
+    help, a command each; `elsewhere(option)` says where else there is an option of this name."""
 
-    def __init__(self, prog, hint="--help lists the options", examples=(), **kwargs):
+    def __init__(self, prog, hint="--help lists the options", examples=(), elsewhere=None,
+                 **kwargs):
         kwargs["description"] = textwrap.fill(kwargs.get("description", ""), 80)
         super().__init__(prog=f"python -m {prog}", allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter,
                          epilog="\n  ".join(("examples:", *examples)) if examples else None,
                          **kwargs)
-        self.name, self._hint = prog, hint
+        self.name, self._hint, self._elsewhere = prog, hint, elsewhere
 
     def error(self, message):
         sys.exit(fail(self.name, f"{message} ({self._hint})", 2))
@@ -61,9 +62,12 @@ class Parser(argparse.ArgumentParser):
         """As argparse's, but an unknown option is named with the one that was meant."""
         options, unknown = self.parse_known_args(*args)
         if unknown:
-            near = [meant for word in unknown if (meant := self._meant(word.split("=")[0]))]
+            words = [word.split("=")[0] for word in unknown]
+            other = list(filter(None, map(self._elsewhere, words))) if self._elsewhere else []
+            near = list(filter(None, map(self._meant, words)))
             self.error(f"unrecognized arguments: {' '.join(unknown)}"
-                       + (f": did you mean {', and '.join(near)}?" if near else ""))
+                       + (f": {', and '.join(other)}" if other else
+                          f": did you mean {', and '.join(near)}?" if near else ""))
         return options
 
     def _meant(self, word):

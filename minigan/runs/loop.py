@@ -1,8 +1,8 @@
 """A trainer at work in a run folder: train, log, save; resume exactly.
 
-This file knows no GAN theory. It needs of a trainer `step(batches) -> {name: 0-d array}`,
-`batches_per_step`, `steps`, `state_dict`, `load_state_dict`, `check_finite` and `headline`, the
-names of the statistics worth a place on the screen.
+This file knows no GAN theory. It needs of a trainer, a `Model`, `step(batch) -> {name: 0-d
+array}`, `batches_per_step`, `steps`, `state_dict`, `load_state_dict`, `check_finite` and
+`headline`, the names of the statistics worth a place on the screen.
 """
 
 import json
@@ -54,8 +54,8 @@ class StopRequest:
 class Experiment:
     """A trainer at work in a run folder.
 
-    `batches.next()` gives real batches; `streams` are all random streams the trainer and the
-    batches draw from. `on_snapshot(step)` draws; `on_finish()` draws what needs the whole run;
+    `batches.deal(count)` gives so many real batches as one; `streams` are all random streams the
+    trainer and the batches draw from. `on_snapshot(step)` draws; `on_finish()` draws what needs the whole run;
     `on_evaluate()` measures, {name: number}. `on_log(record)` may have something to say, a line or
     None.
     """
@@ -130,8 +130,7 @@ class Experiment:
                 self.save(keep)
             speed, pace = _Speed(self.trainer.steps), Pace(self.trainer.steps, steps)
             while self.trainer.steps < steps and stop.signal is None:
-                batches = [self.batches.next() for _ in range(self.trainer.batches_per_step)]
-                stats = self.trainer.step(batches)
+                stats = self.trainer.step(self.batches.deal(self.trainer.batches_per_step))
                 step = self.trainer.steps
                 evaluating = evaluate_every and (step % evaluate_every == 0 or step == steps)
                 if step % log_every == 0 or step == steps or evaluating:

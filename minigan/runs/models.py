@@ -1,51 +1,60 @@
-"""From a run's options to its trainer, and from a finished run's folder to its generator."""
+"""From a run's options to its model, and from a finished run's folder to what it has learned."""
 
+from importlib import import_module
+from inspect import signature
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, data, networks
-from minigan.data import files
-from minigan.metrics.latent import slerp
+from minigan import backend, data
+from minigan.data import DataError, files
 from minigan.runs.best import chosen_checkpoint
 from minigan.runs.checkpoints import newest_checkpoint
 from minigan.runs.run_folder import RunError, checkpoints, read_options
 from minigan.tensor import Tensor, no_grad
-from minigan.trainer import RECIPES, GANTrainer
+from minigan.trainer import Facts, Model
 
-WAY = 8  # samples on one way from noise to noise
+PER_CLASS, MOST_CLASSES = 8, 16  # in a picture, a row for a class
+ZOO = Path(__file__).parent.parent / "zoo"
 # What options were, in effect, in runs from before there were any. Whoever adds an option to the
 # others adds it here, with the value that changes nothing.
-BEFORE = dict(image_size=None, evaluate_every=0, classifier=None, pack=1, lr_decay=1.0,
+BEFORE = dict(model="gan", image_size=None, evaluate_every=0, classifier=None, pack=1, lr_decay=1.0,
               mirror=False, keep_best=False, **{"from": None})
 
 
-def defaults(objective, sample_shape):
-    """All options of the trainer: what follows from the objective is its paper's, what from the
-    kind of data ours.
-
-    On points a penalty weighs 0.1 instead of 10, as in the experiments on such mixtures of
-    arXiv:1704.00028's authors: 10 holds the critic's slope so close to 1 that it does not see modes
-    as narrow as these.
-    """
-    if objective not in RECIPES:
-        raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
-    recipe = RECIPES[objective]
-    common = dict(objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic,
-                  clip=recipe.clip, ema=0.999, pack=1, lr_decay=1.0)
-    if data.is_image(sample_shape):
-        return common | dict(steps=2500, batch_size=64, width=64, latent=100,
-                             gp_weight=recipe.gp_weight)
-    return common | dict(steps=10_000, batch_size=256, width=128, latent=max(2, *sample_shape),
-                         gp_weight=recipe.gp_weight / 100)
+def names():
+    """The models of the zoo, the default first."""
+    found = sorted(path.stem for path in ZOO.glob("*.py") if path.stem != "__init__")
+    return sorted(found, key=lambda name: name != "gan")
 
 
-def pair(options, sample_shape, rng=None):
-    """Generator and discriminator for samples of this shape."""
-    common = dict(latent=options["latent"], width=options["width"], pack=options["pack"], rng=rng)
-    if data.is_image(sample_shape):
-        return networks.dcgan_pair(sample_shape, penalised=options["gp_weight"] > 0, **common)
-    return networks.mlp_pair(sample_shape[0], **common)
+def model_class(name):
+    """The class that minigan/zoo/NAME.py defines."""
+    if name not in names():
+        raise ValueError(f"there is no model {name!r}: expected one of {', '.join(names())}")
+    module = import_module(f"minigan.zoo.{name}")
+    [found] = [value for value in vars(module).values() if isinstance(value, type)
+               and issubclass(value, Model) and value.__module__ == module.__name__]
+    return found
+
+
+def facts_of(dataset):
+    """What a model may know about a `Dataset`."""
+    labels, classes = dataset.labels, dataset.classes
+    shares = [] if labels is None else np.bincount(labels, minlength=len(classes)) / len(labels)
+    return Facts(tuple(dataset.x.shape[1:]), tuple(classes), tuple(map(float, shares)))
+
+
+def facts_in(record):
+    """The same of a run's data, as its options.json has it."""
+    return Facts(tuple(record["sample_shape"]), tuple(record.get("classes", ())),
+                 tuple(record.get("shares", ())))
+
+
+def complete(options, facts):
+    """The options with the model's defaults for these data."""
+    return model_class(options["model"]).defaults(facts, options) | options
 
 
 class Rationed:
@@ -74,78 +83,109 @@ def most_weights(folder):
     return max([1 << 24, *(path.stat().st_size for path in checkpoints(folder))])
 
 
-def trainer(options, sample_shape, streams, most=None):
-    """The trainer that `options`, complete as in options.json, describe; with `most`, its layers
-    have at most so many weights each."""
-    check_packs(options)
-    settings = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
-    rng = Rationed(streams["init"], most) if most else streams["init"]
-    return GANTrainer(*pair(options, sample_shape, rng), streams=streams,
-                      **{name: options[name] for name in settings})
+def made(options, facts, streams, most=None):
+    """The model that `options`, complete as in options.json, describe; with `most`, its layers have
+    at most so many weights each."""
+    if not 0.0 <= options["lr_decay"] <= 1.0:
+        raise ValueError(f"expected 0 ≤ lr_decay ≤ 1, got {options['lr_decay']}")
+    model = model_class(options["model"])(streams)
+    model.build(facts, options, Rationed(streams["init"], most) if most else streams["init"])
+    model.facts = facts
+    model.lr_decay, model.last_step = float(options["lr_decay"]), options["steps"]
+    return model
 
 
-def check_packs(options):
-    if options["batch_size"] % options["pack"]:
-        raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
-                         f"{options['pack']}")
-
-
-def build(options, x, most=None):
-    """(trainer, batches, streams), all at their beginning. The streams are the run's own, so that
+def build(options, dataset, most=None):
+    """(model, batches, streams), all at their beginning. The streams are the run's own, so that
     another one in this process draws nothing from them."""
-    taken = options["n_critic"] * options["batch_size"] * prod(x.shape[1:]) * 4
-    if taken > files.MAX_BYTES:
-        raise ValueError(f"{options['n_critic']} batches of {options['batch_size']} in each step "
-                         f"take {taken / 2**30:.3g} GiB: expected at most "
-                         f"{files.MAX_BYTES // 2**30}; a smaller --n-critic needs less")
+    x, labels = dataset.x, dataset.labels
+    if "labels" in model_class(options["model"]).NEEDS:
+        check_labels(options, dataset)
     streams = backend.Streams(options["seed"])
+    model = made(options, facts_of(dataset), streams, most)
+    taken = model.batches_per_step * options["batch_size"] * prod(x.shape[1:]) * 4
+    if taken > files.MAX_BYTES:
+        raise ValueError(f"{model.batches_per_step} batches of {options['batch_size']} in each "
+                         f"step take {taken / 2**30:.3g} GiB: expected at most "
+                         f"{files.MAX_BYTES // 2**30}; a smaller --n-critic needs less")
     mirror = streams["mirror"] if options["mirror"] else None
-    batches = data.Batches(x, options["batch_size"], streams["data"], mirror)
-    return trainer(options, x.shape[1:], streams, most), batches, streams
+    return model, data.Batches(x, options["batch_size"], streams["data"], mirror, labels), streams
 
 
-class TrainedGenerator:
-    """The averaged generator of a run after `steps`, in evaluation mode, and its `discriminator`,
-    which judges packs of `options["pack"]` samples, in evaluation mode too."""
+def check_labels(options, dataset):
+    """DataError for data that a model of classes cannot learn from."""
+    what = f"--model {options['model']} learns classes, and {options['data']}"
+    if dataset.labels is None:
+        raise DataError(f"{what} has none: in a folder each sub-folder is one, in an .npz `labels` "
+                        "are")
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    if len(counts) < 2:
+        raise DataError(f"{what} has one only, {dataset.classes[0]}")
+    if not counts.all():
+        raise DataError(f"{what} has no sample of class {dataset.classes[int(counts.argmin())]}")
 
-    def __init__(self, network, discriminator, latent, options, steps):
-        self.network, self.discriminator, self.latent = network, discriminator, latent
-        self.options, self.steps = options, steps
 
-    def __call__(self, noise):
-        """Noise (N, latent), a tensor or an array → a tensor of samples: images (N, H, W, C) in
-        (−1, 1), or points. An array becomes float32, as the weights are."""
+class Trained:
+    """What a run has learned after `steps`: its model, whose networks are in evaluation mode.
+    `network` is the averaged generator, `options` the run's."""
+
+    def __init__(self, model, options):
+        self.model, self.options, self.steps = model, options, model.steps
+        for network in model.networks().values():
+            network.eval()
+
+    network = property(lambda self: self.model.averaged)
+    discriminator = property(lambda self: self.model.discriminator)
+    latent = property(lambda self: self.model.latent)
+
+    def __call__(self, noise, *more):
+        """Noise (N, latent), a tensor or an array, and what else the generator takes → a tensor of
+        samples: images (N, H, W, C) in (−1, 1), or points. An array becomes float32, as the
+        weights are."""
         if not isinstance(noise, Tensor):
-            noise = Tensor(backend.asarray(noise, self.network.parameters()[0].dtype))
-        return self.network(noise)
+            noise = Tensor(backend.asarray(noise, self.model.dtype))
+        return self.network(noise, *more)
 
-    def sample(self, n, seed=0, block=256):
-        """n samples as a NumPy array, from the noise that `seed` draws, computed `block` at a time.
-        """
-        return self.samples(noise(n, self.latent, seed), block)
+    def draw(self, n, seed=0, **asked):
+        """n samples as `Drawn`, from the random numbers of `seed`."""
+        drawn = self.model.draw(n, preview(seed), **asked)
+        return drawn._replace(x=backend.to_numpy(drawn.x))
+
+    def sample(self, n, seed=0, **asked):
+        """n samples as a NumPy array."""
+        return self.draw(n, seed, **asked).x
 
     def samples(self, noise, block=256):
-        """Noise (N, latent) → samples as a NumPy array."""
-        return np.concatenate(list(self.blocks(noise, block)))
-
-    def blocks(self, noise, block=256):
-        """The same, `block` at a time, so that nobody has to hold all."""
+        """Noise (N, latent) → samples as a NumPy array, computed `block` at a time."""
         with no_grad():
             if len(noise) == 0:  # none, of the right shape
-                yield self(np.zeros((1, self.latent))).numpy()[:0]
-            for begin in range(0, len(noise), block):
-                yield self(noise[begin:begin + block]).numpy()
+                return self(np.zeros((1, self.latent))).numpy()[:0]
+            return np.concatenate([self(noise[begin:begin + block]).numpy()
+                                   for begin in range(0, len(noise), block)])
+
+
+def asks(model):
+    """What the model can be asked for when it draws: names such as "label"."""
+    return list(signature(model.draw).parameters)[2:]
+
+
+def shown(model, n, seed):
+    """Some n samples for a picture; of a model that can be asked for a class PER_CLASS of each, of
+    the first MOST_CLASSES."""
+    if "label" not in asks(model):
+        return model.draw(n, preview(seed))
+    labels = np.repeat(np.arange(min(MOST_CLASSES, len(model.facts.classes))), PER_CLASS)
+    return model.draw(len(labels), preview(seed), label=labels)
+
+
+def preview(seed):
+    """The stream that snapshots and samples are drawn from: at its beginning, always the same."""
+    return backend.Streams(seed)["preview"]
 
 
 def noise(n, latent, seed):
-    """(n, latent) standard normal numbers, float32, from the stream "preview" of `seed`."""
-    return backend.Streams(seed)["preview"].standard_normal((n, latent), dtype=np.float32)
-
-
-def ways(n, latent, seed):
-    """Noise (n · WAY, latent) on n ways from the first n points of `noise` to the next n."""
-    ends = noise(2 * n, latent, seed)
-    return slerp(ends[:n], ends[n:], np.linspace(0.0, 1.0, WAY)).reshape(n * WAY, -1)
+    """(n, latent) standard normal numbers, float32, from `preview`."""
+    return preview(seed).standard_normal((n, latent), dtype=np.float32)
 
 
 def inherited(run):
@@ -158,52 +198,47 @@ def inherited(run):
     return found
 
 
-def begin_from(trainer, run):
-    """Give a new trainer the weights of another run's newest sound checkpoint; what was taken, as a
-    line. A discriminator that does not fit begins anew, and so do the optimizers. ValueError if the
+def begin_from(model, run):
+    """Give a new model the weights of another run's newest sound checkpoint; what was taken, as a
+    line. A network that does not fit begins anew, and so do the optimizers. ValueError if the
     generator does not fit."""
     def taken_from(arrays):
         return int(arrays["trainer.steps"]), {
             part: {name.removeprefix(f"trainer.{part}."): array for name, array in arrays.items()
-                   if name.startswith(f"trainer.{part}.")}
-            for part in ("generator", "averaged", "discriminator")}
+                   if name.startswith(f"trainer.{part}.")} for part in model.networks()}
 
     (steps, taken), complaints = newest_checkpoint(run, taken_from)
-    try:
-        trainer.generator.load_state_dict(taken["generator"])
-        trainer.averaged.load_state_dict(taken["averaged"])
-    except ValueError as error:
-        raise ValueError(f"--from {run}: its generator is another one than this run's ({error})"
-                         ) from None
-    line = f"begun with the generator of {run} after step {steps}"
-    try:
-        trainer.discriminator.load_state_dict(taken["discriminator"])
-        line += " and its discriminator; the optimizers begin anew"
-    except ValueError as error:
-        line += ("; the optimizers begin anew, and so does the discriminator, which differs "
-                 f"({error})")
+    others, anew = "", "the optimizers begin anew"
+    for name, network in model.networks().items():
+        own = name in ("generator", "averaged")
+        try:
+            network.load_state_dict(taken[name])
+            others += "" if own else f" and its {name}"
+        except ValueError as error:
+            if own:
+                raise ValueError(f"--from {run}: its generator is another one than this run's "
+                                 f"({error})") from None
+            anew += f", and so does the {name}, which differs ({error})"
+    line = f"begun with the generator of {run} after step {steps}{others}; {anew}"
     return "; ".join([line, *complaints])
 
 
 def load(run, checkpoint=None):
-    """The trained generator of a run folder: `mg.load("runs/00000-…").sample(64)`.
+    """What a run has learned: `mg.load("runs/00000-…").sample(64)`.
 
     Its newest checkpoint that is sound and fits is read, or that of the step `checkpoint`, or
     "best", which `--keep-best` kept. ValueError, naming the files, if the folder is not a run or
     has none.
     """
     record = read_options(run)
-    options = BEFORE | record["options"]
+    options, facts = BEFORE | record["options"], facts_in(record)
 
     def trained(arrays):
-        rng = Rationed(backend.Streams()["init"], sum(array.size for array in arrays.values()))
-        networks = pair(options, tuple(record["sample_shape"]), rng)
-        for network, part in zip(networks, ("trainer.averaged.", "trainer.discriminator.")):
-            network.load_state_dict({name.removeprefix(part): array
-                                     for name, array in arrays.items() if name.startswith(part)})
-        generator, discriminator = [network.eval() for network in networks]
-        return TrainedGenerator(generator, discriminator, options["latent"], options,
-                                int(arrays["trainer.steps"]))
+        most = sum(array.size for array in arrays.values())
+        model = made(options, facts, backend.Streams(), most)
+        model.load_state_dict({name.removeprefix("trainer."): array
+                               for name, array in arrays.items() if name.startswith("trainer.")})
+        return Trained(model, options)
     if checkpoint is None:
         return newest_checkpoint(run, trained)[0]
     return chosen_checkpoint(run, checkpoint, trained)

@@ -10,13 +10,12 @@ from minigan.data import DataError, files
 from minigan.runs import models
 from minigan.runs.commandline import (
     Parser, flag, non_negative, one_of, path, positive, real, size)
-from minigan.trainer import RECIPES
+from minigan.runs.run_folder import RunError, latest_folder, read_options
 
 CHANGEABLE = {"steps", "log_every", "snapshot_every", "evaluate_every", "classifier",
               "checkpoint_every", "keep", "keep_best", "backend",
               "data"}  # by a run that is resumed; the fingerprint proves that data are the same
-BREAKING = {"lr_g", "lr_d", "batch_size"}  # changeable too, but no run began like that
-DEFAULTS = dict(data="fashion-mini", objective="gan", backend="numpy", seed=0, image_size=None,
+DEFAULTS = dict(data="fashion-mini", model="gan", backend="numpy", seed=0, image_size=None,
                 mirror=False, log_every=50, snapshot_every=100, evaluate_every=0, classifier=None,
                 checkpoint_every=250, keep=2, keep_best=False, **{"from": None})
 ABOUT_THIS_CALL = {"out", "name", "resume", "dry_run", "tf32"}  # and not the run
@@ -29,44 +28,22 @@ EXAMPLES = ("python -m minigan.train                      # clothes, in a few mi
             "python -m minigan.train --resume --steps 5000")
 
 
-def parser(prog="minigan.train", **more):
-    """The options. Those left out are not in the result at all, so that a resumed run can tell what
-    was asked for."""
-    p = Parser(prog=prog, description="Train a GAN. Everything about the run is left in a "
-               "folder of its own.", argument_default=argparse.SUPPRESS, examples=EXAMPLES, **more)
+def parser(model="gan", prog="minigan.train", **more):
+    """The options of a run, and those of this model. Those left out are not in the result at all,
+    so that a resumed run can tell what was asked for."""
+    p = Parser(prog=prog, description="Train a model. Everything about the run is left in a "
+               "folder of its own.", argument_default=argparse.SUPPRESS, examples=EXAMPLES,
+               elsewhere=lambda option: elsewhere(option, model), **more)
     p.add_argument("--data", metavar="NAME|PATH", type=path, help=f"{', '.join(data.NAMES)}, a "
                    "folder or a .zip of pictures, or an .npz with `images` or `points` (default: "
                    "fashion-mini)")
-    p.add_argument("--objective", metavar="NAME", type=one_of(list(RECIPES)),
-                   help=f"{', '.join(RECIPES)} (default: gan)")
+    p.add_argument("--model", metavar="NAME", type=one_of(models.names()),
+                   help=f"{', '.join(models.names())}; --model NAME --help lists its options "
+                   "(default: gan)")
     p.add_argument("--backend", metavar="NAME", type=one_of(backend.names()),
                    help=f"{' or '.join(backend.names())} (default: numpy)")
     p.add_argument("--tf32", action="store_true",
                    help="with cupy: faster, less exact products of matrices (10 binary digits)")
-    p.add_argument("--steps", type=positive,
-                   help="generator updates (default: 2500 on images, 10000 on points)")
-    p.add_argument("--batch-size", type=positive,
-                   help="samples per batch (default: 64 images, 256 points)")
-    p.add_argument("--width", type=positive,
-                   help="channels next to the image, or hidden units (default: 64, 128)")
-    p.add_argument("--latent", type=positive,
-                   help="width of the noise (default: 100 for images, 2 for points)")
-    p.add_argument("--lr-g", type=real,
-                   help="the generator's learning rate (default: the objective's)")
-    p.add_argument("--lr-d", type=real, help="the discriminator's (default: the objective's)")
-    p.add_argument("--n-critic", type=positive,
-                   help="discriminator steps per generator step (default: the objective's)")
-    p.add_argument("--clip", type=real,
-                   help="bound on the critic's weights, 0 for none (default: the objective's)")
-    p.add_argument("--gp-weight", type=real,
-                   help="weight of the gradient penalty, 0 for none (default: the objective's)")
-    p.add_argument("--ema", type=real,
-                   help="decay of the averaged generator, below 1 (default: 0.999)")
-    p.add_argument("--pack", type=positive, metavar="SAMPLES",
-                   help="how many the discriminator judges at once, against mode collapse "
-                   "(default: 1)")
-    p.add_argument("--lr-decay", type=real, metavar="SHARE", help="part of the learning rates that "
-                   "is left at the last step; they fall on a straight line (default: 1)")
     p.add_argument("--seed", type=non_negative, help="of all random numbers (default: 0)")
     p.add_argument("--image-size", type=size, metavar="SIDE|HxW", help="to which the pictures of a "
                    "folder are cropped and resized, 64, or 48x64 which is 48 high (default: 64)")
@@ -97,7 +74,50 @@ def parser(prog="minigan.train", **more):
                    help="go on with this run folder, or with the latest one that has a checkpoint")
     p.add_argument("--dry-run", action="store_true",
                    help="print the resolved options, run one step, write nothing")
+    own = p.add_argument_group(f"options of --model {model}")
+    for name, (default, text, *choices) in models.model_class(model).OPTIONS.items():
+        text = text if "(default" in text else f"{text} (default: {default})"
+        own.add_argument(typed(name), help=text, **how_typed(default, choices))
     return p
+
+
+def typed(name):
+    return f"--{name.replace('_', '-')}"
+
+
+def how_typed(default, choices):
+    """How argparse is told of a model's option: it is of the default's type."""
+    if choices:
+        return dict(type=one_of(choices[0]), metavar="NAME")
+    if isinstance(default, bool):
+        return dict(type=flag, nargs="?", const=True, metavar="True|False")
+    if isinstance(default, int):
+        return dict(type=positive if default > 0 else non_negative)
+    return dict(type=real)
+
+
+def elsewhere(option, model):
+    """The models that have an option which `model` has not."""
+    having = [name for name in models.names() if name != model
+              and option in map(typed, models.model_class(name).OPTIONS)]
+    return f"it is an option of --model {' and '.join(having)}" if having else ""
+
+
+def model_named(arguments, prog):
+    """The model that a command line is about: the one it names, or that of the run it goes on with.
+    Its options are known only then."""
+    p = Parser(prog, add_help=False, argument_default=argparse.SUPPRESS)
+    p.add_argument("--model", type=one_of(models.names()))
+    p.add_argument("--resume", nargs="?", const="latest", type=path)
+    p.add_argument("--out", type=path, default="runs")
+    given, _ = p.parse_known_args(arguments)
+    if "model" in given or "resume" not in given:
+        return getattr(given, "model", "gan")
+    with contextlib.suppress(RunError, OSError):  # which the command itself complains of
+        folder = latest_folder(given.out) if given.resume == "latest" else given.resume
+        name = read_options(folder)["options"].get("model")
+        return name if name in models.names() else "gan"
+    return "gan"
 
 
 def of_the_run(given):
@@ -108,17 +128,22 @@ def recorded_options(record, folder, prog="minigan.train"):
     """The options in a run's options.json, read as if they were typed, so that what was tampered
     with is refused. Those that are younger than the run are what they were in effect."""
     path = folder / "options.json"
-    expected = DEFAULTS.keys() | models.defaults(DEFAULTS["objective"],
-                                                 record["sample_shape"]).keys()
     options = models.BEFORE | record["options"]
+    model = options["model"]
+    if model not in models.names():
+        raise ValueError(f"{path} names a model that this version does not know: "
+                         f"{str(model)[:40]}; a newer minigan may have written it")
+    expected = DEFAULTS.keys() | models.model_class(model).OPTIONS.keys()
+    if model != "gan":
+        options = {name: value for name, value in options.items()
+                   if name in record["options"] or name in expected}
     if unknown := sorted(options.keys() - expected):
         raise ValueError(f"{path} has options that this version does not know: "
                          f"{', '.join(unknown)[:200]}; a newer minigan may have written it")
     if missing := sorted(expected - options.keys()):
         raise ValueError(f"{path} does not hold a run's options: {', '.join(missing)} missing")
-    typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is
-             not None]
-    read = vars(parser(prog, hint=f"in {path}").parse_args(typed))
+    words = [f"{typed(name)}={value}" for name, value in options.items() if value is not None]
+    read = vars(parser(model, prog, hint=f"in {path}").parse_args(words))
     for name, value in options.items():
         if read.get(name) != value or value is None and DEFAULTS.get(name, value) is not value:
             raise ValueError(f"{path} does not hold a run's options: {name} {str(value)[:40]}")
@@ -127,13 +152,13 @@ def recorded_options(record, folder, prog="minigan.train"):
 
 def resume_options(given, recorded, folder):
     """The options of a run that goes on. ValueError, listing every difference, if others than
-    CHANGEABLE and BREAKING differ."""
+    CHANGEABLE and `breaking` differ."""
     if "name" in given:
         raise ValueError(f"--name {given['name']} is for a new run: one that goes on keeps its "
                          f"own, {folder}")
     chosen = of_the_run(given)
-    differences = [f"--{name.replace('_', '-')} {value} (it has {recorded.get(name)})"
-                   for name, value in chosen.items() if name not in CHANGEABLE | BREAKING
+    differences = [f"{typed(name)} {value} (it has {recorded.get(name)})"
+                   for name, value in chosen.items() if name not in CHANGEABLE | breaking(recorded)
                    and value != recorded.get(name)]
     if differences:
         raise ValueError(f"{folder} was started with other options, and a resumed run keeps its "
@@ -142,11 +167,16 @@ def resume_options(given, recorded, folder):
     return recorded | chosen
 
 
+def breaking(options):
+    """Those that are changeable too, but no run began like that: batch size and learning rates."""
+    return {"batch_size", *(name for name in options if name.startswith("lr_"))} - {"lr_decay"}
+
+
 def breaks(options, recorded):
     """What is said of a run that goes on with another rate or batch size, or ""."""
     falling = {"steps"} if options["lr_decay"] < 1 else set()  # the rates do, to the last step
-    changed = [f"--{name.replace('_', '-')} {options[name]} (it was {recorded[name]})"
-               for name in sorted(BREAKING | falling) if options[name] != recorded[name]]
+    changed = [f"{typed(name)} {options[name]} (it was {recorded[name]})"
+               for name in sorted(breaking(options) | falling) if options[name] != recorded[name]]
     return ("other numbers from here on than the run would have had, for this was changed: "
             + ", ".join(changed)) if changed else ""
 
@@ -197,7 +227,7 @@ def data_of_run(record, options, folder):
         except DataError as error:
             errors.append(error)
             continue
-        if data.fingerprint(found.x) == record.get("data"):
+        if _fingerprint(found, record) == record.get("data"):
             if list(found.x.shape[1:]) != record["sample_shape"]:
                 raise ValueError(f"{folder / 'options.json'}: its sample_shape is "
                                  f"{record['sample_shape']}, that of its data "
@@ -208,6 +238,13 @@ def data_of_run(record, options, folder):
                                  "data set: a run goes on with its own data, and is judged by them"
                                  ))
     raise errors[0]
+
+
+def _fingerprint(dataset, record):
+    """Of the labels too if the run's is."""
+    known = record.get("data")
+    labelled = isinstance(known, dict) and "labels" in known
+    return data.fingerprint(dataset.x, dataset.labels if labelled else None)
 
 
 def classifier_of_run(record, options, folder):
