@@ -55,9 +55,9 @@ class Experiment:
     """A trainer at work in a run folder.
 
     `batches.deal(count)` gives so many real batches as one; `streams` are all random streams the
-    trainer and the batches draw from. `on_snapshot(step)` draws; `on_finish()` draws what needs the whole run;
-    `on_evaluate()` measures, {name: number}. `on_log(record)` may have something to say, a line or
-    None.
+    trainer and the batches draw from. `on_snapshot(step)` draws; `on_finish()` draws what needs the
+    whole run; `on_evaluate()` measures, {name: number}. `on_log(record)` may have something to say,
+    a line or None.
     """
 
     def __init__(self, folder, trainer, batches, streams, on_snapshot, on_finish, on_evaluate=None):
