@@ -14,7 +14,8 @@ it turns raw arrays and numbers into constants, refuses mixed dtypes and backend
 nodes become gradients stands in `autograd.py`.
 
 This is the plain engine. A faster one may offer another function of the same contract for an
-operation: `FAST` holds it by the operation's name, and is empty when the plain engine is in use.
+operation: `FAST` holds it by the operation's name, or by its undecorated function if that is not of
+this package. It is empty when the plain engine is in use.
 """
 
 import functools

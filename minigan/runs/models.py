@@ -148,8 +148,8 @@ class Trained:
 
     def draw(self, n, seed=0, **asked):
         """n samples as `Drawn`, from the random numbers of `seed`."""
-        drawn = self.model.draw(n, preview(seed), **asked)
-        return drawn._replace(x=backend.to_numpy(drawn.x))
+        drawn = self.model.draw(max(n, 1), preview(seed), **asked)
+        return drawn._replace(x=backend.to_numpy(drawn.x)[:n])
 
     def sample(self, n, seed=0, **asked):
         """n samples as a NumPy array."""
