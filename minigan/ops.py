@@ -6,18 +6,22 @@ Masks are the only raw arrays in a map: their derivative is zero almost everywhe
 """
 
 import math
-from itertools import accumulate
 from numbers import Real
-from operator import index as as_integer
 
+import numpy as np
+
+from minigan import backend
 from minigan.autograd import broadcast_to, sum_to, total
+from minigan.shapes import (
+    concatenate, getitem, getitem_adjoint, integers, pad, reshape, transpose)
 from minigan.tensor import Tensor, composed, op
 
 __all__ = [
     "abs", "add", "average_pool", "broadcast_to", "concatenate", "div", "exp", "getitem",
-    "getitem_adjoint", "leaky_relu", "log", "matmul", "max", "maximum", "mean", "min", "mul", "neg",
-    "norm", "power", "relu", "reshape", "sigmoid", "softplus", "sqrt", "sub", "sum", "sum_to",
-    "tanh", "transpose", "upsample", "where"]
+    "getitem_adjoint", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max", "maximum",
+    "mean", "min", "mul", "neg", "norm", "one_hot", "pad", "power", "relu", "reshape", "sigmoid",
+    "softmax", "softplus", "sqrt", "sub", "sum", "sum_to", "take", "tanh", "transpose", "upsample",
+    "where"]
 
 
 # Arithmetic, elementwise with broadcasting
@@ -193,103 +197,40 @@ def norm(x, /, axis=None, keepdims=False):
     return value.reshape(shape), (lambda g: reshape(g, kept) * unit(),)
 
 
+@op
+def logsumexp(x, /, axis=None, keepdims=False):
+    """ln Σ eˣ over `axis`, with the largest x taken out so that no power overflows. d/dx = softmax.
+    """
+    axes, kept = _reduced(x.shape, axis)
+    if x.size == 0:
+        raise ValueError(f"logsumexp: x {x.shape} has no elements")
+    largest = x.data.max(axis=axes, keepdims=True)
+    value = largest + x.xp.log(total(x.xp.exp(x.data - largest), axes, keepdims=True))
+    return value if keepdims else value.max(axis=axes), (
+        lambda g: reshape(g, kept) * softmax(x, axis),)
+
+
+@composed
+def log_softmax(x, /, axis=-1):
+    """ln softmax(x) = x − ln Σ eˣ, exact where the softmax itself would be 0."""
+    return x - logsumexp(x, axis, keepdims=True)
+
+
+@composed
+def softmax(x, /, axis=-1):
+    """eˣ/Σ eˣ over `axis`: positive, with the sum 1."""
+    return exp(log_softmax(x, axis))
+
+
 def _reduced(shape, axis):
     """(the axes as a tuple, `shape` with each of them of length 1)."""
-    axes = range(len(shape)) if axis is None else _integers(axis)
+    axes = range(len(shape)) if axis is None else integers(axis)
     if any(not -len(shape) <= a < len(shape) for a in axes):
         raise ValueError(f"axis {axis} does not exist in an array of {len(shape)} axes")
     given, axes = axes, tuple(sorted({a % len(shape) for a in axes}))
     if len(axes) < len(given):
         raise ValueError(f"axis {axis} names an axis of {shape} twice")
     return axes, tuple([1 if i in axes else n for i, n in enumerate(shape)])
-
-
-def _integers(numbers):
-    """One integer, or several, as a tuple of Python's: NumPy's integers count."""
-    try:
-        return (as_integer(numbers),)
-    except TypeError:
-        return tuple([as_integer(n) for n in numbers])
-
-
-# Shapes
-
-@op
-def reshape(x, /, shape):
-    """The same elements in another shape; one length may be −1."""
-    shape = _integers(shape)
-    try:
-        return x.data.reshape(shape), (lambda g: reshape(g, x.shape),)
-    except ValueError:
-        raise ValueError(f"reshape: {x.shape} has {x.size} elements, "
-                         f"which do not fill {shape}") from None
-
-
-@op
-def transpose(x, /, axes=None):
-    """The axes permuted; without `axes`, reversed."""
-    axes = tuple(range(x.ndim))[::-1] if axes is None else _integers(axes)
-    if sorted([a + x.ndim if a < 0 else a for a in axes]) != list(range(x.ndim)):
-        raise ValueError(f"transpose: {axes} is not an order of the {x.ndim} axes of {x.shape}")
-    axes = tuple([a % x.ndim for a in axes])
-    inverse = tuple(sorted(range(x.ndim), key=axes.__getitem__))
-    return x.data.transpose(axes), (lambda g: transpose(g, inverse),)
-
-
-@op
-def concatenate(*xs, axis=0):
-    """The tensors one after another along `axis`."""
-    shapes = [x.shape for x in xs]
-    try:
-        value = xs[0].xp.concatenate([x.data for x in xs], axis=axis)
-    except ValueError:
-        raise ValueError(f"concatenate: {' and '.join(map(str, shapes))} do not fit along axis "
-                         f"{axis}") from None
-    ends = list(accumulate([shape[axis] for shape in shapes]))
-    before = (slice(None),) * (axis % value.ndim)
-    piece = lambda begin, end: lambda g: g[(*before, slice(begin, end))]
-    return value, tuple(map(piece, [0, *ends], ends))
-
-
-@op
-def getitem(x, /, index):
-    """x[index] for integers, slices and `...`, which take each element at most once."""
-    index = _checked_index(x.shape, index)
-    return x.data[index], (lambda g: getitem_adjoint(g, index, x.shape),)
-
-
-@op
-def getitem_adjoint(y, /, index, shape):
-    """Zeros of `shape` with y at [index]."""
-    index = _checked_index(shape, index)
-    value = y.xp.zeros(shape, y.dtype)
-    value[index] = y.data
-    return value, (lambda g: getitem(g, index),)
-
-
-def _checked_index(shape, index):
-    """`index` as a tuple, its integers checked here: on a GPU one out of range wraps silently."""
-    index = index if isinstance(index, tuple) else (index,)
-    try:
-        index = tuple([i if isinstance(i, slice) or i is Ellipsis else _integer(i) for i in index])
-    except TypeError:
-        raise TypeError(
-            f"getitem: an index is made of integers, slices and ..., got {index}") from None
-    given = len(index) - index.count(Ellipsis)
-    if given > len(shape) or index.count(Ellipsis) > 1:
-        raise IndexError(f"getitem: index {index} does not fit shape {shape}")
-    axis = 0
-    for i in index:
-        if type(i) is int and not -shape[axis] <= i < shape[axis]:
-            raise IndexError(f"getitem: index {i} is out of range for axis {axis} of {shape}")
-        axis += len(shape) - given if i is Ellipsis else 1
-    return index
-
-
-def _integer(i):
-    if isinstance(i, bool):
-        raise TypeError
-    return as_integer(i)
 
 
 # Pictures (N, H, W, C)
@@ -331,6 +272,29 @@ def matmul(x, y, /):
 
 def _matrix_transpose(x):
     return transpose(x, (*range(x.ndim - 2), -1, -2))
+
+
+@composed
+def take(table, /, indices):
+    """The rows table[i]: table (K, C), integers i of any shape (…) → (…, C). It is a product with
+    one-hot rows, whose derivative is a product again; IndexError for what is not 0 … K − 1."""
+    if table.ndim != 2:
+        raise ValueError(f"take: expected a table (K, C), got {table.shape}")
+    rows = backend.asarray(one_hot(indices, len(table)), table.dtype)
+    chosen = matmul(rows.reshape(-1, len(table)), table)
+    return reshape(chosen, (*rows.shape[:-1], table.shape[1]))
+
+
+def one_hot(indices, count):
+    """Integers (…) → an array (…, count), float32: 1 at the place of each and 0 elsewhere. Indices
+    are on the host, where they are checked: a GPU would wrap them silently."""
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: integers expected, got {indices.dtype} {indices.shape}")
+    if indices.size and not 0 <= indices.min() <= indices.max() < count:
+        raise IndexError(f"one_hot: integers from 0 to {count - 1} expected, got "
+                         f"{indices.min()} … {indices.max()}")
+    return (indices[..., None] == np.arange(count)).astype(np.float32)
 
 
 # Tensor learns its operators

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan import backend, nn, objectives, optim
+from minigan.module import found_in
 from minigan.networks import pack_samples
-from minigan.nn import found_in
 from minigan.tensor import Tensor, constant, no_grad
 
 
@@ -146,10 +146,11 @@ class Model:
         generator in evaluation mode, `block` at a time. No running statistic of the networks in
         training and no stream moves."""
         self._settle()
-        noise = backend.asarray(getattr(noise, "data", noise), self.dtype)
+        noise, parts = backend.asarray(getattr(noise, "data", noise), self.dtype), []
         with no_grad():
-            parts = [self.averaged(*[constant(noise[i:i + block])] + [m[i:i + block] for m in more]
-                                   ).data for i in range(0, max(1, len(noise)), block)]
+            for i in range(0, max(1, len(noise)), block):
+                rest = [array[i:i + block] for array in more]
+                parts.append(self.averaged(constant(noise[i:i + block]), *rest).data)
         return backend.xp_of(noise).concatenate(parts)
 
     def _settle(self):
