@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan import backend, conv, networks, nn, ops
+from minigan import backend, conv, networks, nn
 from minigan.trainer import GANTrainer
 
 SEED = 0
@@ -49,31 +49,6 @@ def pair(work):
 
 # A residual pair
 
-class Residual(nn.Module):
-    """residual(x) + shortcut(x)."""
-
-    def __init__(self, residual, shortcut):
-        super().__init__()
-        self.residual, self.shortcut = residual, shortcut
-
-    def forward(self, x):
-        return self.residual(x) + self.shortcut(x)
-
-
-class Upsample(nn.Module):
-    """Twice the height and the width, by nearest neighbours."""
-
-    def forward(self, x):
-        return ops.upsample(x, 2)
-
-
-class AveragePool(nn.Module):
-    """Half the height and the width."""
-
-    def forward(self, x):
-        return ops.average_pool(x, 2)
-
-
 class GlobalSum(nn.Module):
     """(N, H, W, C) → (N, C)."""
 
@@ -96,24 +71,24 @@ def residual_pair(image_shape, latent, width, rng=None):
     conv1 = lambda before, after: nn.Conv2d(before, after, 1, rng=rng)
 
     def up():
-        return Residual(
-            nn.Sequential(nn.BatchNorm(width), nn.ReLU(), Upsample(), conv3(width, width),
+        return nn.Residual(
+            nn.Sequential(nn.BatchNorm(width), nn.ReLU(), nn.Upsample(), conv3(width, width),
                           nn.BatchNorm(width), nn.ReLU(), conv3(width, width)),
-            nn.Sequential(Upsample(), conv1(width, width)))
+            nn.Sequential(nn.Upsample(), conv1(width, width)))
 
     def first():
-        return Residual(
-            nn.Sequential(conv3(channels, width), nn.ReLU(), conv3(width, width), AveragePool()),
-            nn.Sequential(AveragePool(), conv1(channels, width)))
+        return nn.Residual(
+            nn.Sequential(conv3(channels, width), nn.ReLU(), conv3(width, width), nn.AveragePool()),
+            nn.Sequential(nn.AveragePool(), conv1(channels, width)))
 
     def down():
-        return Residual(
+        return nn.Residual(
             nn.Sequential(nn.ReLU(), conv3(width, width), nn.ReLU(), conv3(width, width),
-                          AveragePool()),
-            nn.Sequential(conv1(width, width), AveragePool()))
+                          nn.AveragePool()),
+            nn.Sequential(conv1(width, width), nn.AveragePool()))
 
     def plain():
-        return Residual(
+        return nn.Residual(
             nn.Sequential(nn.ReLU(), conv3(width, width), nn.ReLU(), conv3(width, width)),
             nn.Sequential())
 
@@ -219,14 +194,14 @@ def _products(network, work):
         if isinstance(layer, nn.Sequential):
             for each in layer.layers:
                 image, first = through(each, image, first)
-        elif isinstance(layer, Residual):
+        elif isinstance(layer, nn.Residual):
             through(layer.shortcut, image, first)
             image, first = through(layer.residual, image, first)
         elif isinstance(layer, nn.Reshape):
             image = layer.shape[:2]
-        elif isinstance(layer, Upsample):
+        elif isinstance(layer, nn.Upsample):
             image = 2 * image[0], 2 * image[1]
-        elif isinstance(layer, AveragePool):
+        elif isinstance(layer, nn.AveragePool):
             image = image[0] // 2, image[1] // 2
         elif isinstance(layer, nn.Dense):
             found.append(Product(2 * work.batch * layer.weight.size, first))

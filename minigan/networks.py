@@ -15,11 +15,12 @@ def mlp_pair(features=2, latent=2, width=128, depth=3, pack=1, rng=None):
     normalisation: a penalised critic can be used as it is."""
     _check_positive("mlp_pair", features=features, latent=latent, width=width, depth=depth,
                     pack=pack)
-    return (_mlp(latent, width, depth, features, nn.ReLU, rng),
-            _mlp(pack * features, width, depth, 1, nn.LeakyReLU, rng))
+    return (mlp(latent, width, depth, features, nn.ReLU, rng),
+            mlp(pack * features, width, depth, 1, nn.LeakyReLU, rng))
 
 
-def _mlp(inputs, width, depth, outputs, activation, rng):
+def mlp(inputs, width, depth, outputs, activation, rng=None):
+    """A perceptron (N, inputs) → (N, outputs) with `depth` hidden layers of `width` units."""
     layers = []
     for _ in range(depth):
         layers += [nn.Dense(inputs, width, rng=rng), activation()]
@@ -28,14 +29,8 @@ def _mlp(inputs, width, depth, outputs, activation, rng):
 
 
 def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, pack=1, rng=None):
-    """The pair of Radford et al. 2016, arXiv:1511.06434, for images (H, W, C) that can be halved.
-
-    The discriminator takes (N, H, W, pack · C). It halves the image by convolutions, kernel 4,
-    stride 2, padding 1, while both sides are even and above 7 (28 → 14 → 7, 32 → 16 → 8 → 4), with
-    `width` channels after the first and twice as many after each further one. A dense layer gives
-    the logit. The generator goes the same way up from noise (N, latent) to (N, H, W, C) in (−1, 1).
-    There is batch norm after every layer but the generator's last and the discriminator's first,
-    and no bias before it. Weights start as in the paper.
+    """The pair of Radford et al. 2016, arXiv:1511.06434, for images (H, W, C) that can be halved:
+    `dcgan_generator`, and a `dcgan_discriminator` of (N, H, W, pack · C).
 
     `norm` is the discriminator's: "batch", "layer" or "none"; by default "batch", and "layer" for a
     `penalised` critic. ValueError for sides that cannot be halved and batch norm with a penalty."""
@@ -44,45 +39,61 @@ def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, pa
     H, W, C = image_shape
     _check_positive("dcgan_pair", H=H, W=W, C=C, latent=latent, width=width, pack=pack)
     norm = norm or ("layer" if penalised else "batch")
-    if norm not in ("batch", "layer", "none"):
-        raise ValueError(f"dcgan_pair: norm is 'batch', 'layer' or 'none', got {norm!r}")
     if penalised and norm == "batch":
         raise ValueError("dcgan_pair: a critic with a gradient penalty cannot have batch norm, "
                          "which mixes the samples of a batch: use norm='layer' or norm='none'")
-    h, w, levels = H, W, 0
-    while h % 2 == w % 2 == 0 and min(h, w) > 7:
-        h, w, levels = h // 2, w // 2, levels + 1
-    if levels == 0:
-        raise ValueError(f"dcgan_pair: images of {H}×{W} cannot be halved: both sides must be even "
-                         "and above 7 (28, 32 and 64 are common)")
-    channels = [width * 2 ** level for level in range(levels)]  # from the image inwards
-    generator = _dcgan_generator((h, w), channels, C, latent, rng)
-    discriminator = _dcgan_discriminator((h, w), channels, pack * C, norm, rng)
+    generator = dcgan_generator((H, W, C), latent, width, rng=rng)
+    discriminator = dcgan_discriminator((H, W, pack * C), width, norm, rng=rng)
     return init.dcgan(generator, rng), init.dcgan(discriminator, rng)
 
 
-def _dcgan_generator(size, channels, image_channels, latent, rng):
-    (h, w), narrowing, deepest = size, channels[::-1], channels[-1]
+def dcgan_generator(image_shape, latent=100, width=64, norm=nn.BatchNorm, rng=None):
+    """Noise (N, latent) → images (N, H, W, C) in (−1, 1): a dense layer to the smallest size, then
+    transposed convolutions, kernel 4, stride 2, padding 1, each of which doubles it. `width`
+    channels come before the last one, twice as many before each earlier one. After all but the last
+    there is norm(channels), and no bias before it. DCGAN's weights are set by `init.dcgan`."""
+    (h, w), levels = _halved(image_shape)
+    narrowing = [width * 2 ** level for level in reversed(range(levels))]
+    deepest = narrowing[0]
     layers = [nn.Dense(latent, h * w * deepest, bias=False, rng=rng), nn.Reshape(h, w, deepest),
-              nn.BatchNorm(deepest), nn.ReLU()]
+              norm(deepest), nn.ReLU()]
     for before, after in zip(narrowing, narrowing[1:]):
         layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False, rng=rng),
-                   nn.BatchNorm(after), nn.ReLU()]
-    layers += [nn.ConvTranspose2d(narrowing[-1], image_channels, 4, stride=2, padding=1, rng=rng),
+                   norm(after), nn.ReLU()]
+    layers += [nn.ConvTranspose2d(width, image_shape[2], 4, stride=2, padding=1, rng=rng),
                nn.Tanh()]
     return nn.Sequential(*layers)
 
 
-def _dcgan_discriminator(size, channels, image_channels, norm, rng):
-    h, w = size
-    layers = [nn.Conv2d(image_channels, channels[0], 4, stride=2, padding=1, rng=rng),
+def dcgan_discriminator(image_shape, width=64, norm="batch", outputs=1, rng=None):
+    """Images (N, H, W, C) → logits (N, outputs). Convolutions, kernel 4, stride 2, padding 1, halve
+    the image while both sides are even and above 7 (28 → 14 → 7, 32 → 16 → 8 → 4), with `width`
+    channels after the first and twice as many after each further one. After all but the first
+    there is the norm, "batch", "layer" or "none", and no bias before it. A dense layer ends it."""
+    if norm not in ("batch", "layer", "none"):
+        raise ValueError(f"dcgan_discriminator: norm is 'batch', 'layer' or 'none', got {norm!r}")
+    (h, w), levels = _halved(image_shape)
+    channels = [width * 2 ** level for level in range(levels)]
+    layers = [nn.Conv2d(image_shape[2], width, 4, stride=2, padding=1, rng=rng),
               nn.LeakyReLU(0.2)]
     for before, after in zip(channels, channels[1:]):
         layers += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=norm == "none", rng=rng)]
         if norm != "none":
             layers.append(nn.BatchNorm(after) if norm == "batch" else nn.LayerNorm(after))
         layers.append(nn.LeakyReLU(0.2))
-    return nn.Sequential(*layers, nn.Flatten(), nn.Dense(h * w * channels[-1], 1, rng=rng))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dense(h * w * channels[-1], outputs, rng=rng))
+
+
+def _halved(image_shape):
+    """(the smallest (h, w), how many times the sides were halved to it)."""
+    H, W, _ = image_shape
+    h, w, levels = H, W, 0
+    while h % 2 == w % 2 == 0 and min(h, w) > 7:
+        h, w, levels = h // 2, w // 2, levels + 1
+    if levels == 0:
+        raise ValueError(f"dcgan_pair: images of {H}×{W} cannot be halved: both sides must be even "
+                         "and above 7 (28, 32 and 64 are common)")
+    return (h, w), levels
 
 
 def pack_samples(x, pack):

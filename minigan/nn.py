@@ -7,9 +7,11 @@ import numpy as np
 
 from minigan import backend, init, ops
 from minigan.conv import conv2d, conv_transpose2d, pair
+from minigan.layers import (  # noqa: F401 (all are part of `nn`)
+    AveragePool, Beside, Embedding, InstanceNorm, Residual, SpectralNorm, Upsample)
 from minigan.module import Module, Parameter
 from minigan.normalize import batch_norm, check_channels, layer_norm
-from minigan.tensor import FAST
+from minigan.tensor import FAST, Tensor
 
 
 class Dense(Module):
@@ -49,6 +51,8 @@ class ConvTranspose2d(Module):
     (N, H′, W′, out) with H′ = (H − 1)·stride + KH − 2·padding, or `output_size` where a stride
     leaves a choice; see `conv.conv_transpose2d`."""
 
+    output_axis = -2  # of the kernel; elsewhere it is the last one
+
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True,
                  output_size=None, rng=None):
         super().__init__()
@@ -81,21 +85,42 @@ class BatchNorm(Module):
         self.momentum, self.eps = float(momentum), float(eps)
 
     def forward(self, x):
-        check_channels("BatchNorm", x, self.weight, self.bias)
+        return self.normalised(x, self.weight, self.bias)
+
+    def normalised(self, x, weight, bias):
+        """x with its mean and variance taken out, scaled and shifted."""
+        check_channels("BatchNorm", x, weight, bias)
         if not self.training:
-            scale = self.weight / ops.sqrt(self.running_var + self.eps)
-            return x * scale + (self.bias - self.running_mean * scale)
+            scale = weight / ops.sqrt(self.running_var + self.eps)
+            return x * scale + (bias - self.running_mean * scale)
         n = prod(x.shape[:-1])
         if n < 2:
             raise ValueError(f"BatchNorm: x {x.shape} has one value per channel, whose variance is "
                              "not defined: use a larger batch, or .eval()")
-        return batch_norm(x, self.weight, self.bias, self.eps, partial(self.observe, n))
+        return batch_norm(x, weight, bias, self.eps, partial(self.observe, n))
 
     def observe(self, n, mean, variance):
         """Move the running averages towards a batch's statistics, of n values per channel."""
         kept = 1.0 - self.momentum
         self.running_mean = kept * self.running_mean + self.momentum * mean
         self.running_var = kept * self.running_var + self.momentum * (variance * (n / (n - 1)))
+
+
+class ConditionalBatchNorm(BatchNorm):
+    """Batch norm whose scale and shift are the class's own, weight and bias (classes, channels):
+    x (N, …, C) and labels (N,) → (N, …, C). Mean and variance are those of all classes together.
+    Dumoulin et al. 2017, arXiv:1610.07629; for labels de Vries et al. 2017, arXiv:1707.00683."""
+
+    def __init__(self, channels, classes, momentum=0.1, eps=1e-5):
+        super().__init__(channels, momentum, eps)
+        self.weight = Parameter(np.ones((classes, channels), np.float32))
+        self.bias = Parameter(np.zeros((classes, channels), np.float32))
+
+    def forward(self, x, labels):
+        C, spread = self.weight.shape[1], (len(x), *(1,) * (x.ndim - 2), -1)
+        ones, zeros = Tensor(x.xp.ones(C, x.dtype)), Tensor(x.xp.zeros(C, x.dtype))
+        scale, shift = ops.take(self.weight, labels), ops.take(self.bias, labels)
+        return self.normalised(x, ones, zeros) * scale.reshape(spread) + shift.reshape(spread)
 
 
 class LayerNorm(Module):

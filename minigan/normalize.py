@@ -30,6 +30,14 @@ def layer_norm(x, weight, bias, /, eps=1e-5):
     return _normalised(x, weight, bias, tuple(range(1, x.ndim)), eps)
 
 
+@composed
+def instance_norm(x, /, eps=1e-5):
+    """x (N, …, C) normalised per sample and channel over the axes between. Source: Ulyanov et al.
+    2016, arXiv:1607.08022, eq. 4.
+    """
+    return _normalised(x, 1.0, 0.0, tuple(range(1, x.ndim - 1)), eps)
+
+
 def _normalised(x, weight, bias, axes, eps, observe=None):
     """(x − μ)/√(σ² + eps) · weight + bias, with μ and σ² (biased) over `axes`."""
     mean = x.mean(axes, keepdims=True)

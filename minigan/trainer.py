@@ -113,6 +113,10 @@ class Model:
         drawn = rng.standard_normal((n, self.latent), dtype=np.dtype(self.dtype))
         return constant(backend.asarray(drawn))
 
+    def real(self, x):
+        """A real batch as a constant. ValueError for pixels that are not in [−1, 1]."""
+        return _real(x, self.dtype)
+
     def descend(self, optimizer, loss):
         """One optimizer step down the gradient of `loss`; returns the gradient's norm."""
         optimizer.zero_grad()
@@ -278,7 +282,7 @@ class GANTrainer(Model):
         if len(batches) != self.batches_per_step:
             raise ValueError(
                 f"step: expected {self.batches_per_step} real batches, got {len(batches)}")
-        reals = [_real(batch, self.dtype) for batch in batches]
+        reals = [self.real(batch) for batch in batches]
         self.steps += 1
         for real in reals:
             stats = self._discriminator_step(real)

@@ -128,6 +128,15 @@ def doubts(judge):
     return found
 
 
+def class_agreement(judge, samples, labels):
+    """[the `Measure` of how many samples the judge's network calls by the class they were asked to
+    be]; none where the network has other classes than the data, or there is no network."""
+    if getattr(judge, "shares", None) is None:
+        return []
+    right = (judge.network.judge(samples)[1].argmax(1) == labels).astype(np.float64)
+    return [Measure({"class_agreement": "↑"}, lambda right: float(right.mean()), (right,), True)]
+
+
 def quick(judge, samples, more=()):
     """{name: number} of the quick measures, and of those among `more`; what has no finite value is
     left out."""

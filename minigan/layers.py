@@ -1,0 +1,141 @@
+"""Layers that the zoo needs and a DCGAN does not: `nn` has them all."""
+
+import numpy as np
+
+from minigan import backend, init, ops
+from minigan.module import Module, Parameter
+from minigan.normalize import instance_norm
+from minigan.tensor import constant, no_grad
+
+
+class Embedding(Module):
+    """Row i of a table for each integer i: (…) → (…, features). Rows begin as N(0, 1)."""
+
+    def __init__(self, count, features, rng=None):
+        super().__init__()
+        rng = rng or backend.streams["init"]
+        self.weight = Parameter(init.normal((count, features), 0.0, 1.0, rng))
+
+    def forward(self, indices):
+        return ops.take(self.weight, indices)
+
+
+class InstanceNorm(Module):
+    """Each channel of each sample normalised over the sample's places, (N, …, C) → (N, …, C); with
+    `affine` then scaled and shifted per channel. The same in training and evaluation. Ulyanov et
+    al. 2016, arXiv:1607.08022."""
+
+    def __init__(self, channels, eps=1e-5, affine=False):
+        super().__init__()
+        self.channels, self.eps = channels, float(eps)
+        self.weight = Parameter(np.ones(channels, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(channels, np.float32)) if affine else None
+
+    def forward(self, x):
+        if x.ndim < 3 or x.shape[-1] != self.channels:
+            raise ValueError(f"InstanceNorm: expected x (N, …, {self.channels}) with places, got "
+                             f"{x.shape}")
+        y = instance_norm(x, self.eps)
+        return y if self.weight is None else y * self.weight + self.bias
+
+
+class SpectralNorm(Module):
+    """A layer with W/σ in place of its weight W, σ the largest singular value of W as a matrix
+    (inputs, outputs): as a linear map it is then 1-Lipschitz.
+
+    σ = vᵀ W u with unit vectors u, v from power iteration: v ← W u/‖W u‖, u ← Wᵀ v/‖Wᵀ v‖, once in
+    each call in training mode, never in evaluation. Gradients flow through W and take u and v as
+    constants. Miyato et al. 2018, arXiv:1802.05957, Alg. 1 and eq. 6; `START` iterations come
+    before the first call.
+    """
+
+    buffer_names = ("u", "v")
+    START = 15
+
+    def __init__(self, layer, rng=None):
+        super().__init__()
+        self.layer = layer
+        inputs, outputs = self._matrix().shape
+        rng = rng or backend.streams["init"]
+        self.u = _unit(init.normal((outputs,), 0.0, 1.0, rng))
+        self.v = backend.asarray(np.zeros(inputs, np.float32))
+        for _ in range(self.START):
+            self._iterate()
+
+    def _matrix(self):
+        """W as (inputs, outputs)."""
+        weight = self.layer.weight
+        axes = list(range(weight.ndim))
+        axes.append(axes.pop(getattr(self.layer, "output_axis", -1)))
+        weight = weight.transpose(*axes)
+        return weight.reshape(-1, weight.shape[-1])
+
+    def _iterate(self):
+        with no_grad():
+            matrix = self._matrix()
+            self.v = _unit(matrix @ constant(self.u[:, None]))
+            self.u = _unit(matrix.T @ constant(self.v[:, None]))
+
+    def forward(self, *inputs):
+        if self.training:
+            self._iterate()
+        weight = self.layer.weight
+        sigma = constant(self.v[None]) @ self._matrix() @ constant(self.u[:, None])
+        try:
+            self.layer.weight = weight / sigma.reshape(())
+            return self.layer(*inputs)
+        finally:
+            self.layer.weight = weight
+
+
+def _unit(column):
+    """x/‖x‖ of a tensor (n, 1), as an array (n,); zeros stay."""
+    return (column / ops.maximum(ops.norm(column), 1e-12)).data.reshape(-1)
+
+
+class Residual(Module):
+    """residual(x) + shortcut(x), by default residual(x) + x. He et al. 2016, arXiv:1512.03385."""
+
+    def __init__(self, residual, shortcut=None):
+        super().__init__()
+        self.residual, self.shortcut = residual, shortcut
+
+    def forward(self, x):
+        return self.residual(x) + (x if self.shortcut is None else self.shortcut(x))
+
+
+class Upsample(Module):
+    """Each pixel repeated `factor` times along both sides: nearest neighbours."""
+
+    def __init__(self, factor=2):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return ops.upsample(x, self.factor)
+
+
+class AveragePool(Module):
+    """The mean of each `factor` × `factor` square."""
+
+    def __init__(self, factor=2):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return ops.average_pool(x, self.factor)
+
+
+class Beside(Module):
+    """network(x, labels) for a network of one argument: the label, one-hot, is set beside x along
+    its last axis, (N, …, C) → (N, …, C + classes), at every place of a picture."""
+
+    def __init__(self, network, classes):
+        super().__init__()
+        self.network, self.classes = network, classes
+
+    def forward(self, x, labels):
+        rows = backend.asarray(ops.one_hot(labels, self.classes), x.dtype)
+        rows = rows.reshape(len(rows), *(1,) * (x.ndim - 2), self.classes)
+        planes = ops.broadcast_to(rows, (*x.shape[:-1], self.classes))
+        return self.network(ops.concatenate(x, planes, axis=-1))
