@@ -1,0 +1,76 @@
+"""Each model of the zoo is the paper's: it takes the very steps of an independent PyTorch program, its twin."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from minigan import backend
+from minigan.runs import models
+from minigan.trainer import Batch, Facts
+from helpers import torch
+
+__all__ = ["torch"]  # the fixture
+
+FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25))
+SMALL = dict(width=2, latent=3, batch_size=8, lr_decay=1.0)  # how rates fall is tested with `Model`
+OPTIONS = {}  # of a model beside SMALL: {name: {option: value}}
+NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_trajectories
+
+
+def float64_model(name, **options):
+    """A tiny model whose weights are large enough to matter, and its options."""
+    given = dict(model=name) | SMALL | OPTIONS.get(name, {}) | options
+    own = models.model_class(name).OPTIONS
+    given = {key: value for key, value in given.items() if key in own or key == "model"}
+    options = models.complete(given, FACTS)
+    model = models.made(options, FACTS, backend.Streams(1))
+    for network in model.networks().values():
+        for p in network.parameters():
+            if p.ndim > 1:
+                p.data = p.data * (5.0 if np.abs(p.data).max() < 0.2 else 1.0)
+        network.astype("float64")
+    return model, options
+
+
+def batches(steps, n=SMALL["batch_size"], seed=2):
+    rng = np.random.default_rng(seed)
+    return [Batch(rng.uniform(-1, 1, (n, *FACTS.shape)), rng.integers(len(FACTS.classes), size=n))
+            for _ in range(steps)]
+
+
+def arrays_of(network):
+    """The parameters of a PyTorch network, and what it keeps beside them."""
+    return {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()
+            if "num_batches" not in name}
+
+
+@pytest.mark.on_each_engine
+@pytest.mark.parametrize("name", NOT_GAN)
+def test_a_model_takes_the_steps_of_its_twin(torch, engine, name):
+    """Three steps in float64: every loss and every weight to 1e-8."""
+    twins = importlib.import_module(f"benchmarks.twins.{name}")
+    model, _ = float64_model(name)
+    twin = twins.Twin(model, backend.Streams(1))
+    for batch in batches(3):
+        ours = model.step(batch)
+        theirs = twin.step(torch.from_numpy(batch.x.transpose(0, 3, 1, 2).copy()), batch.labels)
+        assert len(theirs) >= 2
+        for key, value in theirs.items():
+            np.testing.assert_allclose(float(ours[key]), value, rtol=1e-8, atol=1e-8, err_msg=key)
+    again = twins.Twin(model, backend.Streams(1))  # minigan's weights after the steps, in PyTorch's order
+    assert twin.networks.keys() == {key for key in model.networks() if not key.startswith("averaged")}
+    for key, network in twin.networks.items():
+        expected, found = arrays_of(again.networks[key]), arrays_of(network)
+        learned = dict(network.named_parameters())
+        for weight in expected:
+            if weight in learned or "running" not in weight:
+                np.testing.assert_allclose(found[weight], expected[weight], rtol=0, atol=1e-8,
+                                           err_msg=f"{key} {weight}")
+
+
+@pytest.mark.parametrize("name", NOT_GAN)
+def test_a_twin_knows_no_formula_of_minigans(name):
+    """It may take pieces of networks from `benchmarks.reference`, and nothing of the package."""
+    source = importlib.util.find_spec(f"benchmarks.twins.{name}").loader.get_source(f"benchmarks.twins.{name}")
+    assert "minigan" not in source.replace("minigan's", "")
