@@ -121,6 +121,23 @@ def gradient_penalty(critic, real, fake, epsilon, target=1.0):
     return ((ops.norm(slope.reshape(N, -1), axis=1) - target) ** 2).mean()
 
 
+def cross_entropy(logits, labels):
+    """−(1/N) Σₙ ln p(labelₙ), a scalar: how surprised the classifier is by the truth.
+
+    logits (N, K), a tensor; labels (N,), integers from 0 to K − 1 on the host. ValueError if they
+    are anything else.
+    """
+    N, K = logits.shape
+    if labels.shape != (N,) or labels.dtype.kind not in "iu" or N == 0:
+        raise ValueError("cross_entropy: expected an integer label for each row of the logits "
+                         f"{logits.shape}, got {labels.dtype} {labels.shape}")
+    if not 0 <= labels.min() <= labels.max() < K:
+        raise ValueError(f"cross_entropy: expected labels from 0 to {K - 1} for the logits "
+                         f"{logits.shape}, got labels from {labels.min()} to {labels.max()}")
+    truth = backend.asarray(ops.one_hot(labels, K), logits.dtype)
+    return -ops.sum(ops.log_softmax(logits) * truth) * (1.0 / N)
+
+
 def refuse_batch_norm(critic):
     """ValueError if `critic`, which is to get a gradient penalty, contains batch norm."""
     if isinstance(critic, nn.Module) and any(

@@ -197,23 +197,23 @@ def norm(x, /, axis=None, keepdims=False):
     return value.reshape(shape), (lambda g: reshape(g, kept) * unit(),)
 
 
-@op
+@composed
 def logsumexp(x, /, axis=None, keepdims=False):
-    """ln Σ eˣ over `axis`, with the largest x taken out so that no power overflows. d/dx = softmax.
-    """
-    axes, kept = _reduced(x.shape, axis)
+    """ln Σ eˣ over `axis`, as for `max`. The largest x is taken out first: the powers are then at
+    most 1, and what is taken out cancels in the derivative, the softmax."""
+    axes, _ = _reduced(x.shape, axis)
     if x.size == 0:
         raise ValueError(f"logsumexp: x {x.shape} has no elements")
     largest = x.data.max(axis=axes, keepdims=True)
-    value = largest + x.xp.log(total(x.xp.exp(x.data - largest), axes, keepdims=True))
-    return value if keepdims else value.max(axis=axes), (
-        lambda g: reshape(g, kept) * softmax(x, axis),)
+    value = log(sum(exp(x - largest), axes, keepdims=True)) + largest
+    return value if keepdims else sum(value, axes)
 
 
 @composed
 def log_softmax(x, /, axis=-1):
-    """ln softmax(x) = x − ln Σ eˣ, exact where the softmax itself would be 0."""
-    return x - logsumexp(x, axis, keepdims=True)
+    """ln softmax(x) = x − ln Σ eˣ: finite where the softmax itself rounds to 0."""
+    shifted = x - x.data.max(axis=axis, keepdims=True)  # which changes nothing but the rounding
+    return shifted - log(sum(exp(shifted), axis, keepdims=True))
 
 
 @composed

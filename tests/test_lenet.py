@@ -10,7 +10,9 @@ from hypothesis import given, strategies as st
 import minigan as mg
 from minigan import backend, data, nn
 from minigan.metrics import lenet
-from minigan.metrics.lenet import LeNet, cross_entropy, fit, log_softmax, moved
+from minigan.metrics.lenet import LeNet, fit, moved
+from minigan.objectives import cross_entropy
+from minigan.ops import log_softmax
 from helpers import slow_log_softmax
 
 generators = st.integers(0, 2 ** 32 - 1).map(np.random.default_rng)

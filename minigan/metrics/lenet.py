@@ -3,8 +3,9 @@ trained."""
 
 import numpy as np
 
-from minigan import backend, data, nn, ops, optim
+from minigan import data, nn, optim
 from minigan.data import DataError
+from minigan.objectives import cross_entropy
 from minigan.tensor import Tensor
 
 EPOCHS, BATCH, RATE = 15, 100, 2e-3
@@ -40,34 +41,6 @@ class LeNet(nn.Module):
 
     def forward(self, x):
         return self.head(self.body(x))
-
-
-def log_softmax(logits):
-    """ln p, p = softmax(z): zᵢ − ln Σⱼ exp zⱼ along the rows of the logits (N, K).
-
-    The greatest logit is subtracted first: the powers are then at most 1, their sum at least 1, and
-    nothing overflows. It cancels from the result, so that nothing is lost by taking it for a
-    constant when differentiating.
-    """
-    shifted = logits - logits.data.max(axis=1, keepdims=True)
-    return shifted - ops.log(ops.sum(ops.exp(shifted), axis=1, keepdims=True))
-
-
-def cross_entropy(logits, labels):
-    """−(1/N) Σₙ ln p(labelₙ), a scalar: how surprised the classifier is by the truth.
-
-    logits (N, K), a tensor; labels (N,), integers from 0 to K − 1 on the host. ValueError if they
-    are anything else.
-    """
-    N, K = logits.shape
-    if labels.shape != (N,) or labels.dtype.kind not in "iu" or N == 0:
-        raise ValueError("cross_entropy: expected an integer label for each row of the logits "
-                         f"{logits.shape}, got {labels.dtype} {labels.shape}")
-    if not 0 <= labels.min() <= labels.max() < K:
-        raise ValueError(f"cross_entropy: expected labels from 0 to {K - 1} for the logits "
-                         f"{logits.shape}, got labels from {labels.min()} to {labels.max()}")
-    truth = backend.asarray(np.eye(K, dtype=logits.dtype)[labels])
-    return -ops.sum(log_softmax(logits) * truth) * (1.0 / N)
 
 
 def fit(network, x, labels, epochs, streams):
