@@ -11,7 +11,7 @@ import numpy as np
 
 from minigan import backend, data, ops
 from minigan.data import DataError, disk, files
-from minigan.metrics.lenet import LeNet, log_softmax
+from minigan.metrics.lenet import LeNet
 from minigan.tensor import Tensor, constant, no_grad
 
 _WEIGHTS = os.path.join(os.path.dirname(__file__), "weights")
@@ -58,7 +58,7 @@ class Classifier:
                 features = self.network.body(Tensor(self._in_range(images[begin:begin + block])))
                 # For rows that sum to one.
                 logits = self.network.head(features).data.astype(np.float64)
-                found.append((features.numpy(), ops.exp(log_softmax(constant(logits))).numpy()))
+                found.append((features.numpy(), ops.softmax(constant(logits)).numpy()))
         features, probabilities = map(np.concatenate, zip(*found))
         return features, probabilities
 
