@@ -50,7 +50,7 @@ def parser(model="gan", prog="minigan.train", **more):
     p.add_argument("--mirror", type=flag, nargs="?", const=True, metavar="True|False",
                    help="turn every other picture left to right, drawn anew each time it is seen")
     p.add_argument("--from", type=path, metavar="RUN", help="begin with the weights of this run; "
-                   "width, latent and pack are its own unless given")
+                   "model, width, latent and pack are its own unless given")
     p.add_argument("--out", metavar="FOLDER", type=path,
                    help="where run folders are made (default: runs)")
     p.add_argument("--name", help="the run folder's name after its number (default: from data, "
@@ -104,17 +104,19 @@ def elsewhere(option, model):
 
 
 def model_named(arguments, prog):
-    """The model that a command line is about: the one it names, or that of the run it goes on with.
-    Its options are known only then."""
+    """The model that a command line is about: the one it names, or that of the run it goes on with
+    or begins with. Its options are known only then."""
     p = Parser(prog, add_help=False, argument_default=argparse.SUPPRESS)
     p.add_argument("--model", type=one_of(models.names()))
     p.add_argument("--resume", nargs="?", const="latest", type=path)
+    p.add_argument("--from", type=path)
     p.add_argument("--out", type=path, default="runs")
-    given, _ = p.parse_known_args(arguments)
-    if "model" in given or "resume" not in given:
-        return getattr(given, "model", "gan")
+    given = vars(p.parse_known_args(arguments)[0])
+    run = given.get("resume", given.get("from"))
+    if "model" in given or run is None:
+        return given.get("model", "gan")
     with contextlib.suppress(RunError, OSError):  # which the command itself complains of
-        folder = latest_folder(given.out) if given.resume == "latest" else given.resume
+        folder = latest_folder(given["out"]) if given.get("resume") == "latest" else run
         name = read_options(folder)["options"].get("model")
         return name if name in models.names() else "gan"
     return "gan"
