@@ -147,7 +147,7 @@ def recorded_options(record, folder, prog="minigan.train"):
     words = [f"{typed(name)}={value}" for name, value in options.items() if value is not None]
     read = vars(parser(model, prog, hint=f"in {path}").parse_args(words))
     for name, value in options.items():
-        if read.get(name) != value or value is None and DEFAULTS.get(name, value) is not value:
+        if read.get(name) != value or value is None and DEFAULTS.get(name, 0) is not None:
             raise ValueError(f"{path} does not hold a run's options: {name} {str(value)[:40]}")
     return options
 
@@ -230,16 +230,24 @@ def data_of_run(record, options, folder):
             errors.append(error)
             continue
         if _fingerprint(found, record) == record.get("data"):
-            if list(found.x.shape[1:]) != record["sample_shape"]:
-                raise ValueError(f"{folder / 'options.json'}: its sample_shape is "
-                                 f"{record['sample_shape']}, that of its data "
-                                 f"{list(found.x.shape[1:])}")
+            check_facts(folder / "options.json", models.facts_in(record), models.facts_of(found),
+                        labelled="labels" in record["data"])
             options["data"] = source
             return found
         errors.append(ValueError(f"{source} has changed since {folder} was started, or is another "
                                  "data set: a run goes on with its own data, and is judged by them"
                                  ))
     raise errors[0]
+
+
+def check_facts(path, recorded, found, labelled):
+    """ValueError for a record of other samples than those of the run's data, or other classes."""
+    if recorded.shape != found.shape:
+        raise ValueError(f"{path}: its sample_shape is {list(recorded.shape)}, that of its data "
+                         f"{list(found.shape)}")
+    if labelled and len(recorded.classes) != len(found.classes):
+        raise ValueError(f"{path}: it has {len(recorded.classes)} classes, its data "
+                         f"{len(found.classes)}")
 
 
 def _fingerprint(dataset, record):
