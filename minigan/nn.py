@@ -132,7 +132,8 @@ class Module:
 
 
 def _found(items, kind, prefix=""):
-    """(name, value) for each value of this kind, also inside lists, tuples and dictionaries."""
+    """(name, value) for each value of this kind, also inside lists, tuples and dictionaries.
+    TypeError for layers in a set."""
     found = []
     for name, value in items:
         name = _joined(prefix, str(name))
@@ -142,6 +143,9 @@ def _found(items, kind, prefix=""):
             found += _found(enumerate(value), kind, name)
         elif isinstance(value, dict):
             found += _found(value.items(), kind, name)
+        elif isinstance(value, (set, frozenset)) and _found(enumerate(value), (Module, Parameter)):
+            raise TypeError(f"{name} is a {type(value).__name__} with layers or parameters in it, "
+                            "where they have no order: use a list")
     return found
 
 
