@@ -18,7 +18,7 @@ from minigan import backend
 from minigan.data import disk
 from minigan.data.files import printable
 from minigan.runs import commandline
-from minigan.runs.checkpoints import newest_checkpoint, save_checkpoint
+from minigan.runs.checkpoints import check_counts, newest_checkpoint, save_checkpoint
 from minigan.runs.pace import Pace
 from minigan.runs.run_folder import checkpoints, remove_halves, snapshots, subfolder
 from minigan.runs.statistics import forget_after
@@ -112,6 +112,7 @@ class Experiment:
         remove_halves(self.folder)
 
     def _load(self, arrays):
+        check_counts(arrays, self.trainer.batches_per_step, self.streams.seed)
         for part, owner in self._parts().items():
             owner.load_state_dict({name.removeprefix(part + "."): array
                                    for name, array in arrays.items()
