@@ -22,6 +22,7 @@ from minigan.runs.best import KeepBest
 from minigan.runs.commandline import command, fail, say
 from minigan.runs.loop import Experiment
 from minigan.runs.models import build
+from minigan.runs.pace import FirstStep
 from minigan.runs.options import (
     DEFAULTS, breaks, classifier_of_run, data_of_run, load_data, of_the_run, parser, places,
     recorded_options, resume_options)
@@ -88,7 +89,8 @@ def dry_run(options, x, most=None):
     for name in ("generator", "discriminator"):
         network = getattr(trainer, name)
         say(f"{name}, {_count(network)} parameters: {network}")
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), FirstStep(say, 1, options["steps"], options["n_critic"],
+                                              lambda: trainer.d_optimizer.steps):
         stats = trainer.step([batches.next() for _ in range(trainer.batches_per_step)])
     trainer.check_finite()
     say("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}"
@@ -205,6 +207,7 @@ def go(folder, options, x, note, resuming, began, most):
     work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
                       evaluation)
     work.on_log = Balance(trainer.objective)
+    work.progress = lambda: trainer.d_optimizer.steps
     if options["keep_best"] and evaluation:
         work.on_evaluate = KeepBest(folder, evaluation, work.state)
     if resuming:
