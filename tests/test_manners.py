@@ -90,12 +90,12 @@ def test_a_first_step_that_takes_long_is_told_of_while_it_is_at_work(tmp_path, m
     work, counts, log = experiment_in(tmp_path / "run"), iter([0, had]), tmp_path / "run" / "log.txt"
     work.progress, step = lambda: next(counts), work.trainer.step
 
-    def long_step(batches):
+    def long_step(batch):
         end = time.monotonic() + 20
         while work.trainer.steps == 0 and not log.exists() and time.monotonic() < end:
             time.sleep(0.01)
         work.trainer.batches_per_step = 2
-        return step(batches[:2])
+        return step(batch._replace(x=batch.x[:8]))
     work.trainer.batches_per_step = 1000
     monkeypatch.setattr(work.trainer, "step", long_step)
     run(work)
