@@ -131,13 +131,18 @@ def _pull_back(node, g, needed, create_graph):
         return [constant(array) if need else None for array, need in zip(gradients, needed)]
     if node.maps is None:
         return _pull_back_through_definition(node, g, needed, create_graph)
-    return [_fitted(node, to_arg(g), position) if need else None
-            for position, (to_arg, need) in enumerate(zip(node.maps, needed))]
+    return [_mapped(node, g, position) if need else None for position, need in enumerate(needed)]
 
 
-def _fitted(node, g, position):
-    """A map's result, broadcasting undone."""
-    shape = node.args[position].shape
+def _mapped(node, g, position):
+    """What a map makes of g, broadcasting undone."""
+    try:
+        shape, g = node.args[position].shape, node.maps[position](g)
+    except TypeError as error:
+        if error.__traceback__.tb_next:  # it arose inside the map
+            raise
+        raise TypeError(f"{node.name}: map {position} cannot be called with one gradient: {error}"
+                        ) from None
     if not isinstance(g, Tensor):
         raise TypeError(f"{node.name}: map {position} returned {type(g).__name__}, expected a "
                         "Tensor: build maps from operations on tensors")

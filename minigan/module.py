@@ -126,7 +126,8 @@ class Module:
 
 
 def found_in(items, kind, prefix=""):
-    """(name, value) for each value of this kind, also inside lists, tuples and dictionaries."""
+    """(name, value) for each value of this kind, also inside lists, tuples and dictionaries.
+    TypeError for layers in a set."""
     found = []
     for name, value in items:
         name = _joined(prefix, str(name))
@@ -136,6 +137,10 @@ def found_in(items, kind, prefix=""):
             found += found_in(enumerate(value), kind, name)
         elif isinstance(value, dict):
             found += found_in(value.items(), kind, name)
+        elif isinstance(value, (set, frozenset)) and found_in(enumerate(value),
+                                                              (Module, Parameter)):
+            raise TypeError(f"{name} is a {type(value).__name__} with layers or parameters in it, "
+                            "where they have no order: use a list")
     return found
 
 

@@ -211,6 +211,11 @@ class Sequential(Module):
 
     def __init__(self, *layers):
         super().__init__()
+        for i, layer in enumerate(layers):
+            if not callable(layer) or isinstance(layer, type):
+                got = f"the class {layer.__name__}" if callable(layer) else type(layer).__name__
+                raise TypeError(f"Sequential: layer {i}: got {got}, expected a layer or a function "
+                                "of x, one argument each: Sequential(*layers)")
         self.layers = list(layers)
 
     def named_children(self):

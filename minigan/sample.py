@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from minigan import backend
-from minigan.data import disk
+from minigan.data import disk, files
 from minigan.data.files import printable
 from minigan.metrics.latent import WAY
 from minigan.pictures import plots
 from minigan.runs import models
 from minigan.runs.commandline import (
     Parser, command, non_negative, one_of, path, positive, say)
+from minigan.runs.options import data_folders
+from minigan.runs.run_folder import read_options
 
 PROG = "minigan.sample"
 BLOCK = 256
@@ -75,6 +77,10 @@ def check(grid, options):
     folder = options.files and Path(options.files)
     if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"--files {folder}: expected a new or an empty folder")
+    known = data_folders(read_options(options.run), options.run) if folder else ()
+    if folder and (source := files.read_along(folder, known)):
+        raise ValueError(f"--files {folder}: it lies among the pictures of {source}, and the next "
+                         "training on those would take the samples for data: give a folder outside")
 
 
 def label(run, text):

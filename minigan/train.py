@@ -22,6 +22,7 @@ from minigan.runs.best import KeepBest
 from minigan.runs.commandline import command, fail, say
 from minigan.runs.loop import Experiment
 from minigan.runs.models import build
+from minigan.runs.pace import FirstStep
 from minigan.runs.options import (
     DEFAULTS, breaking, breaks, classifier_of_run, data_of_run, load_data, model_named, of_the_run,
     parser, places, recorded_options, resume_options)
@@ -87,11 +88,17 @@ def dry_run(options, dataset, most=None):
         say(f"{name:{width}}  {printable(str(value))}")
     for name, network in in_training(model):
         say(f"{name}, {_count(network)} parameters: {network}")
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), FirstStep(say, 1, options["steps"], model.batches_per_step,
+                                              lambda: batches_done(model)):
         stats = model.step(batches.deal(model.batches_per_step))
     model.check_finite()
     say("one step: " + "  ".join(f"{name} {float(backend.to_numpy(value)):.4g}"
                                  for name, value in stats.items()))
+
+
+def batches_done(model):
+    """By the discriminator, which may take several a step."""
+    return getattr(model, "d_optimizer", model).steps
 
 
 def in_training(model):
@@ -218,6 +225,7 @@ def go(folder, options, dataset, note, resuming, began, most):
     work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
                       evaluation)
     work.on_log = Balance(getattr(trainer, "objective", None))
+    work.progress = lambda: batches_done(trainer)
     if options["keep_best"] and evaluation:
         work.on_evaluate = KeepBest(folder, evaluation, work.state)
     if resuming:

@@ -368,11 +368,18 @@ def _recipe(objective):
     return RECIPES[objective]
 
 
+FAR = 10.0  # pixels from 0 to 255 go beyond it, pictures with noise or standardised ones do not
+
+
 def _real(batch, dtype):
-    """A real batch as a constant. ValueError for pixels that were not brought into [−1, 1]."""
-    if getattr(batch, "dtype", np.dtype(float)).kind != "f":
-        raise ValueError(f"step: a batch of {batch.dtype} {batch.shape}: expected floats, pictures "
-                         "in [−1, 1]; minigan.data.to_unit makes them of uint8 pixels")
+    """A real batch as a constant. ValueError for pixels that were not brought into [−1, 1]: those
+    on a device are not looked at, for that would wait."""
+    host = isinstance(batch, np.ndarray)
+    most = f" up to {batch.max():.4g}" if host and batch.ndim == 4 and (batch > FAR).any() else ""
+    if most or getattr(batch, "dtype", np.dtype(float)).kind != "f":
+        raise ValueError(f"step: a batch of {batch.dtype} {batch.shape}{most}: expected floats, "
+                         "pictures in [−1, 1]; minigan.data.to_unit makes them of uint8 pixels, "
+                         "x / 127.5 - 1 of floats up to 255")
     return Tensor(backend.asarray(batch, dtype))
 
 

@@ -91,3 +91,17 @@ def test_what_a_sequence_has_beside_its_layers_is_found():
     names = ["scale", "0.weight", "0.bias", "skip.0.weight", "skip.0.bias"]
     assert [name for name, _ in Skipping().named_parameters()] == names
     assert not Skipping().eval().skip[0].training
+
+
+@pytest.mark.parametrize("extra", [
+    {nn.Dense(2, 2)}, frozenset([nn.Parameter(np.ones(1, np.float32))]), [{"in": {(1, nn.Tanh())}}]],
+    ids=["a set", "a frozenset of parameters", "a set inside others"])
+def test_layers_in_a_set_which_has_no_order_are_refused(extra):
+    net = Held(extra)
+    for use in (net.parameters, net.named_modules, net.state_dict, net.eval):
+        with pytest.raises(TypeError, match=r"extra.* is a (frozen)?set .*: use a list"):
+            use()
+
+
+def test_a_set_without_layers_is_nobodys_business():
+    assert [name for name, _ in Held({"relu", 3, (None,)}).named_parameters()] == NAMES

@@ -226,3 +226,22 @@ def test_a_map_returns_a_gradient_of_its_arguments_shape(g):
     y = mistaken(lambda x, /: (x.data * 2.0, (g,)))(leaf([1.0, 2.0, 3.0]))
     with pytest.raises(ValueError, match=r"mistaken_for_test: map 0 returned a gradient .* for an argument \(3,\)"):
         y.backward(np.ones(3))
+
+
+@pytest.mark.parametrize("g, why", [(lambda g: lambda: g, "takes 0 positional arguments"),
+                                    (lambda g: lambda g, x: g, "missing 1 required positional argument"),
+                                    (lambda g: lambda *, g: g, "takes 0 positional arguments")])
+def test_a_map_takes_one_gradient(g, why):
+    y = mistaken(lambda x, y, /: (x.data + y.data, (lambda g: g, g(x))))(leaf([1.0]), leaf([2.0]))
+    for create_graph in (False, True):
+        with pytest.raises(TypeError, match=f"mistaken_for_test: map 1 cannot be called with one gradient: .*{why}"):
+            mg.grad(y.sum(), y.node.args[1], create_graph=create_graph)
+
+
+def test_a_type_error_that_arises_inside_a_map_stays_what_it_is():
+    def inner():
+        return 1.0
+
+    y = mistaken(lambda x, /: (x.data * 2.0, (lambda g: g * inner(x),)))(leaf([1.0]))
+    with pytest.raises(TypeError, match=r"^[^:]*inner\(\) takes 0 positional arguments but 1 was given$"):
+        y.backward()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import backend, nn, optim
+from minigan import backend, data, nn, optim
 from minigan.trainer import GANTrainer, frozen
 from trainers import LATENT, arrays_of, assert_equal, pair, real_batches, train, trainer_of
 
@@ -112,6 +112,26 @@ def test_pixels_as_bytes_are_refused_with_a_hint():
     with pytest.raises(ValueError, match=r"step: a batch of uint8 \(4, 16, 20, 1\).*to_unit"):
         trainer.step([np.zeros((4, 16, 20, 1), np.uint8)])
     assert_equal(trainer.state_dict(), before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pixels_as_floats_up_to_255_are_refused_with_a_hint(dtype):
+    trainer, x = trainer_of("gan", "images", np.float32), np.full((4, 16, 20, 1), 255, dtype)
+    before = trainer.state_dict()
+    for use in (lambda: trainer.step([x]), lambda: data.Batches(x, 2, np.random.default_rng(0))):
+        with pytest.raises(ValueError, match=rf"{x.dtype} \(4, 16, 20, 1\) up to 255: .*x / 127.5 - 1"):
+            use()
+    assert_equal(trainer.state_dict(), before)
+
+
+def test_pictures_with_noise_in_them_and_points_of_any_range_are_taken():
+    rng = np.random.default_rng(0)
+    pictures = rng.uniform(-1, 1, (4, 16, 20, 1)) + rng.standard_normal((4, 16, 20, 1))
+    for kind, x in (("images", pictures), ("points", 1e3 * rng.standard_normal((4, 2)))):
+        trainer = trainer_of("gan", kind, np.float32)
+        trainer.step([data.Batches(x.astype(np.float32), 4, rng).next()])
+        trainer.check_finite()
+    assert len(data.Batches(255 * np.ones((4, 2), np.float32), 2, rng).next()) == 2
 
 
 def test_channels_first_get_a_hint():

@@ -4,6 +4,8 @@ long it will take, who has won, whose figures mean little."""
 import re
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ from minigan.data import published
 from minigan.metrics import classifiers, general, judges, lenet
 from minigan.runs import pace
 from minigan.runs.balance import Balance
+from minigan.runs.commandline import OutputError
 from minigan.trainer import GANTrainer
-from helpers import IMAGES, ROOT, done, environment, experiment_in, refused, run, train
+from helpers import IMAGES, POINTS, ROOT, Crash, crash, done, environment, experiment_in, refused, run, train
 
 __all__ = ["train"]  # the fixture
 
@@ -77,6 +80,63 @@ def test_the_loop_says_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pace, "EARLY", 0.0)
     run(experiment_in(tmp_path / "run"), log_every=5)
     assert capsys.readouterr().out.splitlines()[0].startswith("a step takes about ")
+
+
+@pytest.mark.parametrize("had, expected", [
+    (0, r"step 1 is still at work after \d+ s"),
+    (2, r"step 1 is still at work after \d+ s, with 2 of its 1000 batches: a step takes about .*, all 12 take .*")])
+def test_a_first_step_that_takes_long_is_told_of_while_it_is_at_work(tmp_path, monkeypatch, capsys, had, expected):
+    monkeypatch.setattr(pace, "LATE", 0.05)
+    work, counts, log = experiment_in(tmp_path / "run"), iter([0, had]), tmp_path / "run" / "log.txt"
+    work.progress, step = lambda: next(counts), work.trainer.step
+
+    def long_step(batch):
+        end = time.monotonic() + 20
+        while work.trainer.steps == 0 and not log.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        work.trainer.batches_per_step = 2
+        return step(batch._replace(x=batch.x[:8]))
+    work.trainer.batches_per_step = 1000
+    monkeypatch.setattr(work.trainer, "step", long_step)
+    run(work)
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(expected, lines[0]) and sum("still at work" in line for line in lines) == 1
+    assert lines == log.read_text().splitlines()
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_very_many_critic_steps_are_told_of_within_ten_seconds(train, monkeypatch, more):
+    assert pace.LATE + pace.EARLY <= 10
+    monkeypatch.setattr(pace, "LATE", 0.3)
+    out = done(train(*POINTS, "--n-critic", 1000, "--steps", 1, *more))
+    assert re.search(r"still at work after \d+ s, with \d+ of its 1000 batches: a step takes about", out)
+
+
+def test_nothing_is_said_after_a_step_that_has_failed_or_was_fast(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pace, "LATE", 0.3)
+    for name, step in (("failed", 1), ("fast", 3)):
+        work = experiment_in(tmp_path / name)
+        work.trainer.deeds[step] = crash
+        threads = threading.active_count()
+        with pytest.raises(Crash):
+            run(work, log_every=12)
+        assert threading.active_count() == threads
+        time.sleep(0.4)
+        assert capsys.readouterr().out == ""
+
+
+def test_an_output_that_is_gone_ends_the_run_after_its_long_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "LATE", 0.05)
+    work, told = experiment_in(tmp_path / "run"), threading.Event()
+
+    def say(line):
+        told.set()
+        raise OutputError("nobody listens")
+    monkeypatch.setattr(work, "say", say)
+    work.trainer.deeds[1] = lambda: told.wait(20)
+    with pytest.raises(OutputError, match="nobody listens"):
+        run(work, log_every=12)
+    assert work.trainer.steps == 1
 
 
 LOST = dict(d_loss=1e-4, g_loss=9.0)

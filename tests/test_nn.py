@@ -319,6 +319,21 @@ def test_a_dropout_probability_lies_in_0_1(p):
         nn.Dropout(p)
 
 
+@pytest.mark.parametrize("layers, got", [
+    (lambda: ([nn.Dense(2, 3), nn.ReLU()],), "layer 0: got list"),
+    (lambda: (nn.Dense(2, 3), (nn.ReLU(),)), "layer 1: got tuple"),
+    (lambda: ((nn.Dense(2, 2) for _ in range(2)),), "layer 0: got generator"),
+    (lambda: (nn.ReLU(), None), "layer 1: got NoneType"),
+    (lambda: (nn.ReLU(), nn.ReLU), "layer 1: got the class ReLU")])
+def test_a_sequence_takes_layers_one_by_one(layers, got):
+    with pytest.raises(TypeError, match=rf"Sequential: {got}, expected .*Sequential\(\*layers\)"):
+        nn.Sequential(*layers())
+
+
+def test_a_sequence_takes_any_function_of_x():
+    assert nn.Sequential(nn.ReLU(), ops.exp, lambda x: x * 2.0)(mg.Tensor([-1.0])).data.tolist() == [2.0]
+
+
 # Merging a leaky ReLU into the layer before it
 
 LAYERS_THAT_TAKE_A_SLOPE = {

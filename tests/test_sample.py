@@ -149,6 +149,53 @@ def test_bad_input_is_refused_in_one_line(sample, arguments, words):
     assert os.listdir() == []
 
 
+# Samples among pictures that others train on
+
+def paint(*paths):
+    for path in map(Path, paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(path)
+
+
+@pytest.mark.parametrize("folder", ["mine/new", "mine/some/where/new", "mine/there", "mine/a/../new", "link/new"])
+def test_samples_are_not_laid_among_pictures(sample, folder):
+    paint("mine/0.png")
+    Path("mine/notes.txt").write_text("no picture")
+    Path("mine/there").mkdir()
+    Path("mine/a").mkdir()
+    Path("link").symlink_to("mine")
+    before = sorted(Path().rglob("*"))
+    status, out, err = sample("images", "--files", folder)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert f"--files {folder}" in err and str(Path("mine").resolve()) in err and "train" in err
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_nor_among_the_classes_of_the_runs_own_data(sample, monkeypatch):
+    paint(*(f"mine/{name}/{i}.png" for name in ("cats", "dogs") for i in range(2)))
+    given = ["--image-size", "8", "--batch-size", "2", "--width", "2", "--latent", "2", "--steps", "1", "--name", "own"]
+    assert train(["--data", "mine", "--out", "mine/runs", *given]) == 0
+    sample("images", "--n", 1)  # forgets what was said
+    run = Path("mine/runs/00000-own").resolve()
+    for place, folder in ((".", "mine/fakes"), ("mine", "fakes"), ("/", run.parent / "fakes")):
+        monkeypatch.chdir(run.parent.parent.parent / place)
+        status, _, err = sample(run, "--files", folder)
+        assert status == 2 and "train" in err and err.count("\n") == 1
+    monkeypatch.chdir(run.parent.parent)
+    for folder in (run / "fakes", ".hidden/fakes", "../fakes"):  # which no training reads
+        done(sample(run, "--n", 2, "--files", folder))
+    assert data.load(".").classes == ("cats", "dogs")
+
+
+def test_samples_beside_sheets_and_other_files_are_fine(sample):
+    Path("notes.txt").write_text("no picture")
+    paint(".hidden.png")
+    done(sample("images", "--n", 2, "--grid", "a.png"))
+    done(sample("images", "--n", 2, "--grid", "b.png", "--files", "new"))
+    done(sample("images", "--n", 2, "--files", "new too"))
+    assert len(os.listdir("new")) == len(os.listdir("new too")) == 2
+
+
 def test_ctrl_c_is_one_line(sample, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

@@ -22,7 +22,8 @@ from minigan.metrics import classifiers
 from minigan.pictures import report
 from minigan.runs import checkpoints, run_folder
 from minigan.runs.run_folder import RunError
-from helpers import IMAGES, OFTEN, done, environment, experiment_in, png, run, saved_steps, train
+from helpers import (IMAGES, OFTEN, POINTS, assert_same_weights, done, environment, experiment_in, png, run,
+                     saved_steps, train)
 
 __all__ = ["train"]  # the fixture
 RUN = Path("runs/00000-digits-gan-s0")
@@ -131,6 +132,33 @@ def test_what_no_training_leaves_is_refused_by_name(train, name, change):
         checkpoints.load_checkpoint(path)
     status, _, err = train("--resume", "--steps", 2)
     assert status == 2 and name in err and err.count("\n") == 1
+
+
+WGAN = ("--objective", "wgan", "--n-critic", 3)
+
+
+@pytest.mark.parametrize("name, number", [
+    ("trainer.g_optimizer.steps", 0), ("trainer.g_optimizer.steps", 6), ("trainer.d_optimizer.steps", 2),
+    ("trainer.d_optimizer.steps", 5), ("trainer.d_optimizer.steps", [6]), ("streams.seed", 8),
+    ("streams.seed", 2**64 - 1)])
+def test_counts_and_a_seed_that_are_not_those_of_the_run_do_not_fit(train, name, number):
+    done(train(*POINTS, *WGAN, "--steps", 2, "--seed", 7, "--checkpoint-every", 1))
+    folder = Path("runs/00000-ring8-wgan-s7")
+    tampered(run_folder.checkpoints(folder)[0], **{name: np.array(number, np.uint64)})
+    out = done(train("--resume", "--steps", 2))
+    assert f"000002.npz does not fit the run's options (its {name} is" in out and "using the one before it" in out
+    done(train(*POINTS, *WGAN, "--steps", 2, "--seed", 7))
+    assert_same_weights(folder, "runs/00001-ring8-wgan-s7")
+
+
+def test_counts_fit_after_everything_that_a_run_may_change(train):
+    done(train(*POINTS, *WGAN, "--steps", 2))
+    begun = ("--from", "runs/00000-ring8-wgan-s0", "--n-critic", 2, "--seed", 2**62 + 1)
+    done(train(*POINTS, *WGAN, *begun, "--steps", 3))
+    done(train("--resume", "--steps", 5, "--batch-size", 10, "--lr-d", 0.001))
+    done(train("--resume", "--steps", 7))
+    arrays = checkpoints.load_checkpoint(run_folder.checkpoints(run_folder.latest_folder("runs"))[0])
+    assert [arrays[f"trainer.{name}steps"] for name in ("", "g_optimizer.", "d_optimizer.")] == [7, 7, 14]
 
 
 def test_a_sample_shape_that_is_not_the_data_s_is_refused(train):

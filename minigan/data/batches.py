@@ -8,7 +8,7 @@ import numpy as np
 
 from minigan import backend
 from minigan.data.files import DataError
-from minigan.trainer import Batch
+from minigan.trainer import FAR, Batch
 
 ON_DEVICE = 1 << 30  # bytes
 
@@ -41,13 +41,18 @@ class Batches:
         are turned left to right.
 
     `for x in batches` goes on until it is left; `next_indices` says whose labels belong to a batch.
-    `DataError` if a batch is empty or larger than the data.
+    `DataError` if a batch is empty or larger than the data, and for float pictures far out of
+    [−1, 1].
     """
 
     def __init__(self, x, batch_size, rng, mirror=None, labels=None):
         if mirror is not None and x.ndim != 4:
             raise DataError(f"mirror: expected pictures (N, H, W, C), got samples {x.shape[1:]}")
         self._check(x, batch_size)
+        some = x[:1000]  # all of them may be more than memory holds
+        if isinstance(x, np.ndarray) and x.ndim == 4 and x.dtype.kind == "f" and some.max() > FAR:
+            raise DataError(f"Batches: pictures {x.dtype} {x.shape} up to {some.max():.4g}: "
+                            "expected them in [−1, 1], x / 127.5 - 1 of floats up to 255")
         self.mirror, self.labels = mirror, labels
         self.x = backend.current().xp.asarray(x) if x.nbytes <= ON_DEVICE else x
         self.batch_size, self.rng = batch_size, rng

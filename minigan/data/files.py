@@ -130,6 +130,38 @@ def is_hidden(name):
     return name.startswith(".") or name in ("@eaDir", "__MACOSX")
 
 
+def read_along(folder, known=()):
+    """The folder of pictures with which `folder`, which need not be there yet, would be read: one
+    of those `known`, or the one it lies in if that has pictures. None if there is none."""
+    folder = os.path.realpath(folder)
+    above = os.path.dirname(folder)
+    while not os.path.isdir(above) and above != os.path.dirname(above):
+        above = os.path.dirname(above)
+    sources = [*map(os.path.realpath, known), *([above] if _has_pictures(above) else [])]
+    return next((source for source in sources if _goes_into(source, folder)), None)
+
+
+def _has_pictures(folder):
+    """Whether pictures that are data lie right in the folder, by the first of its files."""
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(folder))[:1000]:
+            with contextlib.suppress(Exception):  # as `read_folder` passes over it
+                if not is_hidden(name) and (
+                        _read_picture(os.path.join(folder, name), (8, 8)) is not None):
+                    return True
+    return False
+
+
+def _goes_into(source, folder):
+    """Whether `read_folder(source)` looks into `folder`."""
+    while folder != source:
+        above, name = os.path.split(folder)
+        if above == folder or is_hidden(name) or _is_run(folder):
+            return False
+        folder = above
+    return True
+
+
 def _is_run(folder):
     """Whether this is a run's folder: its pictures are no data, wherever `--out` has put it."""
     return (os.path.isfile(os.path.join(folder, "options.json"))

@@ -59,6 +59,17 @@ def _impossible(name, array):
     return ""
 
 
+def check_counts(arrays, batches_per_step, seed):
+    """ValueError for a checkpoint that no training of these options has left: the generator's
+    optimizer steps once a step, the discriminator's once a batch, and one seed is everything's."""
+    steps = int(arrays["trainer.steps"])
+    for name, number in (("trainer.g_optimizer.steps", steps),
+                         ("trainer.d_optimizer.steps", steps * batches_per_step),
+                         ("streams.seed", seed)):
+        if name in arrays and not np.array_equal(arrays[name], number):
+            raise ValueError(f"its {name} is {str(arrays[name])[:40]}, expected {number}")
+
+
 def newest_checkpoint(folder, use):
     """(use(arrays), complaints): of the newest checkpoint that is sound and fits, and a line about
     each newer one that is not or does not. `use` raises ValueError, KeyError, TypeError or

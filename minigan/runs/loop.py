@@ -5,6 +5,7 @@ array}`, `batches_per_step`, `steps`, `state_dict`, `load_state_dict`, `check_fi
 `headline`, the names of the statistics worth a place on the screen.
 """
 
+import contextlib
 import json
 import signal
 import sys
@@ -18,8 +19,8 @@ from minigan import backend
 from minigan.data import disk
 from minigan.data.files import printable
 from minigan.runs import commandline
-from minigan.runs.checkpoints import newest_checkpoint, save_checkpoint
-from minigan.runs.pace import Pace
+from minigan.runs.checkpoints import check_counts, newest_checkpoint, save_checkpoint
+from minigan.runs.pace import FirstStep, Pace
 from minigan.runs.run_folder import checkpoints, remove_halves, snapshots, subfolder
 from minigan.runs.statistics import forget_after
 
@@ -65,6 +66,7 @@ class Experiment:
         self.batches, self.streams = batches, streams
         self.on_snapshot, self.on_finish, self.on_evaluate = on_snapshot, on_finish, on_evaluate
         self.on_log = lambda record: None
+        self.progress = lambda: 0  # how many batches the trainer has had, if it tells within a step
         self._saved = None  # the step of the newest checkpoint
         self._stop = StopRequest()
         for name in ("checkpoints", "samples"):
@@ -112,6 +114,7 @@ class Experiment:
         remove_halves(self.folder)
 
     def _load(self, arrays):
+        check_counts(arrays, self.trainer.batches_per_step, self.streams.seed)
         for part, owner in self._parts().items():
             owner.load_state_dict({name.removeprefix(part + "."): array
                                    for name, array in arrays.items()
@@ -123,15 +126,19 @@ class Experiment:
         """Train until `steps` have been done. Returns None, or the number of the signal that ended
         it early."""
         # What is not finite is found by the trainer's flags.
-        with self._stop as stop, np.errstate(all="ignore"):
+        with self._stop as stop, np.errstate(all="ignore"), contextlib.ExitStack() as watching:
             if self.trainer.steps == 0:
                 self.on_snapshot(0)
                 # So that there is a state to resume from, whenever the run is killed.
                 self.save(keep)
             speed, pace = _Speed(self.trainer.steps), Pace(self.trainer.steps, steps)
+            first = watching.enter_context(FirstStep(
+                self.say, self.trainer.steps + 1, steps, self.trainer.batches_per_step,
+                self.progress))
             while self.trainer.steps < steps and stop.signal is None:
                 stats = self.trainer.step(self.batches.deal(self.trainer.batches_per_step))
                 step = self.trainer.steps
+                first.done()
                 evaluating = evaluate_every and (step % evaluate_every == 0 or step == steps)
                 if step % log_every == 0 or step == steps or evaluating:
                     self._log(step, steps, stats, speed, evaluating)

@@ -257,6 +257,15 @@ def _fingerprint(dataset, record):
     return data.fingerprint(dataset.x, dataset.labels if labelled else None)
 
 
+def data_folders(record, folder):
+    """Where the pictures of a run are, or may be, if its data are a folder of them."""
+    options = record["options"]
+    if not isinstance(options.get("data"), str):
+        return []
+    found = _candidates(record, options, "data", folder)
+    return [path for path in found if path not in data.NAMES and os.path.isdir(path)]
+
+
 def classifier_of_run(record, options, folder):
     """The name or file of the run's classifier, wherever that is now; None if it has none."""
     if options["classifier"] is None:

@@ -10,8 +10,8 @@ score and K class logits. As in the paper D's classifier learns from fakes too, 
 with G on what a class looks like; much code leaves that half out. As everywhere here, G's part of
 L_S is the non-saturating one.
 
-What goes wrong in much code: a softmax layer before a cross-entropy that takes logits, which flattens
-the gradient; labels of fakes drawn uniformly where the data's are not.
+What goes wrong in much code: a softmax layer before a cross-entropy that takes logits, which
+flattens the gradient; labels of fakes drawn uniformly where the data's are not.
 """
 
 from minigan import init, networks, nn
