@@ -147,7 +147,9 @@ def test_a_run_may_begin_with_the_weights_of_another(train, run, name):
 
 @each_model
 def test_points_are_learned_from_or_refused_in_one_line(train, name):
-    result = train(*asked_for(name), "--data", "ring8", "--steps", 1)
+    points = np.random.default_rng(0).standard_normal((300, 2))
+    np.savez("points.npz", points=points, labels=np.arange(300) % 3)
+    result = train(*asked_for(name), "--data", "points.npz", "--steps", 1)
     if result[0] == 0:
         done(result)
         assert mg.load(next(Path("runs").iterdir())).sample(3).shape == (3, 2)
