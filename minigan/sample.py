@@ -61,7 +61,7 @@ def run(options):
     asked = {} if options.label is None else {"label": label(run, options.label)}
     samples = walked(run, options, asked) if options.interpolate else drawn(run, options, asked)
     if grid:
-        draw(grid, samples, WAY if options.interpolate else None)
+        save_picture(grid, samples, WAY if options.interpolate else None)
     if options.npz:
         save(options.npz, samples)
     if options.files:
@@ -125,7 +125,7 @@ def walked(run, options, asked):
     return pixels(run.model.walk(models.preview(options.seed), count, **asked))[:options.n]
 
 
-def draw(path, samples, columns):
+def save_picture(path, samples, columns):
     with disk.output(path) as file:
         if samples.ndim == 4:
             plots.save_grid(file, samples, columns)
