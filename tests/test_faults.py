@@ -320,8 +320,8 @@ def test_without_any_output_work_is_done_in_silence(tmp_path):
 
 
 def test_the_hint_for_a_folder_with_a_dash_can_be_typed(train, tmp_path):
-    assert training.typed(Path("-odd/00000-a")) == "./-odd/00000-a"
-    assert training.typed(Path("a b")) == "'a b'"
+    assert training.as_typed(Path("-odd/00000-a")) == "./-odd/00000-a"
+    assert training.as_typed(Path("a b")) == "'a b'"
 
 
 def test_report_prints_names_printably(points, tmp_path, monkeypatch, capsys):

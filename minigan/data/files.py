@@ -73,11 +73,14 @@ def read_folder(folder, size):
     way to it; one without a picture is a class too), else None and ().
     `DataError` if no picture can be read, or they are too many for memory.
     """
-    skipped, names, subfolders = [], [], []
+    skipped, names, subfolders = [], [], None
     for where, inside, found in os.walk(folder, onerror=lambda e: skipped.append(e.filename)):
-        inside[:] = [name for name in inside if not is_hidden(name)
-                     and not _is_run(os.path.join(where, name))]
-        subfolders = subfolders or list(inside)  # of `folder`, which comes first
+        runs = [name for name in inside if _is_run(os.path.join(where, name))]
+        inside[:] = [name for name in inside if not is_hidden(name) and name not in runs]
+        if subfolders is None:  # `folder` itself comes first
+            subfolders = set(inside)
+        elif runs:  # not a class, but where `--out` puts them
+            subfolders.discard(os.path.relpath(where, folder).split(os.sep)[0])
         names += [os.path.relpath(os.path.join(where, name), folder) for name in found
                   if not is_hidden(name)]
     most = most_pictures(folder, len(names), size)
