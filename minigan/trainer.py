@@ -58,8 +58,8 @@ class Model:
     """
 
     OPTIONS = {                     # name: (default, help), or (default, help, choices)
-        "steps": (2500, "training steps (default: 2500 on images, 10000 on points)"),
-        "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
+        "steps": (2500, "training steps"),
+        "batch_size": (64, "samples per batch"),
         "lr_decay": (1.0, "part of the learning rates that is left at the last step; they fall on "
                      "a straight line")}
     NEEDS = ()                      # "labels": data without them are refused

@@ -13,6 +13,8 @@ class GAN(GANTrainer):
     """A pair of networks that fits the data, in a `GANTrainer`."""
 
     OPTIONS = Model.OPTIONS | {
+        "steps": (2500, "generator updates (default: 2500 on images, 10000 on points)"),
+        "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
         "objective": ("gan", ", ".join(RECIPES), list(RECIPES)),
         "width": (64, "channels next to the image, or hidden units (default: 64, 128)"),
         "latent": (100, "width of the noise (default: 100 for images, 2 for points)"),
