@@ -135,6 +135,9 @@ class Beside(Module):
         self.network, self.classes = network, classes
 
     def forward(self, x, labels):
+        if np.shape(labels) != x.shape[:1]:
+            raise ValueError(f"Beside: expected a label for each of x {x.shape}, got labels "
+                             f"{np.shape(labels)}")
         rows = backend.asarray(ops.one_hot(labels, self.classes), x.dtype)
         rows = rows.reshape(len(rows), *(1,) * (x.ndim - 2), self.classes)
         planes = ops.broadcast_to(rows, (*x.shape[:-1], self.classes))

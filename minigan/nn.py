@@ -11,7 +11,7 @@ from minigan.layers import (  # noqa: F401 (all are part of `nn`)
     AveragePool, Beside, Embedding, InstanceNorm, Residual, SpectralNorm, Upsample)
 from minigan.module import Module, Parameter
 from minigan.normalize import batch_norm, check_channels, layer_norm
-from minigan.tensor import FAST, Tensor
+from minigan.tensor import FAST
 
 
 class Dense(Module):
@@ -117,10 +117,14 @@ class ConditionalBatchNorm(BatchNorm):
         self.bias = Parameter(np.zeros((classes, channels), np.float32))
 
     def forward(self, x, labels):
-        C, spread = self.weight.shape[1], (len(x), *(1,) * (x.ndim - 2), -1)
-        ones, zeros = Tensor(x.xp.ones(C, x.dtype)), Tensor(x.xp.zeros(C, x.dtype))
-        scale, shift = ops.take(self.weight, labels), ops.take(self.bias, labels)
-        return self.normalised(x, ones, zeros) * scale.reshape(spread) + shift.reshape(spread)
+        if np.shape(labels) != x.shape[:1]:
+            raise ValueError(f"ConditionalBatchNorm: expected a label for each of x {x.shape}, got "
+                             f"labels {np.shape(labels)}")
+        ones = backend.xp_of(self.running_var).ones_like(self.running_var)
+        y, spread = self.normalised(x, ones, 0.0 * ones), (len(x), *(1,) * (x.ndim - 2), -1)
+        scale, shift = [ops.take(table, labels).reshape(spread)
+                        for table in (self.weight, self.bias)]
+        return y * scale + shift
 
 
 class LayerNorm(Module):

@@ -212,8 +212,9 @@ def logsumexp(x, /, axis=None, keepdims=False):
 @composed
 def log_softmax(x, /, axis=-1):
     """ln softmax(x) = x − ln Σ eˣ: finite where the softmax itself rounds to 0."""
-    shifted = x - x.data.max(axis=axis, keepdims=True)  # which changes nothing but the rounding
-    return shifted - log(sum(exp(shifted), axis, keepdims=True))
+    axes, _ = _reduced(x.shape, axis)
+    shifted = x - x.data.max(axis=axes, keepdims=True)  # which changes nothing but the rounding
+    return shifted - log(sum(exp(shifted), axes, keepdims=True))
 
 
 @composed

@@ -96,7 +96,7 @@ def label(run, text):
     near = difflib.get_close_matches(text, classes)
     raise ValueError(f"--label {text}: there is no such class"
                      + (f", did you mean {' or '.join(near)}?" if near else "")
-                     + f" (classes: {', '.join(classes)})")
+                     + f" (classes: {', '.join(classes)[:400]})")
 
 
 def pixels(drawn):

@@ -89,8 +89,8 @@ def pad(x, /, widths, mode="constant"):
     """x with more elements around it: `widths` has, for each axis, a number for both ends or a pair
     (before, after). They are zeros ("constant"), or the ones inside the edge mirrored ("reflect").
     """
-    pairs = [width if isinstance(width, (tuple, list)) else (width, width) for width in widths]
-    if len(pairs) != x.ndim or any(min(pair) < 0 or len(pair) != 2 for pair in pairs):
+    pairs = [pair * 2 if len(pair) == 1 else pair for pair in map(integers, widths)]
+    if len(pairs) != x.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
         raise ValueError(f"pad: x {x.shape} expected a width ≥ 0, or two, for each axis, "
                          f"got {widths}")
     if mode == "constant":

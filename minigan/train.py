@@ -114,7 +114,7 @@ def _count(network):
 def start(given):
     """(run folder, options, dataset, what to say) of a new run. Its folder is the last thing that
     can go wrong."""
-    inherited = models.inherited(given["from"]) if given.get("from") else {}
+    inherited = models.inherited(given["from"], given) if given.get("from") else {}
     options = DEFAULTS | inherited | of_the_run(given)
     use_backend(options["backend"], given)
     if given.get("dry_run") and (needed := data.not_here(options["data"])):

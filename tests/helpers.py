@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 
-from minigan import backend, classifier, data, plots, train as training
+from minigan import backend, classifier, data, plots, report, train as training
 from minigan.data import sources
 from minigan.metrics import density_coverage, frechet_distance, kernel_distance, precision_recall
 from minigan.runs import checkpoints, run_folder
@@ -70,6 +70,19 @@ def train(request, tmp_path, monkeypatch, capsys, backend_name):
     return call
 
 
+@pytest.fixture
+def call(capsys, backend_name):
+    """Run another command, of which `main` is given: (exit status, stdout, stderr)."""
+    def call(main, *arguments):
+        choice = () if backend_name == "numpy" or main is report.main else ("--backend", backend_name)
+        try:
+            status = main([*map(str, arguments), *choice])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+    return call
+
+
 def done(result):
     """The output of a call that was to succeed."""
     status, out, err = result
@@ -78,10 +91,15 @@ def done(result):
 
 
 def refused(result, *words):
-    """The one line of a call that was to fail because of the user."""
+    """The one line of a training that was to fail because of the user."""
+    return refused_by(result, "minigan.train: ", *words)
+
+
+def refused_by(result, *words):
+    """The same of any command."""
     status, out, err = result
     assert status == 2, (status, out, err)
-    assert err.count("\n") == 1 and err.endswith("\n") and err.startswith("minigan.train: ") and out == ""
+    assert err.count("\n") == 1 and err.endswith("\n") and err.startswith("minigan.") and out == ""
     assert "Traceback" not in err and "usage" not in err
     for word in words:
         assert word in err

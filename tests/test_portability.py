@@ -95,18 +95,24 @@ def test_no_operation_and_no_derivative_waits(case):
 def test_no_layer_waits_in_training_or_evaluation():
     layers = {
         (4, 3): [nn.Dense(3, 2), nn.Dense(3, 2, bias=False), nn.BatchNorm(3), nn.LayerNorm(3), nn.ReLU(),
-                 nn.LeakyReLU(), nn.Tanh(), nn.Sigmoid(), nn.Flatten(), nn.Reshape(1, 3), nn.Dropout(0.5)],
+                 nn.LeakyReLU(), nn.Tanh(), nn.Sigmoid(), nn.Flatten(), nn.Reshape(1, 3), nn.Dropout(0.5),
+                 nn.SpectralNorm(nn.Dense(3, 2)), nn.Residual(nn.Dense(3, 3))],
         (2, 6, 4, 3): [nn.Conv2d(3, 2, 4, 2, 1), nn.ConvTranspose2d(3, 2, 4, 2, 1), nn.Sequential(nn.BatchNorm(3)),
-                       nn.LayerNorm(3), nn.Flatten()],
+                       nn.LayerNorm(3), nn.Flatten(), nn.InstanceNorm(3, affine=True), nn.Upsample(), nn.AveragePool(),
+                       nn.SpectralNorm(nn.Conv2d(3, 2, 3)), nn.SpectralNorm(nn.ConvTranspose2d(3, 2, 4, 2, 1)),
+                       nn.ConditionalBatchNorm(3, 2), nn.Beside(nn.Conv2d(5, 1, 3), 2)],
     }
+    labels, table = np.array([1, 0]), nn.Embedding(4, 2)
     own = {kind for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}
-    assert own - {nn.Module} == {type(layer) for some in layers.values() for layer in some}
+    assert own - {nn.Module, nn.Embedding} == {type(layer) for some in layers.values() for layer in some}
     strict.costs.clear()
+    table(labels).sum().backward()
     for shape, some in layers.items():
         x = mg.Tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True)
         for layer in some:
             for mode in (True, False):
-                layer.astype(np.float64).train(mode)(x).sum().backward()
+                more = [labels] if isinstance(layer, (nn.ConditionalBatchNorm, nn.Beside)) else []
+                layer.astype(np.float64).train(mode)(x, *more).sum().backward()
     assert strict.costs == []
 
 

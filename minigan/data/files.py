@@ -70,13 +70,14 @@ def read_folder(folder, size):
 
     Returns pictures (N, height, width, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64
     and class names where every picture lies in a subfolder (the class is the first folder on the
-    way to it), else None and ().
+    way to it; one without a picture is a class too), else None and ().
     `DataError` if no picture can be read, or they are too many for memory.
     """
-    skipped, names = [], []
+    skipped, names, subfolders = [], [], []
     for where, inside, found in os.walk(folder, onerror=lambda e: skipped.append(e.filename)):
         inside[:] = [name for name in inside if not is_hidden(name)
                      and not _is_run(os.path.join(where, name))]
+        subfolders = subfolders or list(inside)  # of `folder`, which comes first
         names += [os.path.relpath(os.path.join(where, name), folder) for name in found
                   if not is_hidden(name)]
     most = most_pictures(folder, len(names), size)
@@ -106,7 +107,7 @@ def read_folder(folder, size):
         tell(f"{folder}: {len(skipped)} files skipped, not readable {pictures.NAMED} pictures "
              f"(such as {skipped[0]})")
     x = x[:len(kept)]
-    return (x[..., :1].copy() if grey else x), *classes_of(kept, folder)
+    return (x[..., :1].copy() if grey else x), *classes_of(kept, folder, subfolders)
 
 
 def most_pictures(source, n, size):
@@ -206,9 +207,9 @@ def decode(file, size):
     return np.asarray(picture).reshape(height, width, -1)
 
 
-def classes_of(names, folder):
+def classes_of(names, folder, subfolders=()):
     """(labels, class names) from the first folder of each path, or (None, ()) if a picture lies in
-    none."""
+    none. All `subfolders` are classes."""
     folders = [name.split(os.sep)[0] for name in names if os.sep in name]
     if len(folders) < len(names):
         if folders:
@@ -216,7 +217,7 @@ def classes_of(names, folder):
             tell(f"{folder}: no classes, for {len(stray)} pictures lie above its sub-folders (such "
                  f"as {stray[0]})")
         return None, ()
-    classes = sorted(set(folders))
+    classes = sorted({*folders, *subfolders})
     labels = np.searchsorted(classes, folders)
     return labels, tuple(printable(name) for name in classes)
 
@@ -337,6 +338,9 @@ def _npz_labels(archive, n):
             raise DataError(f"classes is {dtype} {shape}, expected strings (K,), at most "
                             f"{MAX_CLASSES}")
         classes = tuple(printable(str(name)) for name in _npy_array(archive, "classes"))
+        if len(set(classes)) < len(classes):
+            twice = next(name for name in classes if classes.count(name) > 1)
+            raise DataError(f"classes names {twice!r} twice, expected each name once")
     else:
         classes = tuple(str(k) for k in range(min(int(labels.max()) + 1, MAX_CLASSES)))
     if labels.min() < 0 or labels.max() >= len(classes):

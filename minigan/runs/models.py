@@ -188,11 +188,12 @@ def noise(n, latent, seed):
     return preview(seed).standard_normal((n, latent), dtype=np.float32)
 
 
-def inherited(run):
-    """The options that a run begun with another's weights has from it, unless others are given."""
-    options = BEFORE | read_options(run)["options"]
-    found = {name: options.get(name) for name in ("width", "latent", "pack")}
-    for name, value in found.items():
+def inherited(run, given):
+    """The options that a run begun with another's weights has from it, unless they are given."""
+    options = BEFORE | read_options(run)["options"] | given
+    found = {"model": options["model"]}
+    for name in {"width", "latent", "pack"} & model_class(found["model"]).OPTIONS.keys():
+        found[name] = value = options.get(name)
         if type(value) is not int or value < 1:
             raise RunError(f"--from {run}: its options.json has {name} {str(value)[:40]}")
     return found

@@ -50,7 +50,7 @@ def parser(model="gan", prog="minigan.train", **more):
     p.add_argument("--mirror", type=flag, nargs="?", const=True, metavar="True|False",
                    help="turn every other picture left to right, drawn anew each time it is seen")
     p.add_argument("--from", type=path, metavar="RUN", help="begin with the weights of this run; "
-                   "width, latent and pack are its own unless given")
+                   "model, width, latent and pack are its own unless given")
     p.add_argument("--out", metavar="FOLDER", type=path,
                    help="where run folders are made (default: runs)")
     p.add_argument("--name", help="the run folder's name after its number (default: from data, "
@@ -104,17 +104,19 @@ def elsewhere(option, model):
 
 
 def model_named(arguments, prog):
-    """The model that a command line is about: the one it names, or that of the run it goes on with.
-    Its options are known only then."""
+    """The model that a command line is about: the one it names, or that of the run it goes on with
+    or begins with. Its options are known only then."""
     p = Parser(prog, add_help=False, argument_default=argparse.SUPPRESS)
     p.add_argument("--model", type=one_of(models.names()))
     p.add_argument("--resume", nargs="?", const="latest", type=path)
+    p.add_argument("--from", type=path)
     p.add_argument("--out", type=path, default="runs")
-    given, _ = p.parse_known_args(arguments)
-    if "model" in given or "resume" not in given:
-        return getattr(given, "model", "gan")
+    given = vars(p.parse_known_args(arguments)[0])
+    run = given.get("resume", given.get("from"))
+    if "model" in given or run is None:
+        return given.get("model", "gan")
     with contextlib.suppress(RunError, OSError):  # which the command itself complains of
-        folder = latest_folder(given.out) if given.resume == "latest" else given.resume
+        folder = latest_folder(given["out"]) if given.get("resume") == "latest" else run
         name = read_options(folder)["options"].get("model")
         return name if name in models.names() else "gan"
     return "gan"
@@ -145,7 +147,7 @@ def recorded_options(record, folder, prog="minigan.train"):
     words = [f"{typed(name)}={value}" for name, value in options.items() if value is not None]
     read = vars(parser(model, prog, hint=f"in {path}").parse_args(words))
     for name, value in options.items():
-        if read.get(name) != value or value is None and DEFAULTS.get(name, value) is not value:
+        if read.get(name) != value or value is None and DEFAULTS.get(name, 0) is not None:
             raise ValueError(f"{path} does not hold a run's options: {name} {str(value)[:40]}")
     return options
 
@@ -228,16 +230,24 @@ def data_of_run(record, options, folder):
             errors.append(error)
             continue
         if _fingerprint(found, record) == record.get("data"):
-            if list(found.x.shape[1:]) != record["sample_shape"]:
-                raise ValueError(f"{folder / 'options.json'}: its sample_shape is "
-                                 f"{record['sample_shape']}, that of its data "
-                                 f"{list(found.x.shape[1:])}")
+            check_facts(folder / "options.json", models.facts_in(record), models.facts_of(found),
+                        labelled="labels" in record["data"])
             options["data"] = source
             return found
         errors.append(ValueError(f"{source} has changed since {folder} was started, or is another "
                                  "data set: a run goes on with its own data, and is judged by them"
                                  ))
     raise errors[0]
+
+
+def check_facts(path, recorded, found, labelled):
+    """ValueError for a record of other samples than those of the run's data, or other classes."""
+    if recorded.shape != found.shape:
+        raise ValueError(f"{path}: its sample_shape is {list(recorded.shape)}, that of its data "
+                         f"{list(found.shape)}")
+    if labelled and len(recorded.classes) != len(found.classes):
+        raise ValueError(f"{path}: it has {len(recorded.classes)} classes, its data "
+                         f"{len(found.classes)}")
 
 
 def _fingerprint(dataset, record):

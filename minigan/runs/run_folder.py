@@ -72,11 +72,8 @@ def read_options(folder):
         if type(version) is int and version > FORMAT:
             raise RunError(f"{path} has format {version}, this version reads up to {FORMAT}: it is "
                            "of a newer minigan")
-        shape = record["sample_shape"]
-        if not isinstance(record["options"],
-                          dict) or not isinstance(shape, list) or len(shape) not in (1, 3) or any(
-                type(n) is not int or n < 1 for n in shape):
-            raise ValueError
+        if entry := _unsound(record):
+            raise RunError(f"{path} does not hold a run's options: its {entry} cannot be a run's")
         return record
     except RunError:
         raise
@@ -85,6 +82,24 @@ def read_options(folder):
                        f"({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunError(f"{path} does not hold a run's options") from None
+
+
+def _unsound(record):
+    """The name of an entry that is not what a run writes, or ""."""
+    options, shape = record["options"], record["sample_shape"]
+    classes, shares = record.get("classes", []), record.get("shares", [])  # runs of old have none
+    if not isinstance(options, dict):
+        return "options"
+    if not isinstance(shape, list) or len(shape) not in (1, 3) or any(
+            type(n) is not int or n < 1 for n in shape):
+        return "sample_shape"
+    if not isinstance(classes, list) or any(type(name) is not str for name in classes):
+        return "classes"
+    if not isinstance(shares, list) or len(shares) != len(classes) or any(
+            type(share) is not float or not 0 <= share <= 1 for share in shares) or (
+            shares and abs(sum(shares) - 1) > 1e-8):
+        return "shares"
+    return ""
 
 
 @contextlib.contextmanager

@@ -1,0 +1,264 @@
+"""Each model of the zoo does what a run needs of it. The folder is the list: no model needs a line here."""
+
+import json
+import re
+from inspect import signature
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigan as mg
+import strict
+from minigan import data, evaluate, plots, report, sample
+from minigan.runs import models, run_folder
+from minigan.runs.options import typed
+from minigan.trainer import Model
+from helpers import (assert_same_run, call, done, failed, last_checkpoint, refused, refused_by, save_images, stats_of,
+                     train, undrawn)
+
+__all__ = ["call", "train", "undrawn"]  # the fixtures
+TINY = dict(width=2, latent=3, batch_size=8, ema=0.5)  # of which a model takes what it has
+ENDINGS = "_loss", "_score", "_grad_norm"
+each_model = pytest.mark.parametrize("name", models.names())
+
+
+def asked_for(name, **options):
+    """A tiny run of a model on pictures with labels, as it is typed."""
+    own = models.model_class(name).OPTIONS
+    words = [(typed(option), value) for option, value in (TINY | options).items() if option in own]
+    return "--model", name, "--data", "digits", *[word for pair in words for word in pair]
+
+
+@pytest.fixture
+def run(train, name):
+    """The folder of a run of the model, of two steps."""
+    done(train(*asked_for(name), "--steps", 2, "--log-every", 1))
+    [folder] = Path("runs").iterdir()
+    return folder
+
+
+def built(name):
+    """(model, batches) of a tiny run."""
+    words = asked_for(name)[4:]
+    chosen = {word[2:].replace("-", "_"): value for word, value in zip(words[::2], words[1::2])}
+    dataset = data.load("digits")
+    options = models.complete(dict(model=name, data="digits", seed=0, mirror=False) | chosen, models.facts_of(dataset))
+    return models.build(options, dataset)[:2]
+
+
+# The file
+
+@each_model
+def test_a_file_of_at_most_150_lines_states_one_model(name):
+    assert len((models.ZOO / f"{name}.py").read_text().splitlines()) <= 150
+    own = models.model_class(name)
+    assert issubclass(own, Model) and own.OPTIONS.keys() >= Model.OPTIONS.keys()
+    assert all(len(option) in (2, 3) and option[1] for option in own.OPTIONS.values())
+
+
+# Training
+
+@pytest.mark.on_each_backend
+@each_model
+def test_n_plus_m_steps_are_n_steps_a_stop_and_m_more(train, monkeypatch, name):
+    """To the bit, over the end of an epoch, while rates fall, and however often it is looked at."""
+    given = (*asked_for(name, batch_size=500), "--steps", 5, "--log-every", 1)
+    done(train(*given, "--out", "whole"))
+    save = plots.save_grid
+
+    def full_disk(path, *what, **how):
+        if Path(path).stem == "000003":
+            raise OSError("the disk is full")
+        save(path, *what, **how)
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "save_grid", full_disk)
+        failed(train(*given, "--out", "parts", "--snapshot-every", 1, "--checkpoint-every", 2), "the disk is full")
+    [whole], [parts] = Path("whole").iterdir(), Path("parts").iterdir()
+    assert "going on after step 2" in done(train("--resume", parts))
+    assert_same_run(parts, whole)
+    for picture in ("samples/000005.png", "reals.png"):
+        assert (parts / picture).read_bytes() == (whole / picture).read_bytes()
+
+
+@pytest.mark.parametrize("backend_name", ["strict"], indirect=True)
+@each_model
+def test_a_step_never_waits_for_the_device(backend_name, name):
+    model, batches = built(name)
+    strict.costs.clear()
+    for _ in range(2):
+        model.step(batches.deal(model.batches_per_step))
+    assert strict.costs == []
+    model.draw(5, models.preview(0))
+    assert [cost for cost in strict.costs if "trainer.py" in cost] == []
+    model.check_finite()
+    assert strict.costs  # a flag of each optimizer: what waits is seen
+
+
+@each_model
+def test_its_statistics_tell_by_their_names_what_they_are(run, name):
+    lines, model = stats_of(run), models.model_class(name)
+    assert [line["step"] for line in lines] == [1, 2] and lines[0].keys() == lines[1].keys()
+    assert {"d_loss", "g_loss"} & lines[0].keys() and all(map(np.isfinite, lines[1].values()))
+    assert set(model.headline) <= lines[0].keys()
+    assert all(value.endswith(ENDINGS) for value in lines[0].keys() - {"step"})
+
+
+@each_model
+def test_every_network_learns(name):
+    """All weights of all networks get a gradient, and move."""
+    model, batches = built(name)
+    before = {part: network.state_dict() for part, network in model.networks().items()}
+    for _ in range(2):
+        model.step(batches.deal(model.batches_per_step))
+    for part, network in model.networks().items():
+        after, weights = network.state_dict(), [key for key, p in network.named_parameters() if p.size > 1]
+        assert [key for key in weights if np.array_equal(before[part][key], after[key])] == [], part
+
+
+@each_model
+def test_each_learning_rate_can_be_changed_by_a_run_that_goes_on(train, run, name):
+    rates = [option for option in models.model_class(name).OPTIONS if option.startswith("lr_")]
+    rates.remove("lr_decay")
+    for steps, rate in enumerate(rates, 3):
+        done(train("--resume", "--steps", steps, typed(rate), 0.03125))
+        assert last_checkpoint(run)[f"trainer.{rate.removeprefix('lr_')}_optimizer.lr"] == 0.03125
+
+
+@each_model
+def test_a_dry_run_tells_its_options_and_networks_and_writes_nothing(train, name):
+    out = done(train(*asked_for(name), "--dry-run"))
+    own = models.model_class(name).OPTIONS
+    assert [option for option in own if not re.search(rf"^{option} +\S", out, re.M)] == []
+    learning = [part for part in built(name)[0].networks() if not part.startswith("averaged")]
+    assert re.findall(r"^(\S+), [\d,]+ parameters: ", out, re.M) == learning
+    assert list(Path().iterdir()) == []
+
+
+@each_model
+def test_a_run_may_begin_with_the_weights_of_another(train, run, name):
+    """Without being told once more which model that is, and how wide; and goes on afterwards."""
+    out = done(train("--data", "digits", "--batch-size", 8, "--steps", 1, "--from", run, "--out", "more"))
+    assert f"begun with the generator of {run} after step 2" in out and "differs" not in out
+    done(train("--resume", "--out", "more", "--steps", 2))
+    [more] = Path("more").iterdir()
+    assert run_folder.read_options(more)["options"]["model"] == name
+
+
+@each_model
+def test_points_are_learned_from_or_refused_in_one_line(train, name):
+    result = train(*asked_for(name), "--data", "ring8", "--steps", 1)
+    if result[0] == 0:
+        done(result)
+        assert mg.load(next(Path("runs").iterdir())).sample(3).shape == (3, 2)
+    else:
+        refused(result, f"--model {name}", "(2,)")
+
+
+# What it has learned
+
+@pytest.mark.on_each_backend
+@each_model
+def test_it_draws_and_its_seed_alone_decides_what(run, name):
+    trained = mg.load(run)
+    drawn, again, other = trained.draw(20, seed=3), trained.sample(20, seed=3), trained.sample(20, seed=4)
+    assert type(drawn.x) is np.ndarray and drawn.x.dtype == np.float32
+    assert drawn.x.shape == (20, 8, 8, 1) and abs(drawn.x).max() <= 1
+    np.testing.assert_array_equal(drawn.x, again)
+    assert (again != other).any() and len(np.unique(again.reshape(20, -1), axis=0)) > 1
+    assert drawn.labels is None or drawn.labels.shape == (20,) and drawn.labels.dtype.kind == "i"
+    assert trained.sample(0).shape == (0, 8, 8, 1)
+
+
+@pytest.mark.on_each_backend
+@each_model
+def test_it_is_sampled_at_the_command_line(call, run, name):
+    done(call(sample.main, run, "--n", 5, "--grid", "all.png", "--npz", "all.npz", "--files", "each"))
+    assert data.load("all.npz").x.shape == (5, 8, 8, 1) and Path("all.png").stat().st_size > 100
+    assert len(list(Path("each").glob("*.png"))) == 5
+    if hasattr(models.model_class(name), "walk"):
+        done(call(sample.main, run, "--n", 16, "--interpolate"))
+    else:
+        refused_by(call(sample.main, run, "--interpolate"), "--interpolate", name)
+
+
+@each_model
+def test_it_is_asked_for_a_class_or_says_that_it_cannot(call, run, name):
+    if "label" not in signature(models.model_class(name).draw).parameters:
+        refused_by(call(sample.main, run, "--label", 3), "--label 3", name)
+        return
+    trained = mg.load(run)
+    np.testing.assert_array_equal(trained.draw(4, label=3).labels, [3] * 4)
+    np.testing.assert_array_equal(trained.draw(3, label=[0, 9, 5]).labels, [0, 9, 5])
+    of_each = np.stack([trained.sample(1, label=k)[0] for k in range(10)])  # at the same noise
+    assert len(np.unique(of_each, axis=0)) > 5  # a class that two small batches lacked may look like another
+    done(call(sample.main, run, "--n", 2, "--label", 3, "--npz", "three.npz"))
+    done(call(sample.main, run, "--n", 8, "--label", "3", "--interpolate"))
+    for label in ("10", "-1", "three", ""):
+        refused_by(call(sample.main, run, "--label", label), "--label", "no such class", "0, 1, 2")
+
+
+@each_model
+def test_it_is_measured(train, call, run, name):
+    done(train("--resume", "--steps", 3, "--evaluate-every", 3))
+    quick = stats_of(run)[-1]["evaluation"]
+    assert "FD-LeNet-digits" in quick
+    done(call(evaluate.main, run, "--n", 60))
+    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    assert metrics.keys() > quick.keys() and metrics["FD-LeNet-digits"]["value"] > 0
+    if "labels" in models.model_class(name).NEEDS and mg.load(run).draw(1).labels is not None:
+        assert 0 <= metrics["class_agreement"]["value"] <= 1
+
+
+@each_model
+def test_its_page_shows_its_statistics(call, run, name):
+    done(call(report.main, run))
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert f'"{name}"' in page or f">{name}<" in page
+    assert page.count('class="chart"') >= 2
+
+
+# Bad input
+
+LACKING = {  # what a model needs: data beside the pictures that lack it, and what is to be said of them
+    "labels": [({}, "has none"), (dict(labels=np.zeros(20, int), classes=np.array(["cats"])), "one only, cats"),
+               (dict(labels=np.arange(20) % 2, classes=np.array(["cats", "dogs", "owls"])), "no sample of class owls")]}
+
+
+@each_model
+def test_data_without_what_it_needs_are_refused(train, name):
+    images = save_images("lacking.npz", size=(16, 16))
+    for beside, words in [case for need in models.model_class(name).NEEDS for case in LACKING[need]]:
+        np.savez("lacking.npz", images=images, **beside)
+        for last in ((), ("--dry-run",)):
+            refused(train(*asked_for(name), "--data", "lacking.npz", *last), f"--model {name}", "lacking.npz", words)
+    assert not Path("runs").exists()
+
+
+@each_model
+def test_an_option_of_another_model_is_refused_with_the_model_that_has_it(train, name):
+    own = models.model_class(name).OPTIONS
+    for other in models.names():
+        for option in models.model_class(other).OPTIONS.keys() - own.keys():
+            refused(train("--model", name, typed(option), 1), typed(option), "--model", other)
+
+
+@each_model
+def test_its_help_lists_its_own_options(train, name):
+    status, out, err = train("--model", name, "--help")
+    assert (status, err) == (0, "") and f"options of --model {name}:" in out
+    own = out.split(f"options of --model {name}:")[1]
+    assert [option for option in models.model_class(name).OPTIONS if typed(option) not in own] == []
+
+
+@each_model
+def test_a_run_of_one_model_does_not_go_on_as_another(train, run, name):
+    for other in set(models.names()) - {name}:
+        refused(train("--resume", "--model", other, "--steps", 3), f"--model {other} (it has {name})")
+
+
+def test_a_model_that_does_not_exist_is_refused_with_those_that_do(train):
+    refused(train("--model", "cgn"), "cgn", "did you mean", "cgan")
+    refused(train("--model", "__init__"), "__init__", *models.names())
+    with pytest.raises(ValueError, match="no model 'cgn': expected one of gan, .*cgan"):
+        models.model_class("cgn")
