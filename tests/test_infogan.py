@@ -43,14 +43,12 @@ def gradients(seed=2, **options):
             for part in ("generator", "discriminator", "q")}
 
 
-def bounds(model, drawn):
-    """L of both codes at the model's weights, from the definitions: an array of 2. `drawn` counts the samples of a
-    step before these."""
+def bounds(model):
+    """L of both codes of a first step's samples at the model's weights, from the definitions: an array of 2."""
     streams = backend.Streams(1)
-    for _ in range(1 + drawn):
-        noise = streams["noise"].standard_normal((N, LATENT))
-        categories = streams["codes"].integers(K, size=N)
-        numbers = streams["codes"].uniform(-1, 1, (N, C))
+    noise = streams["noise"].standard_normal((N, LATENT))
+    categories = streams["codes"].integers(K, size=N)
+    numbers = streams["codes"].uniform(-1, 1, (N, C))
     with mg.no_grad():
         fake = model.generator(mg.Tensor(np.concatenate([noise, numbers], 1)), categories)
         told = model.q(model.discriminator[0](fake)).numpy()
@@ -60,9 +58,9 @@ def bounds(model, drawn):
     return np.array([np.log(p[np.arange(N), categories]).mean() + log(K), np.log(q / 0.5).sum(1).mean()])
 
 
-def assert_climbs(model, parts, slopes, which, drawn):
+def assert_climbs(model, parts, slopes, which):
     """`slopes` of those networks are −∂L/∂weights: how L changes along them is minus their squared length."""
-    weights, at = [p for part in parts for p in getattr(model, part).parameters()], 0
+    weights = [p for part in parts for p in getattr(model, part).parameters()]
     begin, ahead = [p.data.copy() for p in weights], np.concatenate([slopes[part] for part in parts])
     length, values = np.linalg.norm(ahead), []
     assert length > 1e-3
@@ -71,7 +69,7 @@ def assert_climbs(model, parts, slopes, which, drawn):
         for p, array in zip(weights, begin):
             p.data = array + distance * ahead[at:at + p.size].reshape(p.shape) / length
             at += p.size
-        values.append(bounds(model, drawn)[which])
+        values.append(bounds(model)[which])
     np.testing.assert_allclose((values[0] - values[1]) / 2e-5, -length, rtol=1e-5)
 
 
@@ -108,7 +106,7 @@ def test_of_a_number_seen_through_normal_noise_the_bound_is_the_difference_of_th
 def test_the_generator_climbs_the_information_of_the_very_codes_that_it_was_given(which, option):
     """Through D's layers and Q, though their own weights rest."""
     without, having = gradients(**NONE), gradients(**NONE | {option: 1.0})
-    assert_climbs(made(), ["generator"], {"generator": having["generator"] - without["generator"]}, which, drawn=1)
+    assert_climbs(made(), ["generator"], {"generator": having["generator"] - without["generator"]}, which)
 
 
 @BOTH
@@ -116,7 +114,7 @@ def test_d_s_layers_and_q_climb_the_information_of_fakes(which, option):
     without, having = gradients(**NONE), gradients(**NONE | {option: 1.0})
     slopes = {part: having[part] - without[part] for part in ("discriminator", "q")}
     assert (without["q"] == 0).all()
-    assert_climbs(made(), ["discriminator", "q"], slopes, which, drawn=0)
+    assert_climbs(made(), ["discriminator", "q"], slopes, which)
 
 
 def test_q_learns_nothing_from_real_samples():
@@ -134,7 +132,7 @@ def test_lambda_is_the_weight_of_the_information(which, option):
 def test_the_statistics_are_the_games_losses_and_minus_the_bounds():
     model = made()
     stats = model.step(batch())
-    np.testing.assert_allclose([-stats["category_loss"], -stats["continuous_loss"]], bounds(model, drawn=1), rtol=1e-9)
+    np.testing.assert_allclose([-stats["category_loss"], -stats["continuous_loss"]], bounds(model), rtol=1e-9)
     assert stats["d_loss"] == made(**NONE).step(batch())["d_loss"]
 
 
@@ -159,9 +157,10 @@ def test_points_have_codes_too():
 
 def test_every_category_is_drawn_alike_and_numbers_are_from_minus_one_to_one():
     model = made()
-    noise, categories, numbers = model.codes(4000, np.random.default_rng(0))
+    z, categories, numbers = model.codes(4000, np.random.default_rng(0))
     np.testing.assert_allclose(np.bincount(categories) / 4000, 1 / K, atol=0.03)
-    assert noise.shape == (4000, LATENT) and numbers.shape == (4000, C)
+    np.testing.assert_array_equal(z.numpy()[:, LATENT:], numbers.numpy())
+    assert z.shape == (4000, LATENT + C)
     assert -1 <= numbers.numpy().min() < -0.99 and 0.99 < numbers.numpy().max() <= 1
     np.testing.assert_allclose(numbers.numpy().std(), 3 ** -0.5, rtol=0.02)
 

@@ -41,15 +41,14 @@ class Twin:
     def step(self, x, labels):
         fake, *code = self.made(len(x))
         features = self.D(fake.detach())
-        real, told = self.D.score(self.D(x)), self.D.score(features)
-        d_loss = (cross_entropy(real, torch.ones_like(real))
-                  + cross_entropy(told, torch.zeros_like(told)))
+        real_scores, fake_scores = self.D.score(self.D(x)), self.D.score(features)
+        d_loss = (cross_entropy(real_scores, torch.ones_like(real_scores))
+                  + cross_entropy(fake_scores, torch.zeros_like(fake_scores)))
         descend(self.d_optimizer, d_loss - self.weighted(self.information(features, *code)))
 
-        fake, *code = self.made(len(x))
         features = self.D(fake)
-        told, information = self.D.score(features), self.information(features, *code)
-        g_loss = cross_entropy(told, torch.ones_like(told))
+        scores, information = self.D.score(features), self.information(features, *code)
+        g_loss = cross_entropy(scores, torch.ones_like(scores))
         descend(self.g_optimizer, g_loss - self.weighted(information))
         return {"d_loss": d_loss.item(), "g_loss": g_loss.item(),
                 "category_loss": -information[0].item(), "continuous_loss": -information[1].item()}

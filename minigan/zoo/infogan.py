@@ -9,10 +9,10 @@ may ignore c. InfoGAN asks for samples that tell it: for a large mutual informat
 Q guesses the code of a sample. Any Q gives a lower bound, and the best one, Q = P(c | x), the
 information itself. No label is ever seen: the categories become what samples differ in most.
 
-Q shares D's layers but the last one (§6), and both are trained in one step, as in the authors'
-program: D's layers learn L too. It rests on fakes only, for real samples have no code. Q of the
-category is a softmax, of each number a Gaussian whose mean and ln σ are outputs (appendix C). L of
-the numbers has no upper bound as σ → 0, so its λ is smaller (§6: it is to be of the scale of V).
+Q shares D's layers but the last one (§6); they learn both, as in the authors' program. L rests on
+fakes only, for real samples have no code. Q is a softmax of the category, and of each number a
+Gaussian whose mean and ln σ are outputs (appendix C). As σ → 0 its L has no bound: so its λ is
+smaller (§6). The networks are DCGAN's, the losses those of `gan`.
 """
 
 from math import log, pi
@@ -22,7 +22,7 @@ import numpy as np
 from minigan import backend, init, networks, nn, objectives, ops, optim
 from minigan.metrics.judges import code_agreement
 from minigan.metrics.latent import WAY
-from minigan.tensor import constant, no_grad
+from minigan.tensor import constant
 from minigan.trainer import Drawn, Model, averaged, frozen
 
 
@@ -52,23 +52,20 @@ class InfoGAN(Model):
         self.averaged, self.average = averaged(self.generator, options["ema"])
 
     def parts(self, facts, width, rng):
-        """G of (noise with the continuous code, category); D, whose first part makes the features;
-        Q of the features: a logit for each category, mean and ln σ of each number."""
-        given, outputs = self.latent + self.continuous, self.categories + 2 * self.continuous
-        image = len(facts.shape) == 3
-        if image:
-            G = networks.dcgan_generator(facts.shape, given + self.categories, width, rng=rng)
+        """G of (noise and numbers, category); D, whose first part makes the features; Q of them: a
+        logit for each category, mean and ln σ of each number."""
+        latent = self.latent + self.continuous + self.categories
+        if len(facts.shape) == 3:
+            G = networks.dcgan_generator(facts.shape, latent, width, rng=rng)
             D = networks.dcgan_discriminator(facts.shape, width, rng=rng)
         else:
-            [features] = facts.shape
-            G = networks.mlp(given + self.categories, width, 3, features, nn.ReLU, rng)
-            D = networks.mlp(features, width, 3, 1, nn.LeakyReLU, rng)
-        *body, score = D.layers
-        hidden = 4 * width
+            G = networks.mlp(latent, width, 3, facts.shape[0], nn.ReLU, rng)
+            D = networks.mlp(facts.shape[0], width, 3, 1, nn.LeakyReLU, rng)
+        (*body, score), hidden = D, 4 * width
         Q = nn.Sequential(
             nn.Dense(score.weight.shape[0], hidden, bias=False, rng=rng), nn.BatchNorm(hidden),
-            nn.LeakyReLU(0.2), nn.Dense(hidden, outputs, rng=rng))
-        for network in (G, D, Q) if image else ():
+            nn.LeakyReLU(0.2), nn.Dense(hidden, self.categories + 2 * self.continuous, rng=rng))
+        for network in (G, D, Q) if len(facts.shape) == 3 else ():
             init.dcgan(network, rng)
         return nn.Beside(G, self.categories), nn.Sequential(nn.Sequential(*body), score), Q
 
@@ -78,20 +75,18 @@ class InfoGAN(Model):
         self.steps += 1
         x, (body, score) = self.real(batch.x), self.discriminator
 
+        z, categories, numbers = self.codes(len(x))
+        fake = self.generator(z, categories)
+
         # D and Q: scores of real samples up, of fakes down; the code of fakes is read off them
-        noise, categories, numbers = self.codes(len(x))
-        with no_grad():
-            fake = self.generator(ops.concatenate(noise, numbers, axis=1), categories)
-        features = body(fake)
+        features = body(fake.detach())
         real_scores, fake_scores = score(body(x)), score(features)
         d_loss = self.objective.discriminator_loss(real_scores, fake_scores)
         information = self.information(self.q(features), categories, numbers)
         d_norm = self.descend(self.d_optimizer, d_loss - self.weighted(*information))
 
-        # G: its samples' scores up, and their code easier to read
-        noise, categories, numbers = self.codes(len(x))
+        # G: the same fakes' scores up, and their code easier to read
         with frozen(self.discriminator), frozen(self.q):
-            fake = self.generator(ops.concatenate(noise, numbers, axis=1), categories)
             features = body(fake)
             g_loss = self.objective.generator_loss(score(features))
             of_category, of_numbers = self.information(self.q(features), categories, numbers)
@@ -119,15 +114,15 @@ class InfoGAN(Model):
     # What is drawn
 
     def codes(self, n, rng=None):
-        """Noise, and the code of each of n samples: a category, and numbers from U(−1, 1)."""
+        """Of n samples the noise with the numbers beside it, the categories, and the numbers."""
         noise, rng = self.noise(n, rng), rng or self.streams["codes"]
         categories = rng.integers(self.categories, size=n)
-        numbers = rng.uniform(-1.0, 1.0, (n, self.continuous))
-        return noise, categories, constant(backend.asarray(numbers, self.dtype))
+        drawn = rng.uniform(-1.0, 1.0, (n, self.continuous))
+        numbers = constant(backend.asarray(drawn, self.dtype))
+        return ops.concatenate(noise, numbers, axis=1), categories, numbers
 
     def inputs(self, n, rng):
-        noise, categories, numbers = self.codes(n, rng)
-        return ops.concatenate(noise, numbers, axis=1), categories
+        return self.codes(n, rng)[:2]
 
     def label_names(self):
         """Categories have numbers and no names: nobody told the model what they are."""
@@ -135,24 +130,20 @@ class InfoGAN(Model):
 
     def draw(self, n, rng, label=None):
         """n samples: of the category `label`, of one each, or by default of all alike."""
-        noise, categories = self.inputs(n, rng)
+        z, categories = self.inputs(n, rng)
         if label is not None:
             categories = np.broadcast_to(np.asarray(label, np.int64), (n,))
-        return Drawn(self.sample(noise, categories), categories)
+        return Drawn(self.sample(z, categories), categories)
 
     def walk(self, rng, count=None, label=None):
-        """What the continuous code does: a row for each of its numbers in turn, which goes from −2
-        to 2 while all else stays (figure 2 of the paper); then the same of other noise, and of the
-        next category."""
-        C = self.continuous
-        count = count or 4 * C
-        noise, categories = self.inputs(-(-count // C), rng)
-        categories = np.arange(len(categories)) % self.categories
-        rows, places = np.arange(count).repeat(WAY), np.arange(count * WAY)
-        noise = noise.numpy()[rows // C]
-        noise[places, self.latent + rows % C] = np.tile(np.linspace(-2.0, 2.0, WAY), count)
-        labels = categories[rows // C] if label is None else np.full(len(rows), label)
-        return Drawn(self.sample(noise, labels), labels)
+        """A row for each number of the code in turn, which goes from −2 to 2 while all else stays
+        (figure 2 of the paper); then the same of other noise and of the next category."""
+        C, count = self.continuous, count or 4 * self.continuous
+        rows = np.arange(count).repeat(WAY)
+        z = self.inputs(-(-count // C), rng)[0].numpy()[rows // C]
+        z[np.arange(len(z)), self.latent + rows % C] = np.tile(np.linspace(-2.0, 2.0, WAY), count)
+        categories = rows // C % self.categories if label is None else np.full(len(rows), label)
+        return Drawn(self.sample(z, categories), categories)
 
     def measures(self, drawn, judge):
         return code_agreement(judge, drawn.x, drawn.labels)
