@@ -96,6 +96,10 @@ class Model:
         it as a further argument."""
         return Drawn(self.sample(*self.inputs(n, rng)))
 
+    def label_names(self):
+        """The names of what `draw` takes as `label`, by number: the classes of the data."""
+        return self.facts.classes
+
     def measures(self, drawn, judge):
         """What is to be measured of samples beside what is of all models: metrics.judges.Measure.
         """

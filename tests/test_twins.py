@@ -14,7 +14,7 @@ __all__ = ["torch"]  # the fixture
 
 FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25))
 SMALL = dict(width=2, latent=3, batch_size=8, lr_decay=1.0)  # how rates fall is tested with `Model`
-OPTIONS = {}  # of a model beside SMALL: {name: {option: value}}
+OPTIONS = {"infogan": dict(categories=4, continuous=3)}  # of a model beside SMALL: {name: {option: value}}
 NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_trajectories
 
 

@@ -12,6 +12,7 @@ few.
     scores        class probabilities: Inception Score, mode score, class divergence
     neighbours    precision and recall, density and coverage, realism, the nearest sample
     modes         points of a known mixture: which modes are covered
+    matching      codes and classes of the same samples: the best one-to-one match
     error_bars    the standard error of any of them
     latent        interpolation in the latent space, perceptual path length
     lenet         the feature network and its training
@@ -23,6 +24,7 @@ few.
 from minigan.metrics.distances import (  # noqa: F401
     Moments, frechet_distance, frechet_distance_of_moments, kernel_distance, moments)
 from minigan.metrics.error_bars import Estimate, half_sampling  # noqa: F401
+from minigan.metrics.matching import assignment, code_agreement  # noqa: F401
 from minigan.metrics.modes import ModeCoverage, mode_coverage  # noqa: F401
 from minigan.metrics.neighbours import (  # noqa: F401
     DensityCoverage, Nearest, PrecisionRecall, density_coverage, nearest, precision_recall, realism)

@@ -137,6 +137,16 @@ def class_agreement(judge, samples, labels):
     return [Measure({"class_agreement": "↑"}, lambda right: float(right.mean()), (right,), True)]
 
 
+def code_agreement(judge, samples, codes):
+    """[the `Measure` of how far the samples' categorical codes and the classes that the judge's
+    network sees in them are the same division, whatever code stands for which class]; none where
+    there is no network of the data's classes."""
+    if getattr(judge, "shares", None) is None:
+        return []
+    seen = judge.network.judge(samples)[1].argmax(1)
+    return [Measure({"code_agreement": "↑"}, metrics.code_agreement, (codes, seen), True)]
+
+
 def quick(judge, samples, more=()):
     """{name: number} of the quick measures, and of those among `more`; what has no finite value is
     left out."""

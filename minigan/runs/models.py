@@ -174,7 +174,7 @@ def shown(model, n, seed):
     the first MOST_CLASSES."""
     if "label" not in asks(model):
         return model.draw(n, preview(seed))
-    labels = np.repeat(np.arange(min(MOST_CLASSES, len(model.facts.classes))), PER_CLASS)
+    labels = np.repeat(np.arange(min(MOST_CLASSES, len(model.label_names()))), PER_CLASS)
     return model.draw(len(labels), preview(seed), label=labels)
 
 
