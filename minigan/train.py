@@ -1,7 +1,6 @@
-"""python -m minigan.train: train a GAN, and leave everything about the run in a folder."""
+"""python -m minigan.train: train a model, and leave everything about the run in a folder."""
 
 import os
-import platform
 import re
 import shlex
 import signal
@@ -11,21 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import __version__, backend, data, fast
+from minigan import backend, data, fast
 from minigan.data.files import printable
 from minigan.metrics import judges
 from minigan.pictures.snapshots import Pictures
-from minigan.runs import run_folder, statistics
-from minigan.runs import models
+from minigan.runs import models, run_folder, statistics
 from minigan.runs.balance import Balance
 from minigan.runs.best import KeepBest
 from minigan.runs.commandline import command, fail, say
+from minigan.runs.evaluation import Evaluation
 from minigan.runs.loop import Experiment
 from minigan.runs.models import build
-from minigan.runs.pace import FirstStep
 from minigan.runs.options import (
     DEFAULTS, breaking, breaks, classifier_of_run, data_of_run, load_data, model_named, of_the_run,
     parser, places, recorded_options, resume_options)
+from minigan.runs.pace import FirstStep
+from minigan.runs.versions import keep_engine, versions, with_versions
 
 PROG = "minigan.train"
 
@@ -38,55 +38,13 @@ def use_backend(name, given):
     backend.use_backend(name)
 
 
-def versions():
-    """What the bits of a run may depend on beside its options."""
-    found = {"minigan": __version__, "python": platform.python_version(), "numpy": np.__version__,
-             "platform": platform.platform()}
-    current = backend.current()
-    if current.xp is not np:
-        found |= {current.name: current.xp.__version__, "tf32": os.environ.get("CUPY_TF32") == "1"}
-    return found | fast.about()
-
-
-def keep_engine(recorded):
-    """Go on with the engine of a run's record; a line about what is not the same any more. Other
-    bits come of another engine, another number of threads, or another matrix library."""
-    recorded = recorded if isinstance(recorded, dict) else {}
-    if recorded.get("engine") == "plain":
-        fast.off()
-    here = fast.about()
-    other = [f"{name} {value} (it began with {recorded[name]})" for name, value in here.items()
-             if name in recorded and recorded[name] != value]
-    return f"not to the bit as it would have gone on: {', '.join(other)}" if other else ""
-
-
-class Evaluation:
-    """The quick measures of a model's samples, drawn from the same random numbers and judged beside
-    the same training data every time. ValueError for data that cannot be judged."""
-
-    def __init__(self, model, x, options):
-        self.model, self.seed = model, options["seed"]
-        self.n = min(2000 if data.is_image(x.shape[1:]) else 2500, len(x))
-        chosen = judges.some(x, self.n, backend.Streams(self.seed)["evaluation reals"])
-        self.judge = judges.judge_for(options["data"], chosen, options["classifier"])
-        judges.quick(self.judge, chosen)  # now, not hundreds of steps later
-
-    def __call__(self):
-        drawn = self.model.draw(self.n, models.preview(self.seed))
-        drawn = drawn._replace(x=backend.to_numpy(drawn.x))
-        if not np.isfinite(drawn.x).all():
-            raise ArithmeticError("the generator's samples are not finite after step "
-                                  f"{self.model.steps}")
-        return judges.quick(self.judge, drawn.x, self.model.measures(drawn, self.judge))
-
-
 def dry_run(options, dataset, most=None):
     """Print what would run, and run one step of it."""
     model, batches, _ = build(options, dataset, most)
     width = max(map(len, options))
     for name, value in options.items():
         say(f"{name:{width}}  {printable(str(value))}")
-    for name, network in in_training(model):
+    for name, network in models.learning(model).items():
         say(f"{name}, {_count(network)} parameters: {network}")
     with np.errstate(all="ignore"), FirstStep(say, 1, options["steps"], model.batches_per_step,
                                               lambda: batches_done(model)):
@@ -99,12 +57,6 @@ def dry_run(options, dataset, most=None):
 def batches_done(model):
     """By the discriminator, which may take several a step."""
     return getattr(model, "d_optimizer", model).steps
-
-
-def in_training(model):
-    """(name, network) of those that learn."""
-    return [(name, network) for name, network in model.networks().items()
-            if not name.startswith("averaged")]
 
 
 def _count(network):
@@ -156,6 +108,20 @@ def say_what_is_missing(options, needed):
                   "downloads nothing, and can say no more."))
 
 
+def go_on(work, finished, options, before):
+    """Take a run up where it was, and record the options and versions that it goes on with.
+    ValueError for one that is done and has all its pictures."""
+    folder = work.folder
+    work.restore()
+    if work.trainer.steps >= options["steps"] and finished():
+        raise ValueError(f"{folder} has already done {work.trainer.steps} steps: give more with "
+                         "--steps")
+    change(work, options, before)
+    record = with_versions(run_folder.read_options(folder), work.trainer.steps)
+    run_folder.write_options(folder, record | {"options": options,
+                                               "places": places(options, folder)})
+
+
 def change(work, options, before):
     """Give a run that goes on its new rates and batch size, which the next resume finds saved."""
     for name in breaking(options) - {"batch_size"}:  # lr_g is g_optimizer's
@@ -164,17 +130,6 @@ def change(work, options, before):
         work.batches.change(options["batch_size"])
     if breaks(options, before):
         work.save(options["keep"])
-
-
-def with_versions(record, step):
-    """The record of a run that goes on, with the versions it goes on with where they are others."""
-    resumed = record.get("resumed")
-    resumed = resumed if isinstance(resumed, list) else []
-    last = resumed[-1] if resumed else record
-    now = versions()
-    if isinstance(last, dict) and last.get("versions") == now:
-        return record
-    return record | {"resumed": [*resumed, {"step": step, "versions": now}]}
 
 
 def resume(given):
@@ -216,50 +171,44 @@ def go(folder, options, dataset, note, resuming, began, most):
     before = recorded_options(run_folder.read_options(folder), folder) if resuming else options
     if options["batch_size"] != before["batch_size"]:
         build(options, dataset, most)  # refuses one that does not fit
-    trainer, batches, streams = build(options | {"batch_size": before["batch_size"]}, dataset, most)
+    model, batches, streams = build(options | {"batch_size": before["batch_size"]}, dataset, most)
     if options["from"] and not resuming:
-        models.begin_from(trainer, options["from"])
+        models.begin_from(model, options["from"])
     x = dataset.x
-    pictures = Pictures(folder, trainer, x, options)
-    evaluation = Evaluation(trainer, x, options) if options["evaluate_every"] else None
-    work = Experiment(folder, trainer, batches, streams, pictures.snapshot, pictures.finish,
+    pictures = Pictures(folder, model, x, options)
+    evaluation = Evaluation(model, x, options) if options["evaluate_every"] else None
+    work = Experiment(folder, model, batches, streams, pictures.snapshot, pictures.finish,
                       evaluation)
-    work.on_log = Balance(getattr(trainer, "objective", None))
-    work.progress = lambda: batches_done(trainer)
+    work.on_log = Balance(getattr(model, "objective", None))
+    work.progress = lambda: batches_done(model)
     if options["keep_best"] and evaluation:
         work.on_evaluate = KeepBest(folder, evaluation, work.state)
     if resuming:
-        work.restore()
-        if trainer.steps >= options["steps"] and pictures.finished():
-            raise ValueError(f"{folder} has already done {trainer.steps} steps: give more with "
-                             "--steps")
-        change(work, options, before)
-        record = with_versions(run_folder.read_options(folder), trainer.steps)
-        run_folder.write_options(folder, record | {"options": options,
-                                                   "places": places(options, folder)})
+        go_on(work, pictures.finished, options, before)
 
     try:
-        sizes = [f"{name} {_count(network)}" for name, network in in_training(trainer)]
+        sizes = [f"{name} {_count(network)}"
+                 for name, network in models.learning(model).items()]
         work.say(f"{folder}: {options.get('objective', options['model'])} on {options['data']}, "
                  f"{len(x)} samples {x.shape[1:]}, parameters: {', '.join(sizes)}"
-                 + (f", going on after step {trainer.steps}" if resuming else ""))
+                 + (f", going on after step {model.steps}" if resuming else ""))
         doubts = judges.doubts(evaluation.judge) if evaluation else ()
         for line in filter(None, (note, breaks(options, before), *doubts, fast.advice())):
             work.say(line)
         pictures.reals_once()
-        if trainer.steps >= options["steps"]:  # it was ended while it drew its last pictures
+        if model.steps >= options["steps"]:  # it was ended while it drew its last pictures
             pictures.finish()
-            work.say(f"all {trainer.steps} steps are done, and the last pictures drawn again: look "
+            work.say(f"all {model.steps} steps are done, and the last pictures drawn again: look "
                      f"at {folder / 'report.html'}")
             return 0
         stopped_by = work.run(options["steps"], options["log_every"], options["snapshot_every"],
                               options["checkpoint_every"], options["keep"],
                               options["evaluate_every"])
         if stopped_by is not None:
-            work.say(f"stopped after step {trainer.steps} by {signal.Signals(stopped_by).name}; to "
-                     f"go on: python -m minigan.train --resume {typed(folder)}")
+            work.say(f"stopped after step {model.steps} by {signal.Signals(stopped_by).name}; to "
+                     f"go on: python -m minigan.train --resume {as_typed(folder)}")
             return 128 + stopped_by
-        work.say(f"{trainer.steps} steps, {time.perf_counter() - began:.0f} s: look at "
+        work.say(f"{model.steps} steps, {time.perf_counter() - began:.0f} s: look at "
                  f"{folder / 'report.html'}")
         return 0
     except (ArithmeticError, OSError, MemoryError) as error:
@@ -267,7 +216,7 @@ def go(folder, options, dataset, note, resuming, began, most):
                     1)
 
 
-def typed(folder):
+def as_typed(folder):
     """The path of a folder as a shell takes it; one that begins with a dash is no option."""
     path = str(folder)
     return shlex.quote(f"./{path}" if path.startswith("-") else path)

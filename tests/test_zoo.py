@@ -131,7 +131,7 @@ def test_a_dry_run_tells_its_options_and_networks_and_writes_nothing(train, name
     own = models.model_class(name).OPTIONS
     assert [option for option in own if not re.search(rf"^{option} +\S", out, re.M)] == []
     learning = [part for part in built(name)[0].networks() if not part.startswith("averaged")]
-    assert re.findall(r"^(\S+), [\d,]+ parameters: ", out, re.M) == learning
+    assert re.findall(r"^(\S+), [\d,]+ parameters: ", out, re.M) == learning  # an average learns nothing itself
     assert list(Path().iterdir()) == []
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from minigan.pictures.laboratory import COLOURS
 from minigan.pictures.markup import for_script, number, text, words
 
+ENDINGS = {"_loss": "Losses", "_score": "Mean scores", "_grad_norm": "Norms of the gradients"}
 POINTS = 400  # on a curve
 CHARTS = 24   # of evaluations, on a page
 PENS = [f'stroke="{colour}" stroke-dasharray="{dashes}"' for dashes in ("none", "6 4", "2 4")
@@ -29,30 +30,25 @@ def charts(runs):
     evaluated = evaluated[:CHARTS]
     if len(runs) == 1:
         [run] = runs
-        shown = {"Losses": _named(run.lines, "_loss"), "Mean scores": _named(run.lines, "_score"),
-                 "Norms of the gradients": _named(run.lines, "_grad_norm")}
-        shown |= {words(name): (name,) for name in evaluated}
+        shown = {title: _named(run.lines, end) for end, title in ENDINGS.items()}
+        if any("wasserstein" in line for line in run.lines):  # a critic's estimate, not its loss
+            shown["Losses"] = ["wasserstein", *[n for n in shown["Losses"] if n != "d_loss"]]
+        shown |= {words(name): [name] for name in evaluated}
         drawn = [_chart(title, [_line(words(name) if len(names) > 1 else "", run.lines, name, names)
                                 for name in names])
                  for title, names in shown.items()]
     else:
         lines = [line for run in runs for line in run.lines]
-        names = ["wasserstein", *[name for end in ("d_loss", "_loss", "_score", "_grad_norm")
-                                  for name in _named(lines, end)], *evaluated]
-        names = list(dict.fromkeys(names))
+        names = ["wasserstein", *[name for end in ENDINGS for name in _named(lines, end)]]
         drawn = [_chart(words(name), [_line(run.name, run.lines, name, [name]) for run in runs])
-                 for name in names]
+                 for name in [*names, *evaluated]]
     return f'<div class="charts">{"".join(drawn)}</div>' if any(drawn) else ""
 
 
 def _named(lines, end):
-    """The names of the statistics that end like this, in the order in which they were logged. Of a
-    critic the estimate of the distance stands for its loss."""
-    names = [name for name in dict.fromkeys(name for line in lines for name in line)
-             if name.endswith(end)]
-    if end == "_loss" and any("wasserstein" in line for line in lines):
-        names = ["wasserstein", *[name for name in names if name != "d_loss"]]
-    return tuple(names[:CHARTS])
+    """The names of the statistics that end like this, in the order in which they were logged."""
+    names = dict.fromkeys(name for line in lines for name in line)
+    return [name for name in names if name.endswith(end)][:CHARTS]
 
 
 def _line(label, lines, name, together):

@@ -7,19 +7,21 @@ from minigan.autograd import grad
 from minigan.data.files import tell
 from minigan.metrics.latent import WAY
 from minigan.pictures import plots, report
-from minigan.runs import run_folder
-from minigan.runs import models
+from minigan.runs import models, run_folder
 from minigan.runs.spreadsheet import write_csv
 from minigan.runs.statistics import Statistics
 from minigan.tensor import Tensor
 from minigan.trainer import GANTrainer
 
 
+PER_CLASS, MOST_CLASSES = 8, 16  # in a picture of classes, a row for each
+
+
 class Pictures:
     """What a run looks like, drawn into its folder."""
 
-    def __init__(self, folder, trainer, x, options):
-        self.folder, self.trainer, self.image = folder, trainer, data.is_image(x.shape[1:])
+    def __init__(self, folder, model, x, options):
+        self.folder, self.model, self.image = folder, model, data.is_image(x.shape[1:])
         self.statistics = Statistics(folder)
         self.n, self.seed = 64 if self.image else 2500, options["seed"]
         stream = backend.Streams(options["seed"])["preview reals"]
@@ -34,37 +36,37 @@ class Pictures:
         interpolation.png, a walk through what has been learned, where the model has one.
         report.html as far as it goes."""
         path = self.folder / "samples" / f"{step:06d}.png"
-        drawn = models.shown(self.trainer, self.n, self.seed)
+        drawn = shown(self.model, self.n, self.seed)
         samples = backend.to_numpy(drawn.x)
         if self.image:
-            plots.save_grid(path, samples, None if drawn.labels is None else models.PER_CLASS)
-            if hasattr(self.trainer, "walk"):
-                between = self.trainer.walk(models.preview(self.seed))
+            plots.save_grid(path, samples, None if drawn.labels is None else PER_CLASS)
+            if hasattr(self.model, "walk"):
+                between = self.model.walk(models.preview(self.seed))
                 plots.save_grid(self.folder / "interpolation.png", backend.to_numpy(between.x), WAY)
-        elif samples.shape[1] != 2 or not isinstance(self.trainer, GANTrainer):
+        elif samples.shape[1] != 2 or not isinstance(self.model, GANTrainer):
             plots.save_points(path, samples, self.reals)
         else:
             plots.save_game(path, samples, self.reals, self._feedback, self._from_plane,
-                            getattr(self.trainer.objective, "undecided", None),
-                            "score" if self.trainer.pack == 1
-                            else f"score beside {self.trainer.pack - 1} copies")
+                            getattr(self.model.objective, "undecided", None),
+                            "score" if self.model.pack == 1
+                            else f"score beside {self.model.pack - 1} copies")
         lines = self.statistics.read()
         report.write(self.folder, report.FRAMES_IN_TRAINING, lines)
         write_csv(self.folder, lines)
 
     def _feedback(self, points):
-        return [backend.to_numpy(array) for array in feedback(self.trainer, points)]
+        return [backend.to_numpy(array) for array in feedback(self.model, points)]
 
     def _from_plane(self, z):
         """Points of the plane of the first two latent numbers, the others 0 → samples."""
-        noise = np.zeros((len(z), self.trainer.latent), np.float32)
+        noise = np.zeros((len(z), self.model.latent), np.float32)
         noise[:, :2] = z[:, :noise.shape[1]]
-        return backend.to_numpy(self.trainer.sample(noise))
+        return backend.to_numpy(self.model.sample(noise))
 
     def finish(self):
         """losses.png, the whole report.html and, last of all, progress.gif."""
         plots.save_losses(self.folder / "losses.png", self.statistics.read(),
-                          self.trainer.headline)
+                          self.model.headline)
         report.write(self.folder, lines=self.statistics.read())
         skipped = plots.save_gif(self.folder / "progress.gif", run_folder.snapshots(self.folder))
         if skipped:
@@ -81,17 +83,26 @@ class Pictures:
             return False
 
 
-def feedback(trainer, samples):
+def shown(model, n, seed):
+    """Some n samples for a picture; of a model that can be asked for a class PER_CLASS of each, of
+    the first MOST_CLASSES."""
+    if "label" not in models.asks(model):
+        return model.draw(n, models.preview(seed))
+    labels = np.repeat(np.arange(min(MOST_CLASSES, len(model.label_names()))), PER_CLASS)
+    return model.draw(len(labels), models.preview(seed), label=labels)
+
+
+def feedback(model, samples):
     """What the discriminator tells the generator about samples (N, …): their scores, (N,), and for
     each one −∂(its share of the generator's loss)/∂(sample), (N, …): the way it would have to move,
     and how strong the pull is. A discriminator of packs is shown packs of one sample and its
     copies. Training is not disturbed."""
-    x = Tensor(backend.asarray(samples, trainer.generator.parameters()[0].dtype),
+    x = Tensor(backend.asarray(samples, model.generator.parameters()[0].dtype),
                requires_grad=True)
-    trainer.discriminator.eval()
+    model.discriminator.eval()
     try:
-        scores = trainer.discriminator(ops.concatenate(*[x] * trainer.pack, axis=-1))
+        scores = model.discriminator(ops.concatenate(*[x] * model.pack, axis=-1))
     finally:
-        trainer.discriminator.train()
-    [slope] = grad(trainer.objective.generator_loss(scores), x)
+        model.discriminator.train()
+    [slope] = grad(model.objective.generator_loss(scores), x)
     return scores.data.reshape(-1), -len(x) * slope.data

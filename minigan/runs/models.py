@@ -9,13 +9,14 @@ import numpy as np
 
 from minigan import backend, data
 from minigan.data import DataError, files
+from minigan.module import found_in
+from minigan.optim import Optimizer
 from minigan.runs.best import chosen_checkpoint
 from minigan.runs.checkpoints import newest_checkpoint
 from minigan.runs.run_folder import RunError, checkpoints, read_options
 from minigan.tensor import Tensor, no_grad
 from minigan.trainer import Facts, Model
 
-PER_CLASS, MOST_CLASSES = 8, 16  # in a picture, a row for a class
 ZOO = Path(__file__).parent.parent / "zoo"
 # What options were, in effect, in runs from before there were any. Whoever adds an option to the
 # others adds it here, with the value that changes nothing.
@@ -164,18 +165,17 @@ class Trained:
                                    for begin in range(0, len(noise), block)])
 
 
+def learning(model):
+    """{name: network} of those whose weights an optimizer moves: not of averages."""
+    moved = {id(p) for _, optimizer in found_in(vars(model).items(), Optimizer)
+             for p in optimizer.params}
+    return {name: network for name, network in model.networks().items()
+            if moved & set(map(id, network.parameters()))}
+
+
 def asks(model):
     """What the model can be asked for when it draws: names such as "label"."""
     return list(signature(model.draw).parameters)[2:]
-
-
-def shown(model, n, seed):
-    """Some n samples for a picture; of a model that can be asked for a class PER_CLASS of each, of
-    the first MOST_CLASSES."""
-    if "label" not in asks(model):
-        return model.draw(n, preview(seed))
-    labels = np.repeat(np.arange(min(MOST_CLASSES, len(model.label_names()))), PER_CLASS)
-    return model.draw(len(labels), preview(seed), label=labels)
 
 
 def preview(seed):
