@@ -1,10 +1,12 @@
 """`semisupervised`: K logits in place of K + 1 classes, labels of the chosen samples only, and feature matching."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import semisupervised as benchmark
 from minigan import backend, data, ops
 from minigan.backend import to_numpy
 from minigan.data.sources import Dataset
@@ -223,3 +225,34 @@ def test_a_resumed_run_goes_on_with_the_same_labelled_samples(train):
 def test_data_that_cannot_be_chosen_from_are_refused(train):
     refused(train(*OWN, "--labelled", 5), "--labelled 5", "10 classes")
     assert not Path("runs").exists()
+
+
+# The benchmark
+
+def test_labels_alone_are_the_labelled_part_of_the_step():
+    """With the unlabelled samples' part taken out, the weights become the same ones."""
+    (model, batches), (alone, _) = built(dropout=0.0), built(dropout=0.0)
+    step = benchmark.labelled_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ops, "softplus", lambda score: score * 0.0)
+        model.step(batches.deal())
+    step(alone, 6)
+    for name, array in alone.discriminator.state_dict().items():
+        np.testing.assert_allclose(model.discriminator.state_dict()[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_the_benchmark_keeps_its_runs_and_does_none_again(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "runs.json"
+    arguments = ["", "--data", "digits", "--steps", "20", "--seeds", "2", "--json", str(path)]
+    monkeypatch.setattr("sys.argv", arguments)
+    benchmark.main()
+    table = capsys.readouterr().out.splitlines()[-4:]
+    runs = json.loads(path.read_text())["runs"]
+    assert [(run["side"], run["steps"], run["seed"]) for run in runs] == [("alone", 2, 0), ("alone", 2, 1),
+                                                                          ("all", 20, 0), ("all", 20, 1)]
+    for run in runs:
+        assert 0 <= run["accuracy"] <= 1 and run["curve"][-1] == run["accuracy"]
+    assert "| 100 labels, all samples beside them | 20 | 2 |" in table[-1]
+    monkeypatch.setattr(benchmark, "train", None)
+    benchmark.main()
+    assert capsys.readouterr().out.splitlines() == table

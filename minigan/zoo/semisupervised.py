@@ -25,7 +25,7 @@ import numpy as np
 from minigan import backend, init, networks, nn, ops, optim
 from minigan.data import to_unit
 from minigan.metrics.latent import ways
-from minigan.tensor import constant, no_grad
+from minigan.tensor import no_grad
 from minigan.trainer import Batch, Drawn, Model, averaged, frozen
 
 
@@ -42,6 +42,8 @@ class Classifier(nn.Module):
 
 class SemiSupervised(Model):
     OPTIONS = Model.OPTIONS | {
+        "steps": (10_000, "training steps"),
+        "batch_size": (50, "samples per batch, and at most as many labelled ones beside them"),
         "labelled": (100, "how many labels are used, as many of each class as can be"),
         "width": (16, "channels next to the image, or hidden units of points"),
         "latent": (100, "width of the noise"),
@@ -49,7 +51,7 @@ class SemiSupervised(Model):
         "lr_g": (4e-3, "the generator's learning rate"),
         "lr_d": (2e-3, "the discriminator's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
-        "ema": (0.999, "decay of the averaged networks, below 1")}
+        "ema": (0.995, "decay of the averaged networks, below 1")}
     NEEDS = ("labels",)
     BETAS = 0.5, 0.999
 
@@ -105,8 +107,8 @@ class SemiSupervised(Model):
         with no_grad():
             fake = self.generator(self.noise(n))
         log_p = ops.log_softmax(self.discriminator(known))
-        right = ops.one_hot(labels, self.classes)
-        labelled_loss = -(log_p * constant(backend.asarray(right, log_p.dtype))).sum(-1).mean()
+        right = backend.asarray(ops.one_hot(labels, self.classes), x.dtype)
+        labelled_loss = -(log_p * right).sum(-1).mean()
         real_scores = ops.logsumexp(self.discriminator(x), -1)
         fake_scores = ops.logsumexp(self.discriminator(fake), -1)
         unlabelled_loss = 0.5 * (ops.softplus(-real_scores).mean()
