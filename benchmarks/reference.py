@@ -160,6 +160,7 @@ def converted(network):
                 side = round((weight.shape[0] // c) ** 0.5)
                 weight = weight.reshape(side, side, c, -1).transpose(2, 0, 1, 3)
                 weight = weight.reshape(layer.weight.shape)
+                image = None
             new = torch.nn.Linear(*weight.shape, bias=layer.bias is not None)
             new.weight.data = torch.from_numpy(weight.T.copy())
             layers.append(_with_bias(new, layer))

@@ -82,6 +82,11 @@ class Model:
         """Make networks, drawn from `rng`, and optimizers."""
         raise NotImplementedError
 
+    def learn_from(self, x, labels):
+        """All of the data, (N, …) uint8 or float32, and their labels or None: given once, before
+        the first step of a run. A model that trains on chosen samples beside its batches keeps them
+        here. It draws them from a stream of its own, for a resumed run must choose the same."""
+
     def step(self, batch):
         """One training step on a `Batch`: {name: 0-d array}. Nothing waits for the device. What the
         numbers are is told by the ends of their names: _loss, _score, _grad_norm."""

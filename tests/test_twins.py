@@ -14,7 +14,7 @@ __all__ = ["torch"]  # the fixture
 
 FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25))
 SMALL = dict(width=2, latent=3, batch_size=8, lr_decay=1.0)  # how rates fall is tested with `Model`
-OPTIONS = {"infogan": dict(categories=4, continuous=3)}  # of a model beside SMALL: {name: {option: value}}
+OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(labelled=12)}  # beside SMALL
 NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_trajectories
 
 
@@ -25,6 +25,8 @@ def float64_model(name, **options):
     given = {key: value for key, value in given.items() if key in own or key == "model"}
     options = models.complete(given, FACTS)
     model = models.made(options, FACTS, backend.Streams(1))
+    [known] = batches(1, n=40, seed=3)
+    model.learn_from(known.x.astype("float32"), known.labels)
     for network in model.networks().values():
         for p in network.parameters():
             if p.ndim > 1:

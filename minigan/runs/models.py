@@ -104,6 +104,7 @@ def build(options, dataset, most=None):
         check_labels(options, dataset)
     streams = backend.Streams(options["seed"])
     model = made(options, facts_of(dataset), streams, most)
+    model.learn_from(x, labels)
     taken = model.batches_per_step * options["batch_size"] * prod(x.shape[1:]) * 4
     if taken > files.MAX_BYTES:
         raise ValueError(f"{model.batches_per_step} batches of {options['batch_size']} in each "
