@@ -114,8 +114,11 @@ class Model:
         return constant(backend.asarray(drawn))
 
     def real(self, x):
-        """A real batch as a constant. ValueError for pixels that are not in [−1, 1]."""
-        return _real(x, self.dtype)
+        """A real batch as a constant. ValueError for pixels that were not brought into [−1, 1]."""
+        if getattr(x, "dtype", np.dtype(float)).kind != "f":
+            raise ValueError(f"step: a batch of {x.dtype} {x.shape}: expected floats, pictures in "
+                             "[−1, 1]; minigan.data.to_unit makes them of uint8 pixels")
+        return Tensor(backend.asarray(x, self.dtype))
 
     def descend(self, optimizer, loss):
         """One optimizer step down the gradient of `loss`; returns the gradient's norm."""
@@ -129,10 +132,11 @@ class Model:
 
     def _share_of_rate(self):
         """What is left of the learning rates in this step."""
-        if self.lr_decay == 1.0:
-            return 1.0
-        done = min(1.0, (self.steps - 1) / max(1, self.last_step - 1))
-        return 1.0 + (self.lr_decay - 1.0) * done
+        return 1.0 if self.lr_decay == 1.0 else 1.0 + (self.lr_decay - 1.0) * self._done()
+
+    def _done(self):
+        """0 in the first step, 1 in the last one."""
+        return min(1.0, (self.steps - 1) / max(1, self.last_step - 1))
 
     def check_finite(self):
         """NonFiniteError if any loss or gradient so far was not finite. Waits for the device."""
@@ -221,6 +225,7 @@ RECIPES = {
     "wgan-gp": Recipe(objectives.Wasserstein, optim.Adam, 1e-4, (("betas", (0.0, 0.9)),),
                       n_critic=5, gp_weight=10.0),
     "hinge": Recipe(objectives.Hinge),
+    "relativistic": Recipe(objectives.Relativistic),
 }
 
 
@@ -231,8 +236,9 @@ class GANTrainer(Model):
     Whatever of `lr_g`, `lr_d`, `n_critic`, `clip` and `gp_weight` is None is the recipe's. `latent`
     is the width of the generator's noise, drawn from N(0, 1): by default that of its first layer.
     `ema` is the decay of the averaged generator that `sample` uses. The discriminator judges `pack`
-    samples at once. Both learning rates decay linearly from step 1 to step `steps`, to `lr_decay`
-    times the optimizers' `lr`. Random numbers come from `streams` ("noise", "penalty").
+    samples at once. Its loss gets the `penalties` too, each an `objectives.Penalty`. Both learning
+    rates decay linearly from step 1 to step `steps`, to `lr_decay` times the optimizers' `lr`.
+    Random numbers come from `streams` ("noise", "penalty").
 
     ValueError for an unknown objective, numbers out of range, a Wasserstein critic without clipping
     or penalty, and batch norm in a penalised critic.
@@ -240,7 +246,7 @@ class GANTrainer(Model):
 
     def __init__(self, generator, discriminator, latent=None, objective="gan", lr_g=None, lr_d=None,
                  n_critic=None, clip=None, gp_weight=None, ema=0.999, pack=1, lr_decay=1.0,
-                 steps=None, streams=None):
+                 steps=None, streams=None, penalties=()):
         Model.__init__(self, streams)
         recipe = _recipe(objective)
         self.generator, self.discriminator = generator, discriminator
@@ -257,11 +263,14 @@ class GANTrainer(Model):
         if pack < 1 or not 0 <= lr_decay <= 1 or lr_decay < 1 and not steps:
             raise ValueError("expected pack ≥ 1 and 0 ≤ lr_decay ≤ 1, with `steps` where it is "
                              f"below 1, got pack {pack}, lr_decay {lr_decay}, steps {steps}")
+        self.penalties = [*penalties]
+        if self.gp_weight:
+            self.penalties.append(objectives.Penalty("penalty", self.gp_weight))
         wasserstein = isinstance(self.objective, objectives.Wasserstein)
-        if wasserstein and not (self.clip or self.gp_weight):
+        if wasserstein and not (self.clip or self.penalties):
             raise ValueError(f"{objective}: a critic without weight clipping or a gradient penalty "
                              "has a loss without bound: set clip or gp_weight above 0")
-        if self.gp_weight:
+        if self.penalties:
             objectives.refuse_batch_norm(discriminator)
         self.headline = "wasserstein" if wasserstein else "d_loss", "g_loss"
         make = lambda network, lr: recipe.optimizer(
@@ -286,23 +295,25 @@ class GANTrainer(Model):
         self.steps += 1
         for real in reals:
             stats = self._discriminator_step(real)
-        stats |= self._generator_step(len(real))
+        stats |= self._generator_step(real)
         self.average.update(self.steps)
         return stats
 
     def _discriminator_step(self, real):
         with no_grad():
             fake = self.generator(self.noise(len(real)))
-        real, fake = pack_samples(real, self.pack), pack_samples(fake, self.pack)
+        real, fake = self.seen(real), self.seen(fake)
         real_scores, fake_scores = self.discriminator(real), self.discriminator(fake)
         loss = self.objective.discriminator_loss(real_scores, fake_scores)
         stats = {}
-        if self.gp_weight:
-            epsilon = self.streams["penalty"].random((len(real),) + (1,) * (real.ndim - 1))
-            penalty = objectives.gradient_penalty(self.discriminator, real, fake, epsilon)
-            loss = loss + self.gp_weight * penalty
-            stats["penalty"] = penalty.data
+        for name, weight, every in self.penalties:
+            if (self.steps - 1) % every == 0:
+                penalty = objectives.PENALTIES[name](self.discriminator, real, fake,
+                                                     self.streams["penalty"])
+                loss = loss + weight * every * penalty
+                stats[name] = penalty.data
         norm = self.descend(self.d_optimizer, loss)
+        self.observe(real_scores.detach())
         if self.clip:
             objectives.clip_weights(self.discriminator, self.clip)
         real_score, fake_score = real_scores.detach().mean(), fake_scores.detach().mean()
@@ -311,12 +322,22 @@ class GANTrainer(Model):
         return stats | {"d_loss": loss.data, "real_score": real_score.data,
                         "fake_score": fake_score.data, "d_grad_norm": norm}
 
-    def _generator_step(self, n):
+    def _generator_step(self, real):
         with frozen(self.discriminator):  # the gradient passes through it; its weights rest
-            fake = pack_samples(self.generator(self.noise(n)), self.pack)
-            loss = self.objective.generator_loss(self.discriminator(fake))
+            fake = self.generator(self.noise(len(real)))
+            scores = [self.discriminator(self.seen(fake))]
+            if isinstance(self.objective, objectives.Relativistic):
+                scores.append(self.discriminator(self.seen(real)))
+            loss = self.objective.generator_loss(*scores)
             norm = self.descend(self.g_optimizer, loss)
         return {"g_loss": loss.data, "g_grad_norm": norm}
+
+    def seen(self, x):
+        """What D sees of samples, real and fake alike, in its own step and in G's."""
+        return pack_samples(x, self.pack)
+
+    def observe(self, real_scores):
+        """Is told D's scores of each real batch."""
 
 
 SETTLING = 8  # batches, of 64 samples each
@@ -366,14 +387,6 @@ def _recipe(objective):
     if objective not in list(RECIPES):
         raise ValueError(f"unknown objective {objective!r}: expected one of {', '.join(RECIPES)}")
     return RECIPES[objective]
-
-
-def _real(batch, dtype):
-    """A real batch as a constant. ValueError for pixels that were not brought into [−1, 1]."""
-    if getattr(batch, "dtype", np.dtype(float)).kind != "f":
-        raise ValueError(f"step: a batch of {batch.dtype} {batch.shape}: expected floats, pictures "
-                         "in [−1, 1]; minigan.data.to_unit makes them of uint8 pixels")
-    return Tensor(backend.asarray(batch, dtype))
 
 
 def _spoilt(network):

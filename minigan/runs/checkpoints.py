@@ -50,10 +50,11 @@ def _impossible(name, array):
     if array.dtype.kind != "f" or array.size == 0:
         return ""
     low, high = array.min(), array.max()
-    last = name.rpartition(".")[2]
+    owner, _, last = name.rpartition(".")
     if max(-low, high) > np.finfo(np.float32).max:
         return f"holds {high if high > -low else low}, beyond float32"
-    if low < 0 and last in ("running_var", "lr", "v"):  # v: of Adam or RMSprop, a mean of squares
+    squares = last == "v" and "optimizer" in owner  # of Adam or RMSprop, a mean of squares
+    if low < 0 and (squares or last in ("running_var", "lr")):
         return f"holds {low}, expected numbers ≥ 0"
     return ""
 
