@@ -12,8 +12,6 @@ from minigan.objectives import Minimax, Penalty
 from minigan.tensor import constant
 from minigan.trainer import RECIPES, Drawn, GANTrainer, Model
 
-PENALTIES = {"r1": "r1_penalty", "r2": "r2_penalty", "dragan": "dragan_penalty"}
-
 
 class GAN(GANTrainer):
     """A pair of networks that fits the data, in a `GANTrainer`."""
@@ -29,9 +27,9 @@ class GAN(GANTrainer):
         "gp_weight": (0.0, "weight of the gradient penalty, 0 for none (default: the objective's)"),
         "ema": (0.999, "decay of the averaged generator, below 1"),
         "pack": (1, "how many samples the discriminator judges at once, against mode collapse"),
-        "d_norm": ("default", "D's normalisation: none, batch, layer, or each weight divided by its "
-                   "largest singular value, spectral (default: batch on images, layer with a "
-                   "penalty)", ["default", "none", "batch", "layer", "spectral"]),
+        "d_norm": ("default", "D's normalisation: none, batch, layer, or spectral, by a weight's "
+                   "largest singular value (default: batch on images, layer with a penalty)",
+                   ["default", "none", "batch", "layer", "spectral"]),
         "r1": (0.0, "γ of the penalty γ/2 E‖∇D‖² on real samples, 0 for none"),
         "r2": (0.0, "the same on generated samples"),
         "dragan": (0.0, "weight of the penalty (‖∇D‖ − 1)² near real samples, 0 for none"),
@@ -73,53 +71,57 @@ class GAN(GANTrainer):
                             gp_weight=recipe.gp_weight / 100)
 
     def build(self, facts, options, rng):
-        if sizes := [name for name in ("r1", "r2", "dragan", "instance_noise", "adaptive")
-                     if not 0.0 <= options[name] < float("inf")]:
-            raise ValueError(f"expected {sizes[0]} ≥ 0, got {options[sizes[0]]}")
+        self.check(facts, options)
         own = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
         super().__init__(*self.pair(facts, options, rng, self.streams["dropout"]),
-                         streams=self.streams, penalties=self.chosen_penalties(options),
+                         streams=self.streams, penalties=self.added_penalties(options),
                          **{name: options[name] for name in own})
+        if options["label_smoothing"]:
+            self.objective = type(self.objective)(options["label_smoothing"])
+        self.instance_noise, self.policy = options["instance_noise"], options["augment"]
+        self.adaptive = (Adaptive(options["adaptive"], options["adaptive_images"])
+                         if options["adaptive"] else None)
+
+    @staticmethod
+    def check(facts, options):
+        """ValueError for what does not fit together."""
+        objective = RECIPES[options["objective"]].objective
+        for name in ("r1", "r2", "dragan", "instance_noise", "adaptive"):
+            if not 0.0 <= options[name] < float("inf"):
+                raise ValueError(f"expected {name} ≥ 0, got {options[name]}")
         if options["batch_size"] % options["pack"]:
             raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
                              f"{options['pack']}")
-        if smoothing := options["label_smoothing"]:
-            if not isinstance(self.objective, Minimax):
-                raise ValueError("label_smoothing is for the objectives gan and minimax, whose "
-                                 f"scores stand for probabilities, not for {options['objective']}")
-            self.objective = type(self.objective)(smoothing)
-        self.instance_noise, self.policy = options["instance_noise"], options["augment"]
-        if self.policy != "none" and len(facts.shape) != 3:
-            raise ValueError(f"augment {self.policy} changes pictures, and these data are points")
-        self.adaptive = None
-        if options["adaptive"]:
-            if self.policy == "none" or self.objective.undecided is None:
-                raise ValueError("adaptive needs augment, and an objective whose scores say whether "
-                                 "D takes a sample for real: neither wgan nor relativistic")
-            self.adaptive = Adaptive(options["adaptive"], options["adaptive_images"])
+        if options["label_smoothing"] and not issubclass(objective, Minimax):
+            raise ValueError("label_smoothing is for the objectives gan and minimax, whose scores "
+                             f"stand for probabilities, not for {options['objective']}")
+        if len(facts.shape) != 3 and options["augment"] != "none":
+            raise ValueError(f"augment {options['augment']} changes pictures, and these are points")
+        if len(facts.shape) != 3 and options["d_norm"] in ("batch", "layer"):
+            raise ValueError(f"d_norm {options['d_norm']} is for images: on points D has none, or "
+                             "spectral")
+        if options["adaptive"] and (options["augment"] == "none" or objective.undecided is None):
+            raise ValueError("adaptive needs augment, and an objective whose scores say whether D "
+                             "takes a sample for real: neither wgan nor relativistic")
 
     @staticmethod
-    def chosen_penalties(options):
-        return [Penalty(PENALTIES[name], options[name], options["penalty_every"])
-                for name in PENALTIES if options[name]]
+    def added_penalties(options):
+        return [Penalty(f"{name}_penalty", options[name], options["penalty_every"])
+                for name in ("r1", "r2", "dragan") if options[name]]
 
     @classmethod
     def pair(cls, facts, options, rng, masks=None):
         """Generator and discriminator for samples of this shape."""
         common = dict(latent=options["latent"], width=options["width"], pack=options["pack"],
                       rng=rng)
-        norm, on_images = options["d_norm"], len(facts.shape) == 3
-        if on_images:
-            penalised = options["gp_weight"] > 0 or cls.chosen_penalties(options) != []
-            G, D = networks.dcgan_pair(
-                facts.shape, norm={"default": None, "spectral": "none"}.get(norm, norm),
-                penalised=penalised, **common)
-        elif norm in ("batch", "layer"):
-            raise ValueError(f"d_norm {norm} is for images: on points D has none, or spectral")
+        if len(facts.shape) == 3:
+            norm = {"default": None, "spectral": "none"}.get(options["d_norm"], options["d_norm"])
+            penalised = options["gp_weight"] > 0 or bool(cls.added_penalties(options))
+            G, D = networks.dcgan_pair(facts.shape, norm=norm, penalised=penalised, **common)
         else:
             G, D = networks.mlp_pair(facts.shape[0], **common)
         return G, networks.equipped(D, options["minibatch"], options["dropout"],
-                                    norm == "spectral", rng, masks)
+                                    options["d_norm"] == "spectral", rng, masks)
 
     def seen(self, x):
         """What D sees: pictures changed at random, noise on them, several side by side."""
