@@ -42,6 +42,8 @@ LOSSES = {  # of the discriminator, from the scores of real and fake samples, an
     "wgan": (_critics, lambda f: -f.mean()),
     "wgan-gp": (_critics, lambda f: -f.mean()),
     "hinge": (lambda r, f: relu(1 - r).mean() + relu(1 + f).mean(), lambda f: -f.mean()),
+    "relativistic": (lambda r, f: cross_entropy(r - f, _real(r)),
+                     lambda f, r: cross_entropy(f - r, _real(f))),
 }
 
 
@@ -68,7 +70,7 @@ class Trainer:
         discriminator's the last, as tensors not yet read."""
         for real in batches:
             d_loss = self._discriminator_step(real)
-        return d_loss, self._generator_step(len(real))
+        return d_loss, self._generator_step(real)
 
     def _discriminator_step(self, real):
         with torch.no_grad():
@@ -90,9 +92,12 @@ class Trainer:
         [slope] = torch.autograd.grad(self.D(mixed).sum(), mixed, create_graph=True)
         return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
-    def _generator_step(self, n):
+    def _generator_step(self, real):
         self.D.requires_grad_(False)
-        loss = self.g_loss(self.D(self.G(self.noise(n))))
+        scores = [self.D(self.G(self.noise(len(real))))]
+        if self.objective == "relativistic":
+            scores.append(self.D(real))
+        loss = self.g_loss(*scores)
         self.g_optimizer.zero_grad()
         loss.backward()
         self.g_optimizer.step()
@@ -160,6 +165,7 @@ def converted(network):
                 side = round((weight.shape[0] // c) ** 0.5)
                 weight = weight.reshape(side, side, c, -1).transpose(2, 0, 1, 3)
                 weight = weight.reshape(layer.weight.shape)
+                image = None
             new = torch.nn.Linear(*weight.shape, bias=layer.bias is not None)
             new.weight.data = torch.from_numpy(weight.T.copy())
             layers.append(_with_bias(new, layer))

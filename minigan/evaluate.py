@@ -93,7 +93,7 @@ def evaluate(folder, given):
 def compared_with(options, training, against):
     """("test" or "train", its samples). A mixture's test data are other points of it."""
     source = options["data"]
-    has_test = source in data.MIXTURES or source in data.PUBLISHED
+    has_test = source in data.MIXTURES or source in data.WITH_TEST
     if against == "train" or against is None and not has_test:
         return "train", training
     if source in data.MIXTURES:

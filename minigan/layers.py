@@ -126,6 +126,45 @@ class AveragePool(Module):
         return ops.average_pool(x, self.factor)
 
 
+class MinibatchDeviation(Module):
+    """One more channel, the same number everywhere: how much the samples of the batch differ.
+    (N, …, C) → (N, …, C + 1). A discriminator that has it sees when a generator repeats itself.
+
+    The number is the standard deviation over the batch, √(variance + eps) of each place and channel
+    apart, and then the mean of all of these. Karras et al. 2018, arXiv:1710.10196, §3; eps as in
+    the authors' published code."""
+
+    def __init__(self, eps=1e-8):
+        super().__init__()
+        self.eps = float(eps)
+
+    def forward(self, x):
+        centred = x - x.mean(0, keepdims=True)
+        deviation = ops.sqrt((centred * centred).mean(0) + self.eps).mean()
+        return ops.concatenate(x, ops.broadcast_to(deviation, (*x.shape[:-1], 1)), axis=-1)
+
+
+class MinibatchDiscrimination(Module):
+    """`kernels` more features, how near each sample is to the others of its batch. (N, F) →
+    (N, F + kernels). Salimans et al. 2016, arXiv:1606.03498, §3.2.
+
+    Each sample becomes a matrix M = x T, (kernels, size), for a learned T; feature b of sample i is
+    Σ_j exp(−‖M_i,b − M_j,b‖₁) over all samples j, itself among them."""
+
+    def __init__(self, features, kernels=32, size=5, rng=None):
+        super().__init__()
+        self.kernels, self.size = kernels, size
+        self.weight = Parameter(init.uniform((features, kernels * size), features, rng))
+
+    def forward(self, x):
+        if x.ndim != 2 or x.shape[1] != len(self.weight):
+            raise ValueError(f"MinibatchDiscrimination: expected x (N, {len(self.weight)}), got "
+                             f"{x.shape}")
+        M = (x @ self.weight).reshape(len(x), 1, self.kernels, self.size)
+        distances = ops.abs(M - M.transpose(1, 0, 2, 3)).sum(3)
+        return ops.concatenate(x, ops.exp(-distances).sum(1), axis=-1)
+
+
 class Beside(Module):
     """network(x, labels) for a network of one argument: the label, one-hot, is set beside x along
     its last axis, (N, …, C) → (N, …, C + classes), at every place of a picture."""

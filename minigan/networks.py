@@ -84,6 +84,41 @@ def dcgan_discriminator(image_shape, width=64, norm="batch", outputs=1, rng=None
     return nn.Sequential(*layers, nn.Flatten(), nn.Dense(h * w * channels[-1], outputs, rng=rng))
 
 
+MINIBATCH = "none", "deviation", "discrimination"
+
+
+def equipped(discriminator, minibatch="none", dropout=0.0, spectral=False, rng=None, masks=None):
+    """A discriminator of this file, made harder to fool or to lead astray.
+
+    minibatch: before the last dense layer it learns of the other samples of its batch, by an
+    `nn.MinibatchDeviation` of the last picture or features, or by an `nn.MinibatchDiscrimination`.
+    dropout: behind each activation elements are left out, by masks from `masks`. spectral: each
+    layer with weights is wrapped in `nn.SpectralNorm`; it comes last, for it measures weights."""
+    if minibatch not in MINIBATCH:
+        raise ValueError(f"minibatch is one of {', '.join(MINIBATCH)}, got {minibatch!r}")
+    *layers, last = discriminator
+    features, outputs = last.weight.shape
+    flat = isinstance(layers[-1], nn.Flatten)
+    if minibatch == "discrimination":
+        layers.append(nn.MinibatchDiscrimination(features, rng=rng))
+        features += layers[-1].kernels
+    elif minibatch == "deviation":
+        channels = [layer.weight.shape[-1] for layer in layers if hasattr(layer, "weight")][-1]
+        layers.insert(-1 if flat else len(layers), nn.MinibatchDeviation())
+        features += features // channels
+    if minibatch != "none":
+        last = nn.Dense(features, outputs, rng=rng)
+        if flat:
+            init.dcgan(last, rng)
+    equipment = []
+    for layer in [*layers, last]:
+        weighty = isinstance(layer, (nn.Dense, nn.Conv2d))
+        equipment.append(nn.SpectralNorm(layer, rng) if spectral and weighty else layer)
+        if dropout and isinstance(layer, nn.LeakyReLU):
+            equipment.append(nn.Dropout(dropout, masks))
+    return nn.Sequential(*equipment)
+
+
 def _halved(image_shape):
     """(the smallest (h, w), how many times the sides were halved to it)."""
     H, W, _ = image_shape

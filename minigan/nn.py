@@ -8,7 +8,8 @@ import numpy as np
 from minigan import backend, init, ops
 from minigan.conv import conv2d, conv_transpose2d, pair
 from minigan.layers import (  # noqa: F401 (all are part of `nn`)
-    AveragePool, Beside, Embedding, InstanceNorm, Residual, SpectralNorm, Upsample)
+    AveragePool, Beside, Embedding, InstanceNorm, MinibatchDeviation, MinibatchDiscrimination,
+    Residual, SpectralNorm, Upsample)
 from minigan.module import Module, Parameter
 from minigan.normalize import batch_norm, check_channels, layer_norm
 from minigan.tensor import FAST

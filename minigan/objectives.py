@@ -14,11 +14,17 @@ where real and fake samples are equally dense.
 | wgan        | f − r, weights then clipped      | −f              |
 | wgan-gp     | f − r + λ(‖∇D(x̂)‖ − 1)²          | −f              |
 | hinge       | max(0, 1 − r) + max(0, 1 + f)    | −f              |
+| relativistic | softplus(f − r)                 | softplus(r − f) |
+
+A `Penalty` on D's slope may be added to D's loss, whatever the objective.
 """
+
+from math import log
+from typing import NamedTuple
 
 from minigan import backend, nn, ops
 from minigan.autograd import grad
-from minigan.tensor import Tensor
+from minigan.tensor import Tensor, constant
 
 
 class Minimax:
@@ -26,28 +32,35 @@ class Minimax:
 
     D's loss is −V = softplus(−r) + softplus(f), since −ln σ(r) = softplus(−r) and −ln(1 − σ(f)) =
     softplus(f). G's is ln(1 − σ(f)) = −softplus(f), whose slope −σ(f) vanishes when D is sure that
-    the samples are fake (f → −∞). Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1."""
+    the samples are fake (f → −∞). Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
+
+    With `smoothing` s, D is to say 1 − s of real samples instead of 1, and 0 of fake ones as ever:
+    −(1 − s) ln σ(r) − s ln(1 − σ(r)) = softplus(−r) + s r has a least value, so that D is never
+    infinitely sure. Source: one-sided label smoothing, Salimans et al. 2016, arXiv:1606.03498,
+    §3.4."""
 
     undecided = 0.0  # D's best score where real and fake samples are equally dense
 
+    def __init__(self, smoothing=0.0):
+        if not 0.0 <= smoothing < 1.0:
+            raise ValueError(f"label smoothing: expected 0 ≤ s < 1, got {smoothing}")
+        self.smoothing = smoothing
+        self.undecided = log((1.0 - smoothing) / (1.0 + smoothing))
+
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)
-        return ops.softplus(-real_scores).mean() + ops.softplus(fake_scores).mean()
+        loss = ops.softplus(-real_scores).mean() + ops.softplus(fake_scores).mean()
+        return loss + self.smoothing * real_scores.mean() if self.smoothing else loss
 
     def generator_loss(self, fake_scores):
         _check_scores(fake_scores)
         return -ops.softplus(fake_scores).mean()
 
 
-class NonSaturating:
+class NonSaturating(Minimax):
     """The same discriminator; the generator maximises ln σ(f) instead: its loss −ln σ(f) =
     softplus(−f) has the slope −σ(−f), which is largest when D is sure that the samples are fake.
     Source: arXiv:1406.2661, §3."""
-
-    undecided = 0.0  # D's best score where real and fake samples are equally dense
-
-    def discriminator_loss(self, real_scores, fake_scores):
-        return Minimax().discriminator_loss(real_scores, fake_scores)
 
     def generator_loss(self, fake_scores):
         _check_scores(fake_scores)
@@ -102,6 +115,28 @@ class Hinge:
         return -fake_scores.mean()
 
 
+class Relativistic:
+    """D tells which of a pair is the real one, P(r > f) = σ(r − f); G wants the opposite. Only
+    differences of scores count, so a real sample stands beside each fake one in G's loss too.
+    Source: the paired RSGAN of Jolicoeur-Martineau 2018, arXiv:1807.00734, §4."""
+
+    undecided = None  # all scores may be raised by the same number
+
+    def discriminator_loss(self, real_scores, fake_scores):
+        return ops.softplus(self._lead(fake_scores, real_scores)).mean()
+
+    def generator_loss(self, fake_scores, real_scores):
+        return ops.softplus(self._lead(real_scores, fake_scores)).mean()
+
+    @staticmethod
+    def _lead(one, other):
+        _check_scores(one, other)
+        if one.shape != other.shape:  # (N,) and (N, 1) would make N² pairs
+            raise ValueError("expected a fake score beside each real one, in the same shape, got "
+                             f"{one.shape} and {other.shape}")
+        return one - other
+
+
 def gradient_penalty(critic, real, fake, epsilon, target=1.0):
     """E (‖∇ₓ D(x̂)‖₂ − target)² at x̂ = ε·real + (1 − ε)·fake; the weight λ is not included.
 
@@ -136,6 +171,51 @@ def cross_entropy(logits, labels):
                          f"{logits.shape}, got labels from {labels.min()} to {labels.max()}")
     truth = backend.asarray(ops.one_hot(labels, K), logits.dtype)
     return -ops.sum(ops.log_softmax(logits) * truth) * (1.0 / N)
+
+
+def perturbed_penalty(critic, real, noise, epsilon, target=1.0):
+    """The gradient penalty near the data: between real samples x and x + ½ std(x) · noise, std over
+    the whole batch. noise: like real, uniform in [0, 1) as in the authors' published code; epsilon
+    as for `gradient_penalty`. Source: DRAGAN, Kodali et al. 2017, arXiv:1705.07215."""
+    x = constant(_array(real))
+    spread = ops.sqrt(((x - x.mean()) ** 2).mean())
+    noise = _array(noise).astype(x.dtype, copy=False)
+    return gradient_penalty(critic, x, x + 0.5 * spread * noise, epsilon, target)
+
+
+def zero_centred_penalty(critic, x):
+    """E ‖∇ₓ D(x)‖²; γ/2 times it is R₁ on real samples x and R₂ on fake ones.
+
+    x: (N, …), taken as constants. Where the generator is perfect, D can be flat on the data, and
+    unlike a slope of 1 this lets it. ValueError for a critic with batch norm. Source: Mescheder et
+    al. 2018, arXiv:1801.04406, §4."""
+    refuse_batch_norm(critic)
+    x = Tensor(_array(x), requires_grad=True)
+    [slope] = grad(critic(x).sum(), x, create_graph=True)
+    return (slope ** 2).reshape(len(x), -1).sum(1).mean()
+
+
+class Penalty(NamedTuple):
+    """What D's loss gets in addition: `weight` times the one of this name in PENALTIES.
+
+    Lazily, in every `every`-th step only, it weighs `every` times as much, which is the same in the
+    mean and costs less. Source: Karras et al. 2020, arXiv:1912.04958, §3.1."""
+    name: str
+    weight: float
+    every: int = 1
+
+
+def _epsilon(real, rng):
+    return rng.random((len(real),) + (1,) * (real.ndim - 1))
+
+
+PENALTIES = {  # of (critic, real, fake, rng): the samples are those that D sees in its step
+    "penalty": lambda critic, real, fake, rng: gradient_penalty(
+        critic, real, fake, _epsilon(real, rng)),
+    "dragan_penalty": lambda critic, real, fake, rng: perturbed_penalty(
+        critic, real, rng.random(real.shape), _epsilon(real, rng)),
+    "r1_penalty": lambda critic, real, fake, rng: 0.5 * zero_centred_penalty(critic, real),
+    "r2_penalty": lambda critic, real, fake, rng: 0.5 * zero_centred_penalty(critic, fake)}
 
 
 def refuse_batch_norm(critic):

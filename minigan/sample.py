@@ -88,7 +88,7 @@ def label(run, text):
     if "label" not in models.asks(run.model):
         raise ValueError(f"--label {text}: the run's model is {run.options['model']}, which cannot "
                          "be asked for a class")
-    classes = run.model.facts.classes
+    classes = run.model.label_names()
     if text in classes:
         return classes.index(text)
     if text.isdecimal() and int(text) < len(classes):

@@ -92,7 +92,7 @@ def test_one_bad_image_among_many_blocks_is_found(digits):
 def test_networks_are_known_for_the_data_they_were_trained_on():
     assert {name: classifiers.for_data(name) for name in (*data.NAMES, "some/folder")} == {
         **dict.fromkeys((*data.NAMES, "some/folder")), "mnist": "mnist", "fashion": "fashion",
-        "fashion-mini": "fashion", "digits": "digits"}
+        "fashion-mini": "fashion", "digits": "digits", "stacked-mnist": "mnist"}
 
 
 # Files

@@ -72,7 +72,7 @@ def test_the_comparison_comes_first_and_every_objective_is_there_on_both_sides()
         ("gan", "minigan", 0), ("gan", "torch", 0), ("lsgan", "minigan", 0), ("lsgan", "torch", 0)]
     assert all(run["objective"] in ("gan", "lsgan") for run in due[:12]) and len(due) == 20
     assert {(run["objective"], run["side"]) for run in images.runs_of("fashion", 5)} == {
-        (objective, side) for objective in images.RECIPES for side in images.SIDES}
+        (objective, side) for objective in images.OBJECTIVES for side in images.SIDES}
 
 
 def test_samples_that_are_not_numbers_have_no_measures():

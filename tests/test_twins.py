@@ -14,8 +14,8 @@ __all__ = ["torch"]  # the fixture
 
 FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25))
 SMALL = dict(width=2, latent=3, batch_size=8, lr_decay=1.0)  # how rates fall is tested with `Model`
-OPTIONS = {}  # of a model beside SMALL: {name: {option: value}}
-NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_trajectories
+OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(labelled=12)}  # beside SMALL
+NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_toolbox
 
 
 def float64_model(name, **options):
@@ -25,6 +25,8 @@ def float64_model(name, **options):
     given = {key: value for key, value in given.items() if key in own or key == "model"}
     options = models.complete(given, FACTS)
     model = models.made(options, FACTS, backend.Streams(1))
+    [known] = batches(1, n=40, seed=3)
+    model.learn_from(known.x.astype("float32"), known.labels)
     for network in model.networks().values():
         for p in network.parameters():
             if p.ndim > 1:
@@ -66,7 +68,7 @@ def test_a_model_takes_the_steps_of_its_twin(torch, engine, name):
             np.testing.assert_allclose(found[weight], expected[weight], rtol=0, atol=1e-8, err_msg=f"{key} {weight}")
 
 
-@pytest.mark.parametrize("name", NOT_GAN)
+@pytest.mark.parametrize("name", models.names())
 def test_a_twin_knows_no_formula_of_minigans(name):
     """It may take pieces of networks from `benchmarks.reference`, and nothing of the package."""
     source = importlib.util.find_spec(f"benchmarks.twins.{name}").loader.get_source(f"benchmarks.twins.{name}")

@@ -20,6 +20,7 @@ PAPERS = {
     "wgan": (objectives.Wasserstein, 5, 0.01, None, *RMSPROP),
     "wgan-gp": (objectives.Wasserstein, 5, None, 10.0, *WGAN_GP),
     "hinge": (objectives.Hinge, 1, None, None, *DCGAN),
+    "relativistic": (objectives.Relativistic, 1, None, None, *DCGAN),
 }
 every_objective = pytest.mark.parametrize("objective", PAPERS)
 both_kinds = pytest.mark.parametrize("kind", ["points", "images"])

@@ -7,6 +7,7 @@
     pictures    which files are pictures, and what an image size may be
     zipped      a `.zip` of pictures
     published   MNIST, Fashion-MNIST and CIFAR-10: found or downloaded, and verified
+    stacked     three digits of MNIST in one picture
     batches     `Batches`: a data set in shuffled batches
 """
 
@@ -14,4 +15,5 @@ from minigan.data.batches import Batches, to_unit  # noqa: F401
 from minigan.data.files import DataError  # noqa: F401
 from minigan.data.mixtures import MIXTURES, Mixture  # noqa: F401
 from minigan.data.published import PUBLISHED, not_here  # noqa: F401
-from minigan.data.sources import BUNDLED, NAMES, Dataset, fingerprint, is_image, load  # noqa: F401
+from minigan.data.sources import (  # noqa: F401
+    BUNDLED, NAMES, WITH_TEST, Dataset, fingerprint, is_image, load)

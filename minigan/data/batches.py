@@ -8,7 +8,7 @@ import numpy as np
 
 from minigan import backend
 from minigan.data.files import DataError
-from minigan.trainer import FAR, Batch
+from minigan.model import FAR, Batch
 
 ON_DEVICE = 1 << 30  # bytes
 

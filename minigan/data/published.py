@@ -99,6 +99,7 @@ PUBLISHED = {
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
                  "truck")),
 }
+MADE_OF = {"stacked-mnist": "mnist"}  # data sets that are made of published ones
 
 
 def read_published(name, split):
@@ -242,6 +243,7 @@ def _receive(response, stream, name, limit, received):
 
 def not_here(source, split="train"):
     """What a run on this data set would download, as text; None if nothing has to be."""
+    source = MADE_OF.get(source, source)
     if source not in PUBLISHED:
         return None
     published, cache = PUBLISHED[source], _cache()

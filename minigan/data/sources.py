@@ -10,11 +10,13 @@ import numpy as np
 from minigan.data import files, pictures, zipped
 from minigan.data.files import DataError
 from minigan.data.mixtures import MIXTURES
-from minigan.data.published import PUBLISHED, read_published
+from minigan.data.published import MADE_OF, PUBLISHED, read_published
+from minigan.data.stacked import read_stacked
 
 _DATASETS = os.path.join(os.path.dirname(__file__), "datasets")
 BUNDLED = {name: os.path.join(_DATASETS, name + ".npz") for name in ("fashion-mini", "digits")}
-NAMES = (*MIXTURES, *BUNDLED, *PUBLISHED)
+WITH_TEST = (*PUBLISHED, *MADE_OF)  # the data sets that have a test split
+NAMES = (*MIXTURES, *BUNDLED, *WITH_TEST)
 
 
 class Dataset(NamedTuple):
@@ -40,8 +42,10 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
     image_size: to which the pictures of a folder or `.zip` are cropped and resized: a side in
         pixels, or (height, width), or "48x64", which is 48 high; 64 unless given. Other sources are
         never resized, and refused if they are of another size.
-    split: "train" or "test"; the published sets (`mnist`, `fashion`, `cifar10`) have the latter.
-    seed, n: a mixture's `n` points are drawn anew from `seed`; other sources don't look at them.
+    split: "train" or "test"; the published sets (`mnist`, `fashion`, `cifar10`) have the latter,
+        and `stacked-mnist` has.
+    seed: what a mixture and `stacked-mnist` are drawn from; other sources don't look at it.
+    n: how many points a mixture has.
 
     `DataError` if there is no such source, or what is there cannot be used.
     """
@@ -49,12 +53,14 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
     size = None if image_size is None else pictures.sides(image_size)
     if split not in ("train", "test"):
         raise DataError(f"split: expected train or test, got {split}")
-    if split == "test" and source not in PUBLISHED:
-        raise DataError(f"{source} has no test split: only {', '.join(PUBLISHED)} have one")
+    if split == "test" and source not in WITH_TEST:
+        raise DataError(f"{source} has no test split: only {', '.join(WITH_TEST)} have one")
     if source in MIXTURES:
         dataset = _draw(MIXTURES[source], n, seed)
     elif source in PUBLISHED:
         dataset = Dataset(*read_published(source, split))
+    elif source == "stacked-mnist":
+        dataset = Dataset(*read_stacked(split, _stream("stacked-mnist", seed)))
     elif source not in BUNDLED and os.path.isfile(source) and source.lower().endswith(".zip"):
         dataset = Dataset(*zipped.read_zip(source, size or (64, 64)))
     elif source in BUNDLED or os.path.isfile(source):
@@ -73,14 +79,19 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
 
 
 def _draw(mixture, n, seed):
-    if n < 1 or seed < 0:
-        raise DataError(f"a mixture: expected n ≥ 1 points and a seed ≥ 0, got n {n} and seed "
-                        f"{seed}")
-    # A stream of its own, derived as `backend.Streams` does: training with the same seed draws
-    # other numbers.
-    stream = np.random.SeedSequence(seed, spawn_key=tuple(b"mixture"))
-    points, labels = mixture.sample(n, np.random.Generator(np.random.Philox(stream)))
+    if n < 1:
+        raise DataError(f"a mixture: expected n ≥ 1 points, got n {n}")
+    points, labels = mixture.sample(n, _stream("mixture", seed))
     return Dataset(points, labels, tuple(str(k) for k in range(len(mixture.modes))))
+
+
+def _stream(name, seed):
+    """A stream of the data's own, derived as `backend.Streams` does: training with the same seed
+    draws other numbers."""
+    if seed < 0:
+        raise DataError(f"{name}: expected a seed ≥ 0, got {seed}")
+    key = np.random.SeedSequence(seed, spawn_key=tuple(name.encode()))
+    return np.random.Generator(np.random.Philox(key))
 
 
 def fingerprint(x, labels=None):

@@ -11,19 +11,23 @@ few.
     distances     two sets of features as a whole: Fréchet and kernel distance
     scores        class probabilities: Inception Score, mode score, class divergence
     neighbours    precision and recall, density and coverage, realism, the nearest sample
-    modes         points of a known mixture: which modes are covered
+    modes         a known mixture, or classes that are modes: which are covered
+    matching      codes and classes of the same samples: the best one-to-one match
     error_bars    the standard error of any of them
     latent        interpolation in the latent space, perceptual path length
     lenet         the feature network and its training
     classifiers   trained feature networks: shipped, saved and loaded
     general       features for pictures that no network was trained on
+    channels      a network of grey pictures, for the channels of RGB ones
     judges        which measures suit the samples of a run
 """
 
 from minigan.metrics.distances import (  # noqa: F401
     Moments, frechet_distance, frechet_distance_of_moments, kernel_distance, moments)
 from minigan.metrics.error_bars import Estimate, half_sampling  # noqa: F401
-from minigan.metrics.modes import ModeCoverage, mode_coverage  # noqa: F401
+from minigan.metrics.matching import assignment, code_agreement  # noqa: F401
+from minigan.metrics.modes import (  # noqa: F401
+    ClassCoverage, ModeCoverage, class_coverage, mode_coverage)
 from minigan.metrics.neighbours import (  # noqa: F401
     DensityCoverage, Nearest, PrecisionRecall, density_coverage, nearest, precision_recall, realism)
 from minigan.metrics.scores import (  # noqa: F401

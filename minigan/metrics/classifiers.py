@@ -18,7 +18,8 @@ _WEIGHTS = os.path.join(os.path.dirname(__file__), "weights")
 SHIPPED = {name: os.path.join(_WEIGHTS, f"lenet-{name}.npz")
            for name in ("mnist", "fashion", "digits")}
 # Data set → shipped network.
-JUDGES = {"mnist": "mnist", "fashion": "fashion", "fashion-mini": "fashion", "digits": "digits"}
+JUDGES = {"mnist": "mnist", "fashion": "fashion", "fashion-mini": "fashion", "digits": "digits",
+          "stacked-mnist": "mnist"}
 
 
 class Classifier:

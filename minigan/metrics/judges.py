@@ -11,7 +11,10 @@ import numpy as np
 
 from minigan import data, metrics
 from minigan.metrics import classifiers
+from minigan.metrics.channels import ByChannel
 from minigan.metrics.general import GeneralFeatures
+
+DIGITS = tuple("0123456789"), (28, 28, 1)  # the classes of a network that knows MNIST, its pictures
 
 
 class Measure(NamedTuple):
@@ -39,12 +42,14 @@ class ImageJudge:
     def features_of(self, images):
         return self.network.judge(images)[0]
 
+    def _distances(self, *both):
+        return [Measure({f"FD-{self.name}": "↓"}, metrics.frechet_distance, both, quick=True),
+                Measure({f"KD-{self.name}": "↓"}, metrics.kernel_distance, both)]
+
     def measures(self, images):
         features, probabilities = self.network.judge(images)
         both = self.features, features
-        distances = [
-            Measure({f"FD-{self.name}": "↓"}, metrics.frechet_distance, both, quick=True),
-            Measure({f"KD-{self.name}": "↓"}, metrics.kernel_distance, both)]
+        distances = self._distances(*both)
         if self.shares is None:  # its classes are not these pictures'
             return [*distances, *_among_neighbours(*both)]
         return [
@@ -56,6 +61,23 @@ class ImageJudge:
             Measure({"class_divergence": "↓"}, lambda p: metrics.class_divergence(p, self.shares),
                     (probabilities,), quick=True),
             *_among_neighbours(*both)]
+
+
+class StackedJudge(ImageJudge):
+    """Stacked MNIST by `network`, a `ByChannel`: its classes, the triples of digits, are the modes
+    that are counted. Few samples have hardly a class twice, so that measures of the classes' shares
+    among the real ones are left out."""
+
+    def features_of(self, images):
+        return self.network.features(images)  # of 128,000 pictures the probabilities take 1 GB
+
+    def measures(self, images):
+        features, probabilities = self.network.judge(images)
+        modes = Measure({"modes": "↑", "reverse_kl": "↓"},
+                        lambda c: metrics.class_coverage(c, len(self.network.classes)),
+                        (probabilities.argmax(axis=1),), quick=True)
+        both = self.features, features
+        return [modes, *self._distances(*both), *_among_neighbours(*both)]
 
 
 class PointJudge:
@@ -109,6 +131,8 @@ def judge_for(source, real, network=None):
                          "minigan.classifier trains one on labelled images, whose file "
                          "--classifier names")
     judge = classifiers.load(network)
+    if source == "stacked-mnist" and (judge.classes, judge.sample_shape) == DIGITS:
+        return StackedJudge(real, ByChannel(judge))
     if network in classifiers.SHIPPED and judge.sample_shape != real.shape[1:]:
         judge = GeneralFeatures(judge)
     return ImageJudge(real, judge)
@@ -135,6 +159,16 @@ def class_agreement(judge, samples, labels):
         return []
     right = (judge.network.judge(samples)[1].argmax(1) == labels).astype(np.float64)
     return [Measure({"class_agreement": "↑"}, lambda right: float(right.mean()), (right,), True)]
+
+
+def code_agreement(judge, samples, codes):
+    """[the `Measure` of how far the samples' categorical codes and the classes that the judge's
+    network sees in them are the same division, whatever code stands for which class]; none where
+    there is no network of the data's classes."""
+    if getattr(judge, "shares", None) is None:
+        return []
+    seen = judge.network.judge(samples)[1].argmax(1)
+    return [Measure({"code_agreement": "↑"}, metrics.code_agreement, (codes, seen), True)]
 
 
 def quick(judge, samples, more=()):

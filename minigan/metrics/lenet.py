@@ -89,7 +89,7 @@ def train_and_test(source, image_size, streams):
         raise DataError(f"{source}: expected at least 10 images with labels (a folder's "
                         f"sub-folders are classes), got samples {whole.x.shape}, "
                         f"{'without' if whole.labels is None else 'with'} labels")
-    if source in data.PUBLISHED:
+    if source in data.WITH_TEST:
         return whole, data.load(source, image_size, split="test")
     order, held = streams["split"].permutation(len(whole.x)), len(whole.x) // 10
     return [whole._replace(x=whole.x[rows], labels=whole.labels[rows])

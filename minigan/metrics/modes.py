@@ -1,4 +1,4 @@
-"""Points of a known mixture: which of its modes a generator has kept."""
+"""Data whose modes are known: which of them a generator has kept."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,35 @@ import numpy as np
 
 from minigan.metrics import inputs
 from minigan.metrics.scores import kl
+
+
+class ClassCoverage(NamedTuple):
+    """What is left of data whose modes are classes of equal shares, in samples of them."""
+    modes: int            # how many classes have at least one sample
+    reverse_kl: float     # how far the classes' shares are from equal ones, in nats
+
+
+def class_coverage(labels, classes):
+    """Count modes that are classes: the class (N,) of each sample, 0 … K − 1, and K, `classes` →
+    `ClassCoverage`.
+
+    With q the classes' shares of the samples, the reverse KL divergence is KL(q ‖ 1/K) =
+    Σ qₖ ln(K qₖ): 0 … ln K. Of N samples of a perfect generator it is about (K − 1)/2N, .0195 for
+    the 1,000 triples of stacked MNIST and 25,600 samples, if the data's own shares are equal. Those
+    of MNIST's digits are not quite, which adds .0043: no generator of its data can be expected
+    below .024. It misses how good a sample looks: each is counted in some class.
+    Source: Metz et al. 2017 (Unrolled GAN), arXiv:1611.02163, §3.3.1; Lin et al. 2018 (PacGAN),
+    arXiv:1712.04086, §4.2, whose code computes it in this direction.
+    """
+    labels = inputs.host(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or not (
+            0 <= labels.min() <= labels.max() < classes):
+        raise ValueError(f"class_coverage: expected integers (N,) from 0 to {classes - 1}, N ≥ 1, "
+                         f"got {labels.dtype} {labels.shape}"
+                         + (f" from {labels.min()} to {labels.max()}" if labels.size else ""))
+    counts = np.bincount(labels, minlength=classes)
+    reverse_kl = kl(counts / len(labels), 1 / classes)
+    return ClassCoverage(int(np.count_nonzero(counts)), float(reverse_kl))
 
 
 class ModeCoverage(NamedTuple):

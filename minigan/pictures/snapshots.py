@@ -88,7 +88,7 @@ def shown(model, n, seed):
     the first MOST_CLASSES."""
     if "label" not in models.asks(model):
         return model.draw(n, models.preview(seed))
-    labels = np.repeat(np.arange(min(MOST_CLASSES, len(model.facts.classes))), PER_CLASS)
+    labels = np.repeat(np.arange(min(MOST_CLASSES, len(model.label_names()))), PER_CLASS)
     return model.draw(len(labels), models.preview(seed), label=labels)
 
 

@@ -21,7 +21,11 @@ ZOO = Path(__file__).parent.parent / "zoo"
 # What options were, in effect, in runs from before there were any. Whoever adds an option to the
 # others adds it here, with the value that changes nothing.
 BEFORE = dict(model="gan", image_size=None, evaluate_every=0, classifier=None, pack=1, lr_decay=1.0,
-              mirror=False, keep_best=False, **{"from": None})
+              mirror=False, keep_best=False, **{"from": None},
+              # The remedies of `gan`
+              d_norm="default", r1=0.0, r2=0.0, dragan=0.0, penalty_every=1, label_smoothing=0.0,
+              instance_noise=0.0, dropout=0.0, minibatch="none", augment="none", adaptive=0.0,
+              adaptive_images=500_000)
 
 
 def names():
@@ -104,6 +108,7 @@ def build(options, dataset, most=None):
         check_labels(options, dataset)
     streams = backend.Streams(options["seed"])
     model = made(options, facts_of(dataset), streams, most)
+    model.learn_from(x, labels)
     taken = model.batches_per_step * options["batch_size"] * prod(x.shape[1:]) * 4
     if taken > files.MAX_BYTES:
         raise ValueError(f"{model.batches_per_step} batches of {options['batch_size']} in each "

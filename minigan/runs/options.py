@@ -176,7 +176,8 @@ def breaking(options):
 
 def breaks(options, recorded):
     """What is said of a run that goes on with another rate or batch size, or ""."""
-    falling = {"steps"} if options["lr_decay"] < 1 else set()  # the rates do, to the last step
+    to_the_end = options["lr_decay"] < 1 or options.get("instance_noise")  # what falls until then
+    falling = {"steps"} if to_the_end else set()
     changed = [f"{typed(name)} {options[name]} (it was {recorded[name]})"
                for name in sorted(breaking(options) | falling) if options[name] != recorded[name]]
     return ("other numbers from here on than the run would have had, for this was changed: "

@@ -22,10 +22,11 @@ from minigan.trainer import Drawn, Model, averaged, frozen
 
 class CGAN(Model):
     OPTIONS = Model.OPTIONS | {
+        "steps": (6000, "training steps"),
         "width": (32, "channels next to the image, or hidden units of points"),
         "latent": (100, "width of the noise"),
-        "lr_g": (1e-3, "the generator's learning rate"),
-        "lr_d": (1e-3, "the discriminator's"),
+        "lr_g": (2e-3, "the generator's learning rate"),
+        "lr_d": (2e-3, "the discriminator's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
     NEEDS = ("labels",)

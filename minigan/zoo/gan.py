@@ -1,11 +1,15 @@
 """Noise in, samples out: two perceptrons on points, a DCGAN pair on images, and every objective.
 
 The step is `minigan.trainer.GANTrainer`'s. Here are the options that a run has, and what follows
-from the data.
+from the data. Many papers offer a remedy for a discriminator that wins too early or learns its data
+by heart: they are options too, all off unless asked for.
 """
 
-from minigan import networks
+from minigan import backend, networks
+from minigan.augment import POLICIES, Adaptive, augment
 from minigan.metrics.latent import ways
+from minigan.objectives import Minimax, Penalty
+from minigan.tensor import constant
 from minigan.trainer import RECIPES, Drawn, GANTrainer, Model
 
 
@@ -13,6 +17,8 @@ class GAN(GANTrainer):
     """A pair of networks that fits the data, in a `GANTrainer`."""
 
     OPTIONS = Model.OPTIONS | {
+        "steps": (2500, "generator updates (default: 2500 on images, 10000 on points)"),
+        "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
         "objective": ("gan", ", ".join(RECIPES), list(RECIPES)),
         "width": (64, "channels next to the image, or hidden units (default: 64, 128)"),
         "latent": (100, "width of the noise (default: 100 for images, 2 for points)"),
@@ -22,7 +28,25 @@ class GAN(GANTrainer):
         "clip": (0.0, "bound on the critic's weights, 0 for none (default: the objective's)"),
         "gp_weight": (0.0, "weight of the gradient penalty, 0 for none (default: the objective's)"),
         "ema": (0.999, "decay of the averaged generator, below 1"),
-        "pack": (1, "how many samples the discriminator judges at once, against mode collapse")}
+        "pack": (1, "how many samples the discriminator judges at once, against mode collapse"),
+        "d_norm": ("default", "D's normalisation: none, batch, layer, or spectral, by a weight's "
+                   "largest singular value (default: batch on images, layer with a penalty)",
+                   ["default", "none", "batch", "layer", "spectral"]),
+        "r1": (0.0, "γ of the penalty γ/2 E‖∇D‖² on real samples, 0 for none"),
+        "r2": (0.0, "the same on generated samples"),
+        "dragan": (0.0, "weight of the penalty (‖∇D‖ − 1)² near real samples, 0 for none"),
+        "penalty_every": (1, "these three in every so many steps only, and as much heavier"),
+        "label_smoothing": (0.0, "by how much D's target on real samples is below 1"),
+        "instance_noise": (0.0, "standard deviation of noise on all that D sees; it falls on a "
+                           "straight line, to 0 at the last step"),
+        "dropout": (0.0, "probability with which D leaves out an element after an activation"),
+        "minibatch": ("none", "what D learns of a sample's batch: the standard deviation, or "
+                      "features of likeness", list(networks.MINIBATCH)),
+        "augment": ("none", "how pictures are changed before D sees them: none, colour, "
+                    "translation, cutout, or all of them", list(POLICIES)),
+        "adaptive": (0.0, "change only so many pictures that E sign D(real) becomes this, as 0.6; "
+                     "0 changes each"),
+        "adaptive_images": (500_000, "real pictures in which their share could go from 0 to 1")}
 
     def __init__(self, streams=None):
         Model.__init__(self, streams)  # the networks are made in `build`
@@ -49,21 +73,71 @@ class GAN(GANTrainer):
                             gp_weight=recipe.gp_weight / 100)
 
     def build(self, facts, options, rng):
+        self.check(facts, options)
         own = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
-        super().__init__(*self.pair(facts, options, rng), streams=self.streams,
+        super().__init__(*self.pair(facts, options, rng, self.streams["dropout"]),
+                         streams=self.streams, penalties=self.added_penalties(options),
                          **{name: options[name] for name in own})
+        if options["label_smoothing"]:
+            self.objective = type(self.objective)(options["label_smoothing"])
+        self.instance_noise, self.policy = options["instance_noise"], options["augment"]
+        self.adaptive = (Adaptive(options["adaptive"], options["adaptive_images"])
+                         if options["adaptive"] else None)
+
+    @staticmethod
+    def check(facts, options):
+        """ValueError for what does not fit together."""
+        objective = RECIPES[options["objective"]].objective
+        for name in ("r1", "r2", "dragan", "instance_noise", "adaptive"):
+            if not 0.0 <= options[name] < float("inf"):
+                raise ValueError(f"expected {name} ≥ 0, got {options[name]}")
         if options["batch_size"] % options["pack"]:
             raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
                              f"{options['pack']}")
+        if options["label_smoothing"] and not issubclass(objective, Minimax):
+            raise ValueError("label_smoothing is for the objectives gan and minimax, whose scores "
+                             f"stand for probabilities, not for {options['objective']}")
+        if len(facts.shape) != 3 and options["augment"] != "none":
+            raise ValueError(f"augment {options['augment']} changes pictures, and these are points")
+        if len(facts.shape) != 3 and options["d_norm"] in ("batch", "layer"):
+            raise ValueError(f"d_norm {options['d_norm']} is for images: on points D has none, or "
+                             "spectral")
+        if options["adaptive"] and (options["augment"] == "none" or objective.undecided is None):
+            raise ValueError("adaptive needs augment, and an objective whose scores say whether D "
+                             "takes a sample for real: neither wgan nor relativistic")
 
     @staticmethod
-    def pair(facts, options, rng):
+    def added_penalties(options):
+        return [Penalty(f"{name}_penalty", options[name], options["penalty_every"])
+                for name in ("r1", "r2", "dragan") if options[name]]
+
+    @classmethod
+    def pair(cls, facts, options, rng, masks=None):
         """Generator and discriminator for samples of this shape."""
         common = dict(latent=options["latent"], width=options["width"], pack=options["pack"],
                       rng=rng)
         if len(facts.shape) == 3:
-            return networks.dcgan_pair(facts.shape, penalised=options["gp_weight"] > 0, **common)
-        return networks.mlp_pair(facts.shape[0], **common)
+            norm = {"default": None, "spectral": "none"}.get(options["d_norm"], options["d_norm"])
+            penalised = options["gp_weight"] > 0 or bool(cls.added_penalties(options))
+            G, D = networks.dcgan_pair(facts.shape, norm=norm, penalised=penalised, **common)
+        else:
+            G, D = networks.mlp_pair(facts.shape[0], **common)
+        return G, networks.equipped(D, options["minibatch"], options["dropout"],
+                                    options["d_norm"] == "spectral", rng, masks)
+
+    def seen(self, x):
+        """What D sees: pictures changed at random, noise on them, several side by side."""
+        if self.policy != "none":
+            p = 1.0 if self.adaptive is None else self.adaptive.p
+            x = augment(x, self.policy, self.streams["augment"], p)
+        if self.instance_noise:
+            noise = self.streams["instance"].standard_normal(x.shape, self.dtype)
+            x = x + self.instance_noise * (1.0 - self._done()) * constant(backend.asarray(noise))
+        return super().seen(x)
+
+    def observe(self, real_scores):
+        if self.adaptive is not None:
+            self.adaptive.observe(real_scores - self.objective.undecided)
 
     def walk(self, rng, count=4):
         """Samples on `count` ways from noise to noise."""

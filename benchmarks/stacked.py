@@ -1,0 +1,127 @@
+"""python -m benchmarks.stacked: PacGAN's yardstick on stacked MNIST, 1,000 triples of digits.
+
+25,600 samples of the averaged generator are judged as the published ones are: a network of single
+digits, on each channel, tells the modes that were found and KL(q ‖ 1/1000), q the modes' shares of
+the samples. The test split, whose digits no generator has seen, is judged as samples are: nothing
+better can be expected. Each run is kept in `--json FILE` as it ends, and not done again; the table
+is made of what is there.
+"""
+
+import argparse
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks import pairing
+from benchmarks.mixtures import mean_and_error
+from minigan import backend, data, metrics
+from minigan.metrics import classifiers
+from minigan.metrics.channels import ByChannel
+from minigan.runs import models
+from minigan.trainer import NonFiniteError
+
+SAMPLES = 25_600
+
+
+class Setting(NamedTuple):
+    options: dict     # of the model, beside its defaults
+    seeds: int
+
+
+SETTINGS = {}
+
+# (modes, KL) as published, of other networks, longer training and other classifiers. The first four
+# are by VEEGAN's authors, and PacGAN's quote them beside their own.
+PUBLISHED = {
+    "DCGAN (VEEGAN's authors, arXiv:1705.07761)": ("99", "3.40"),
+    "ALI (the same)": ("16", "5.40"),
+    "Unrolled GAN (the same)": ("48.7", "4.32"),
+    "VEEGAN (the same)": ("150", "2.95"),
+    "PacDCGAN2 (arXiv:1712.04086)": ("1000", "0.06"),
+    "R3GAN (arXiv:2501.05441)": ("1000", "0.029"),
+}
+
+
+class Judge:
+    """{"modes", "reverse_kl"} of pictures (N, 28, 28, 3), by LeNet-mnist on each channel."""
+
+    def __init__(self):
+        self.network = ByChannel(classifiers.load("mnist"))
+        self.name = self.network.name
+
+    def __call__(self, images):
+        triples = self.network.judge(images)[1].argmax(axis=1)
+        return metrics.class_coverage(triples, len(self.network.classes))._asdict()
+
+
+def train(dataset, options, seed, judge):
+    """One run: the measures of its samples, and its seconds. A run that diverges covers nothing."""
+    facts = models.facts_of(dataset)
+    options = models.complete(options | dict(model="gan"), facts)
+    streams = backend.Streams(seed)
+    batches = data.Batches(dataset.x, options["batch_size"], streams["data"])
+    model = models.made(options, facts, streams)
+    began = time.perf_counter()
+    with np.errstate(all="ignore"):
+        for _ in range(options["steps"]):
+            model.step(batches.deal(model.batches_per_step))
+    seconds = round(time.perf_counter() - began)
+    try:
+        model.check_finite()
+    except NonFiniteError as error:
+        return dict(modes=0, reverse_kl=None, seconds=seconds, failed=str(error))
+    samples = backend.to_numpy(model.draw(SAMPLES, models.preview(seed)).x)
+    return judge(samples) | {"seconds": seconds}
+
+
+def runs_of():
+    """What is to be done, as {"setting", "seed"}: a seed of every setting, then the next."""
+    due = [dict(setting=name, seed=seed)
+           for name, setting in SETTINGS.items() for seed in range(setting.seeds)]
+    return sorted(due, key=lambda run: run["seed"])
+
+
+def table(ideal, runs):
+    """Markdown: the data themselves, ours, then the published rows."""
+    lines = ["| trained with | steps | seeds | modes of 1,000 | KL | minutes |",
+             "|---|--:|--:|--:|--:|--:|",
+             f"| the data: the test split | | | {ideal['modes']} | {ideal['reverse_kl']:.3g} | |"]
+    for name, setting in SETTINGS.items():
+        of_it = [run for run in runs if run["setting"] == name]
+        if of_it:
+            columns = [mean_and_error([run["modes"] for run in of_it]),
+                       mean_and_error([run["reverse_kl"] for run in of_it]),
+                       f"{max(run['seconds'] for run in of_it) / 60:.0f}"]
+            lines.append(f"| {name} | {setting.options['steps']:,} | {len(of_it)} | "
+                         f"{' | '.join(columns)} |")
+    for name, columns in PUBLISHED.items():
+        lines.append(f"| published: {name} | | | {' | '.join(columns)} | |")
+    return "\n".join(lines)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--json", metavar="FILE",
+                   help="keep the runs here, and go on with those that are missing")
+    given = p.parse_args()
+    try:
+        judge, test = Judge(), data.load("stacked-mnist", split="test")
+    except data.DataError as error:
+        p.error(str(error))
+    ideal = judge(test.x)
+    runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
+    for run in runs_of():
+        if any(run.items() <= done.items() for done in runs):
+            continue
+        dataset = data.load("stacked-mnist", seed=run["seed"])
+        runs.append(run | train(dataset, SETTINGS[run["setting"]].options, run["seed"], judge))
+        print(runs[-1], flush=True)
+        if given.json:
+            pairing.keep(given.json, {"judge": judge.name, "samples": SAMPLES,
+                                      "test_split": ideal, "runs": runs})
+    print(table(ideal, runs))
+
+
+if __name__ == "__main__":
+    main()

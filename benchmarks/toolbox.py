@@ -1,0 +1,107 @@
+"""python -m benchmarks.toolbox: what each remedy of the model `gan` does to one and the same short run.
+
+Every setting is trained on fashion-mini with the same networks, rates and number of steps, and differs from the first
+one in what its name says. 3,000 samples of the averaged generator stand beside the 3,000 pictures: FD-LeNet-fashion,
+precision, recall, coverage. The seconds are of a machine that may do other things, and so is their ratio. Each run is
+kept in `--json FILE` as it ends, and not done again; the table is made of what is there, seed by seed.
+"""
+
+import argparse
+import time
+
+import numpy as np
+
+from benchmarks import pairing
+from benchmarks.mixtures import mean_and_error
+from minigan import backend, data, metrics
+from minigan.metrics.judges import judge_for
+from minigan.runs import models
+from minigan.trainer import NonFiniteError
+
+COMMON = dict(model="gan", width=32, batch_size=64, lr_g=2e-3, lr_d=2e-3, lr_decay=0.02, ema=0.995)
+STEPS, SAMPLES, SEEDS = 1000, 3000, 2
+MEASURES = ("FD-LeNet-fashion", "precision", "recall", "coverage")
+
+PLAIN = dict(d_norm="none")  # batch norm and penalties exclude each other
+SETTINGS = {  # options beside COMMON
+    "nothing added": {},
+    "spectral norm in D": dict(d_norm="spectral"),
+    "no norm in D": PLAIN,
+    "no norm in D, R₁": PLAIN | dict(r1=0.1),
+    "no norm in D, R₁ every 8 steps": PLAIN | dict(r1=0.1, penalty_every=8),
+    "no norm in D, R₁ and R₂": PLAIN | dict(r1=0.1, r2=0.1),
+    "relativistic": dict(objective="relativistic"),
+    "relativistic, no norm in D, R₁ and R₂": PLAIN | dict(objective="relativistic", r1=0.1, r2=0.1),
+    "translation": dict(augment="translation"),
+    "translation, cutout, colour": dict(augment="all"),
+    "the same, adaptive": dict(augment="all", adaptive=0.6, adaptive_images=50_000),
+    "labels of 0.9": dict(label_smoothing=0.1),
+    "instance noise of 0.2": dict(instance_noise=0.2),
+    "minibatch standard deviation": dict(minibatch="deviation"),
+    "layer norm in D": dict(d_norm="layer"),
+    "layer norm in D, DRAGAN": dict(d_norm="layer", dragan=10.0),
+    "dropout of 0.3 in D": dict(dropout=0.3),
+    "minibatch discrimination": dict(minibatch="discrimination")}
+
+
+def train(options, steps, seed, dataset, judge, samples=SAMPLES):
+    """One run: the measures of its samples, None where it diverged, and its seconds."""
+    facts, streams = models.facts_of(dataset), backend.Streams(seed)
+    options = models.complete(COMMON | options | dict(steps=steps), facts)
+    model = models.made(options, facts, streams)
+    batches = data.Batches(dataset.x, options["batch_size"], streams["data"])
+    began = time.perf_counter()
+    with np.errstate(all="ignore"):
+        for _ in range(steps):
+            model.step(batches.deal(model.batches_per_step))
+    seconds = round(time.perf_counter() - began)
+    try:
+        model.check_finite()
+    except NonFiniteError as error:
+        return dict.fromkeys(MEASURES) | dict(seconds=seconds, failed=str(error))
+    images = backend.to_numpy(model.draw(samples, models.preview(seed)).x)
+    both = judge.features, judge.features_of(images)
+    numbers = (metrics.frechet_distance(*both), *metrics.precision_recall(*both),
+               metrics.density_coverage(*both).coverage)
+    return {name: round(float(number), 4) for name, number in zip(MEASURES, numbers)} | dict(seconds=seconds)
+
+
+def runs_of(steps, seeds):
+    """What is to be done, as {"setting", "steps", "seed"}, every setting with one seed before the next seed."""
+    return [dict(setting=name, steps=steps, seed=seed) for seed in range(seeds) for name in SETTINGS]
+
+
+def table(runs):
+    """Markdown: a row for each setting that was run."""
+    lines = [f"| added | seeds | {' | '.join(MEASURES)} | seconds |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for name in SETTINGS:
+        of_it = [run for run in runs if run["setting"] == name]
+        if of_it:
+            columns = [mean_and_error([run[measure] for run in of_it]) for measure in MEASURES]
+            failed = sum("failed" in run for run in of_it)
+            lines.append(f"| {name}{f' ({failed} diverged)' if failed else ''} | {len(of_it)} | {' | '.join(columns)} "
+                         f"| {sum(run['seconds'] for run in of_it) / len(of_it):.0f} |")
+    return "\n".join(lines)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--steps", type=int, default=STEPS)
+    p.add_argument("--seeds", type=int, default=SEEDS)
+    p.add_argument("--json", metavar="FILE", help="keep the runs here, and go on with those that are missing")
+    given = p.parse_args()
+    dataset = data.load("fashion-mini")
+    judge = judge_for("fashion-mini", dataset.x)
+    runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
+    for run in runs_of(given.steps, given.seeds):
+        if any(run.items() <= done.items() for done in runs):
+            continue
+        runs.append(run | train(SETTINGS[run["setting"]], run["steps"], run["seed"], dataset, judge))
+        print(runs[-1], flush=True)
+        if given.json:
+            pairing.keep(given.json, {"common": COMMON, "samples": SAMPLES, "runs": runs})
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Semi-supervised learning with a GAN: a few labels, many samples. Salimans et al. 2016,
+arXiv:1606.03498, §3.1 and §5.
+
+The discriminator is a classifier of K real classes and one more, "generated". Only differences of
+logits count, so the last logit is fixed to 0, and K logits l(x) are left:
+
+    p(y | x, real) = softmax(l(x))_y     D(x) = Z(x)/(Z(x) + 1),  Z(x) = Σₖ exp lₖ(x)
+
+With s = ln Z, the log-sum-exp of the logits, D(x) = σ(s): s is the score of an ordinary GAN.
+
+    L = −E log p(y | x, real)                        over the labelled samples
+        − ½ E log D(x) − ½ E log(1 − D(G(z)))        over all samples, and over generated ones
+
+The generator does not fight D. It matches features f, here the last hidden layer of D:
+
+    ‖E f(x) − E f(G(z))‖²                            feature matching, §3.1
+
+The halves are those of the authors' published code. It takes the mean of the squares where the
+paper has their sum, which is the same to Adam, and absolute differences on SVHN and CIFAR-10. The
+networks are DCGAN's, with dropout in D; the paper's for MNIST are perceptrons with Gaussian noise.
+"""
+
+import numpy as np
+
+from minigan import backend, init, networks, nn, ops, optim
+from minigan.data import to_unit
+from minigan.metrics.latent import ways
+from minigan.tensor import no_grad
+from minigan.trainer import Batch, Drawn, Model, averaged, frozen
+
+
+class Classifier(nn.Module):
+    """Samples → K logits: `body` ends in the features, and `head` makes logits of them."""
+
+    def __init__(self, body, head):
+        super().__init__()
+        self.body, self.head = body, head
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+class SemiSupervised(Model):
+    OPTIONS = Model.OPTIONS | {
+        "steps": (10_000, "training steps"),
+        "batch_size": (50, "samples per batch, and at most as many labelled ones beside them"),
+        "labelled": (100, "how many labels are used, as many of each class as can be"),
+        "width": (16, "channels next to the image, or hidden units of points"),
+        "latent": (100, "width of the noise"),
+        "dropout": (0.4, "part of each hidden layer of the discriminator that is dropped"),
+        "lr_g": (4e-3, "the generator's learning rate"),
+        "lr_d": (2e-3, "the discriminator's"),
+        "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
+        "ema": (0.995, "decay of the averaged networks, below 1")}
+    NEEDS = ("labels",)
+    BETAS = 0.5, 0.999
+
+    def build(self, facts, options, rng):
+        self.latent, self.count = options["latent"], options["labelled"]
+        self.classes = len(facts.classes)
+        self.generator, self.discriminator = self.pair(facts, options, rng)
+        self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)
+        self.d_optimizer = optim.Adam(self.discriminator.parameters(), options["lr_d"], self.BETAS)
+        self.averaged, self.average = averaged(self.generator, options["ema"])
+        self.averaged_classifier, self.classifier_average = averaged(
+            self.discriminator, options["ema"])
+
+    def pair(self, facts, options, rng):
+        """A DCGAN generator, or a perceptron for points; and a `Classifier` with dropout instead of
+        batch norm."""
+        width, latent = options["width"], options["latent"]
+        if len(facts.shape) == 3:
+            G = init.dcgan(networks.dcgan_generator(facts.shape, latent, width, rng=rng), rng)
+            D = networks.dcgan_discriminator(facts.shape, width, "none", 8 * width, rng=rng)
+        else:
+            [features] = facts.shape
+            G = networks.mlp(latent, width, 3, features, nn.ReLU, rng)
+            D = networks.mlp(features, width, 2, 8 * width, nn.LeakyReLU, rng)
+        body = []
+        for layer in D.layers:
+            body.append(layer)
+            if isinstance(layer, nn.LeakyReLU):
+                body.append(nn.Dropout(options["dropout"], self.streams["dropout"]))
+        head = nn.Dense(8 * width, self.classes, rng=rng)
+        return G, Classifier(nn.Sequential(*body, nn.LeakyReLU()), head)
+
+    def learn_from(self, x, labels):
+        """Keep the labelled samples: one of each class, then a second of each, and so on."""
+        if not self.classes <= self.count <= len(x):
+            raise ValueError(f"--labelled {self.count}: expected at least one of each of the "
+                             f"{self.classes} classes and at most all {len(x)} samples")
+        order, turn = self.streams["choice"].permutation(len(x)), np.empty(len(x), np.int64)
+        for k in range(self.classes):
+            [of_it] = np.nonzero(labels[order] == k)
+            turn[of_it] = np.arange(len(of_it))
+        rows = order[np.argsort(turn, kind="stable")[:self.count]]
+        self.labelled = Batch(to_unit(x[rows]), labels[rows])
+
+    def step(self, batch):
+        """Labels of the batch are never looked at: those of the labelled samples are all it has."""
+        self.steps += 1
+        x, n = self.real(batch.x), len(batch.x)
+        rows = self.streams["labelled"].permutation(self.count)[:n]
+        known, labels = self.real(self.labelled.x[rows]), self.labelled.labels[rows]
+
+        # D: labelled samples to their class, real ones to any class, generated ones to none
+        with no_grad():
+            fake = self.generator(self.noise(n))
+        log_p = ops.log_softmax(self.discriminator(known))
+        right = backend.asarray(ops.one_hot(labels, self.classes), x.dtype)
+        labelled_loss = -(log_p * right).sum(-1).mean()
+        real_scores = ops.logsumexp(self.discriminator(x), -1)
+        fake_scores = ops.logsumexp(self.discriminator(fake), -1)
+        unlabelled_loss = 0.5 * (ops.softplus(-real_scores).mean()
+                                 + ops.softplus(fake_scores).mean())
+        d_norm = self.descend(self.d_optimizer, labelled_loss + unlabelled_loss)
+
+        # G: the mean features of its samples to those of real ones
+        with no_grad():
+            target = self.discriminator.body(x).mean(0)
+        with frozen(self.discriminator):
+            features = self.discriminator.body(self.generator(self.noise(n))).mean(0)
+            g_loss = ((features - target) ** 2).sum()
+            g_norm = self.descend(self.g_optimizer, g_loss)
+
+        self.average.update(self.steps)
+        self.classifier_average.update(self.steps)
+        return {"d_loss": (labelled_loss + unlabelled_loss).data, "g_loss": g_loss.data,
+                "labelled_loss": labelled_loss.data, "unlabelled_loss": unlabelled_loss.data,
+                "real_score": real_scores.mean().data, "fake_score": fake_scores.mean().data,
+                "d_grad_norm": d_norm, "g_grad_norm": g_norm}
+
+    def classify(self, x, block=500):
+        """The class of each sample, (N,) integers on the host, by the averaged classifier."""
+        with no_grad():
+            logits = [self.averaged_classifier(self.real(to_unit(x[i:i + block]))).data
+                      for i in range(0, len(x), block)]
+        return np.concatenate([backend.to_numpy(part).argmax(1) for part in logits])
+
+    def walk(self, rng, count=4):
+        """Ways from noise to noise."""
+        return Drawn(self.sample(ways(self.noise(2 * count, rng).numpy())))

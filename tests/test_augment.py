@@ -1,0 +1,174 @@
+"""Differentiable augmentation: what each transformation does, that gradients of every order pass, that real and fake
+are changed alike in both steps, and how its probability adapts itself."""
+
+import numpy as np
+import pytest
+
+import minigan as mg
+from minigan import augment, backend
+from minigan.runs import models
+from minigan.tensor import Tensor
+from minigan.trainer import Facts
+from helpers import torch
+
+__all__ = ["torch"]  # the fixture
+
+pytestmark = pytest.mark.on_each_engine
+
+EACH = {"brightness": augment.brightness, "contrast": augment.contrast, "translation": augment.translation,
+        "cutout": augment.cutout}
+each = pytest.mark.parametrize("change", EACH.values(), ids=EACH)
+SHAPE = (6, 8, 12, 2)
+
+
+class Drawn:
+    """A generator of random numbers that deals what it is given."""
+
+    def __init__(self, *arrays):
+        self.arrays = list(arrays)
+
+    def random(self, shape):
+        return np.asarray(self.arrays.pop(0), np.float64).reshape(shape)
+
+    def integers(self, low, high, n):
+        array = np.asarray(self.arrays.pop(0))
+        assert array.shape == (n,) and low <= array.min() and array.max() < high
+        return array
+
+
+def model_of(**options):
+    facts = Facts((8, 8, 1))
+    given = dict(model="gan", width=2, latent=3, batch_size=8, steps=10, augment="all") | options
+    return models.made(models.complete(given, facts), facts, backend.Streams(0))
+
+
+# What is done
+
+def test_colours_are_moved_and_stretched_by_a_number_for_each_sample(torch, rng):
+    x, u = rng.uniform(-1, 1, SHAPE), rng.random(6)
+    X, U = torch.from_numpy(x), torch.from_numpy(u).view(-1, 1, 1, 1)
+    np.testing.assert_allclose(augment.brightness(Tensor(x), Drawn(u)).numpy(), (X + U - 0.5).numpy(), rtol=1e-14)
+    mean = X.mean((1, 2, 3), keepdim=True)
+    np.testing.assert_allclose(augment.contrast(Tensor(x), Drawn(u)).numpy(),
+                               ((X - mean) * (U + 0.5) + mean).numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_a_translation_moves_whole_pixels_and_zeros_come_in(rng):
+    x = rng.uniform(-1, 1, (3, 8, 16, 2))
+    y = augment.translation(Tensor(x), Drawn(np.array([0, 1, -1]), np.array([0, 2, -1]))).numpy()
+    np.testing.assert_array_equal(y[0], x[0])
+    np.testing.assert_array_equal(y[1, 1:, 2:], x[1, :-1, :-2])
+    assert not y[1, :1].any() and not y[1, :, :2].any()
+    np.testing.assert_array_equal(y[2, :-1, :-1], x[2, 1:, 1:])
+    assert not y[2, -1:].any() and not y[2, :, -1:].any()
+
+
+@pytest.mark.parametrize("side", [8, 28, 30, 32])
+def test_translations_reach_an_eighth_of_each_side_both_ways(side):
+    x = np.zeros((4000, 1, side, 1))
+    x[:, :, side // 2] = 1.0
+    found = augment.translation(Tensor(x), np.random.default_rng(0)).numpy()
+    moves = np.nonzero(found[:, 0, :, 0])[1] - side // 2
+    assert (moves.min(), moves.max()) == (-round(side / 8 + 1e-9), round(side / 8 + 1e-9))
+    assert abs(moves.mean()) < 0.2
+
+
+def test_a_cutout_is_a_rectangle_of_half_the_sides_around_a_place(rng):
+    x = rng.uniform(0.5, 1, (2, 8, 12, 2))
+    y = augment.cutout(Tensor(x), Drawn(np.array([4, 0]), np.array([6, 12]))).numpy()
+    assert not y[0, 2:6, 3:9].any() and (y[0] == 0).sum() == 4 * 6 * 2
+    assert not y[1, :2, 9:].any() and (y[1] == 0).sum() == 2 * 3 * 2
+    assert (y[y != 0] == x[y != 0]).all()
+
+
+@each
+def test_each_sample_is_changed_by_numbers_of_its_own(change, rng):
+    x = np.broadcast_to(rng.uniform(-1, 1, (1, 8, 12, 2)), (40, 8, 12, 2)).copy()
+    y = change(Tensor(x), np.random.default_rng(0)).numpy()
+    assert len(np.unique(y.reshape(40, -1), axis=0)) > 10
+
+
+@each
+def test_gradients_of_every_order_pass_through(change, rng):
+    x = rng.uniform(-1, 1, (2, 8, 8, 1))
+    mg.check_grads(lambda x: change(x, np.random.default_rng(3)) ** 2, [x], order=2)
+    dtype = change(Tensor(x.astype(np.float32)), np.random.default_rng(3)).dtype
+    assert dtype == np.float32
+
+
+def test_a_probability_decides_for_each_sample_and_transformation_apart():
+    x = Tensor(np.full((4000, 2, 2, 1), 0.25))
+    changed = (augment.augment(x, "colour", np.random.default_rng(0), 0.3).numpy() != 0.25)[:, 0, 0, 0]
+    assert changed.mean() == pytest.approx(0.3, abs=0.03)  # contrast leaves a flat picture as it is
+    np.testing.assert_array_equal(augment.augment(x, "all", np.random.default_rng(0), 0.0).numpy(), x.numpy())
+    assert (augment.augment(x, "colour", np.random.default_rng(0)).numpy() != 0.25).all()
+    assert augment.augment(x, "none", None) is x
+
+
+# In training
+
+def test_real_and_fake_are_changed_in_ds_step_and_fake_in_gs_and_the_gradient_passes():
+    model, changed = model_of(), []
+    see = model.seen
+    model.seen = lambda x: changed.append((x, see(x))) or changed[-1][1]
+    model.step([np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 1))])
+    assert len(changed) == 3
+    for before, after in changed:
+        assert all((a != b).any() for a, b in zip(before.numpy(), after.numpy()))
+    assert [after.requires_grad for _, after in changed] == [False, False, True]
+    assert all((p.grad.numpy() != 0).any() for p in model.generator.parameters())
+
+
+def test_the_generators_gradient_is_that_of_the_changed_pictures():
+    """By finite differences, with the same random numbers again."""
+    model = model_of(lr_g=0.0, lr_d=0.0)
+    for network in model.networks().values():
+        network.astype("float64")
+    batch = np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 1))
+    before = model.streams.state_dict()
+    model.step([batch])
+    bias = model.generator.parameters()[-1]
+    slope, start, losses = bias.grad.numpy().item(), bias.data.copy(), []
+    for move in (1e-6, -1e-6):
+        bias.data = start + move
+        model.streams.load_state_dict(before)
+        losses.append(float(model.step([batch])["g_loss"]))
+    assert abs(slope) > 1e-7
+    assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(slope, rel=1e-4)
+
+
+# Adaptive
+
+def test_the_probability_rises_while_d_is_too_sure_and_falls_when_it_is_not():
+    adaptive = augment.Adaptive(target=0.61, images=100)
+    sure, unsure = np.array([[3.0], [0.1], [5.0], [2.0], [9.0]]), np.array([[3.0], [-9.0], [5.0], [2.0], [1.0]])
+    found = []
+    for scores in (sure, sure, unsure, -sure, -sure, *[sure] * 21):
+        adaptive.observe(Tensor(scores))
+        found.append(adaptive.p.item())
+    np.testing.assert_allclose(found[:6], [0.05, 0.1, 0.05, 0.0, 0.0, 0.05], atol=1e-6)
+    np.testing.assert_allclose(found[-3:], [0.95, 1.0, 1.0], atol=1e-6)
+
+
+def test_a_mean_of_signs_is_no_sign_of_a_mean():
+    adaptive = augment.Adaptive(target=0.0, images=10)
+    adaptive.observe(Tensor(np.array([1.0, 1.0, -100.0])))
+    assert adaptive.p.item() == pytest.approx(0.3)
+
+
+def test_a_run_begins_with_pictures_as_they_are_and_learns_how_many_to_change():
+    model = model_of(adaptive=0.6, adaptive_images=80)
+    assert model.adaptive.p.item() == 0.0
+    seen = model.seen(Tensor(np.full((8, 8, 8, 1), 0.5, np.float32)))
+    assert (seen.numpy() == 0.5).all()
+    model.observe(Tensor(np.ones((8, 1), np.float32)))
+    assert model.adaptive.p.item() == pytest.approx(0.1)
+    assert model.state_dict()["adaptive.p"].item() == pytest.approx(0.1)
+
+
+def test_scores_are_counted_from_where_the_objective_is_undecided():
+    """Least squares asks for 1 on real samples and 0 on fake ones: 0.4 is taken for fake."""
+    model = model_of(adaptive=0.6, adaptive_images=80, objective="lsgan")
+    model.adaptive.p = model.adaptive.p + np.float32(0.5)
+    model.observe(Tensor(np.full((8, 1), 0.4, np.float32)))
+    assert model.adaptive.p.item() == pytest.approx(0.4)
