@@ -76,6 +76,17 @@ def test_a_name_twice_is_refused_by_name(tmp_path):
         data.load(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("names, agreement", [([str(k) for k in range(10)], True), (list("abcdefghij"), False)])
+def test_classes_are_told_by_a_network_that_has_them_and_no_other(train, call, names, agreement):
+    """Digits under other names are other classes: the first of both need not be the same thing."""
+    x, labels, _ = data.load("digits")
+    np.savez("mine.npz", images=x, labels=labels, classes=np.array(names))
+    done(train(*CGAN, "--data", "mine.npz", "--name", "mine"))
+    done(call(evaluate.main, "runs/00000-mine", "--n", 40, "--classifier", "digits"))
+    metrics = json.loads(Path("runs/00000-mine/metrics.json").read_text())["metrics"]
+    assert ("class_agreement" in metrics) == agreement
+
+
 # Records that lie
 
 def lie(change):

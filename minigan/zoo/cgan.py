@@ -99,4 +99,4 @@ class CGAN(Model):
         return Drawn(self.sample(noise, labels), labels)
 
     def measures(self, drawn, judge):
-        return class_agreement(judge, drawn.x, drawn.labels)
+        return class_agreement(judge, drawn.x, drawn.labels, self.facts.classes)
