@@ -73,7 +73,7 @@ def test_the_seed_chooses_them_and_nothing_else():
 
 
 def test_other_labels_of_all_other_samples_change_nothing():
-    """Neither in the data, as they are given when the run begins, nor in the batches."""
+    """Once the labelled ones are chosen: that choice looks at all labels, to be balanced, as the authors' does."""
     given = dataset()
     model, _ = trained(given=given)
     x = data.to_unit(given.x)

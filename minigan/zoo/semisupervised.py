@@ -18,6 +18,7 @@ The generator does not fight D. It matches features f, here the last hidden laye
 The halves are those of the authors' published code. It takes the mean of the squares where the
 paper has their sum, which is the same to Adam, and absolute differences on SVHN and CIFAR-10. The
 networks are DCGAN's, with dropout in D; the paper's for MNIST are perceptrons with Gaussian noise.
+The result is the averaged classifier, not the samples: `classify`.
 """
 
 import numpy as np
