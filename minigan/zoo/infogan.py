@@ -13,7 +13,9 @@ information itself. No label is ever seen: the categories become what samples di
 Q shares D's layers but the last one (§6); they learn both, as in the authors' program. L rests on
 fakes only, for real samples have no code. Q is a softmax of the category, and of each number a
 Gaussian whose mean and ln σ are outputs (appendix C). As σ → 0 its L has no bound: so its λ is
-smaller (§6). The networks are DCGAN's, the losses those of `gan`.
+smaller (§6). The networks are DCGAN's. Two settings decide what the categories become. D is slow,
+as in the paper: else Q soon reads codes that no eye sees. And the noise is narrow, 4 numbers where
+the paper has 62: what it cannot vary is left to the code.
 """
 
 from math import log, pi
@@ -34,9 +36,9 @@ class InfoGAN(Model):
         "info": (1.0, "λ of the categorical code's information"),
         "info_continuous": (0.1, "λ of the continuous code's"),
         "width": (32, "channels next to the image, or hidden units of points"),
-        "latent": (62, "width of the noise beside the code"),
+        "latent": (4, "width of the noise beside the code"),
         "lr_g": (1e-3, "the generator's learning rate"),
-        "lr_d": (1e-3, "of the discriminator and Q"),
+        "lr_d": (2e-4, "of the discriminator and Q"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
     BETAS = 0.5, 0.999
@@ -53,8 +55,7 @@ class InfoGAN(Model):
         self.averaged, self.average = averaged(self.generator, options["ema"])
 
     def parts(self, facts, width, rng):
-        """G of (noise and numbers, category); D, whose first part makes the features; Q of them: a
-        logit for each category, mean and ln σ of each number."""
+        """G of (noise and numbers, category); D in two parts, features and score; Q of features."""
         latent = self.latent + self.continuous + self.categories
         if len(facts.shape) == 3:
             G = networks.dcgan_generator(facts.shape, latent, width, rng=rng)
