@@ -242,6 +242,14 @@ def test_a_run_is_the_same_again_and_counts_its_modes(made_up, monkeypatch):
     assert 1 <= first["modes"] <= 50 and 0 < first["reverse_kl"] <= math.log(1000)
 
 
+def test_samples_are_judged_as_training_judges_them(rng):
+    small = data.load("digits").x[rng.integers(1000, size=(60, 3)), :, :, 0].transpose(0, 2, 3, 1)
+    samples = np.pad(small.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2), (0, 0)))
+    found = yardstick.Judge()(samples)
+    assert found["modes"] > 30
+    assert found.items() <= judges.quick(judges.judge_for("stacked-mnist", samples), samples).items()
+
+
 def test_a_run_that_diverges_covers_nothing_and_says_why(made_up):
     options = dict(steps=4, width=4, batch_size=4, objective="lsgan", lr_g=1e30, lr_d=1e30)
     run = yardstick.train(data.load("stacked-mnist"), options, 0, None)
