@@ -226,41 +226,49 @@ def test_a_conditional_model_learns_the_thousand_classes(made_up, monkeypatch, t
 
 # The yardstick
 
-TINY = {"best": yardstick.Setting(dict(steps=2, width=4, batch_size=4), 2),
-        "plain": yardstick.Setting(dict(steps=1, width=4, batch_size=4), 1)}
+TINY = {"best": yardstick.Setting(dict(width=4, batch_size=4), 2), "plain": yardstick.Setting(dict(width=2), 1)}
 
 
 def run_of(setting, seed, modes=1000, reverse_kl=0.05, seconds=90):
-    return dict(setting=setting, seed=seed, modes=modes, reverse_kl=reverse_kl, seconds=seconds)
+    return dict(setting=setting, steps=2, seed=seed, modes=modes, reverse_kl=reverse_kl, seconds=seconds)
 
 
 def test_a_run_is_the_same_again_and_counts_its_modes(made_up, monkeypatch):
     monkeypatch.setattr(yardstick, "SAMPLES", 50)
     dataset, judge = data.load("stacked-mnist"), yardstick.Judge()
-    first, again = [yardstick.train(dataset, TINY["best"].options, 3, judge) for _ in range(2)]
+    first, again = [yardstick.train(dataset, TINY["best"].options, 2, 3, judge) for _ in range(2)]
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
     assert 1 <= first["modes"] <= 50 and 0 < first["reverse_kl"] <= math.log(1000)
 
 
+def test_samples_are_judged_as_training_judges_them(rng):
+    small = data.load("digits").x[rng.integers(1000, size=(60, 3)), :, :, 0].transpose(0, 2, 3, 1)
+    samples = np.pad(small.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2), (0, 0)))
+    found = yardstick.Judge()(samples)
+    assert found["modes"] > 30
+    assert found.items() <= judges.quick(judges.judge_for("stacked-mnist", samples), samples).items()
+
+
 def test_a_run_that_diverges_covers_nothing_and_says_why(made_up):
-    options = dict(steps=4, width=4, batch_size=4, objective="lsgan", lr_g=1e30, lr_d=1e30)
-    run = yardstick.train(data.load("stacked-mnist"), options, 0, None)
+    options = dict(width=4, batch_size=4, objective="lsgan", lr_g=1e30, lr_d=1e30)
+    run = yardstick.train(data.load("stacked-mnist"), options, 4, 0, None)
     assert (run["modes"], run["reverse_kl"]) == (0, None) and "is not finite since step" in run["failed"]
 
 
 def test_a_seed_of_every_setting_comes_before_the_next_seed(monkeypatch):
     monkeypatch.setattr(yardstick, "SETTINGS", TINY)
-    assert [(run["setting"], run["seed"]) for run in yardstick.runs_of()] == [("best", 0), ("plain", 0), ("best", 1)]
+    assert yardstick.runs_of(7) == [dict(setting=setting, steps=7, seed=seed)
+                                    for setting, seed in (("best", 0), ("plain", 0), ("best", 1))]
 
 
 def test_the_table_has_the_data_every_setting_that_was_run_and_the_published_rows(monkeypatch):
     monkeypatch.setattr(yardstick, "SETTINGS", TINY)
-    runs = [run_of("best", 0), run_of("best", 1, reverse_kl=0.03, seconds=150)]
+    runs = [run_of("best", 0), run_of("best", 1, modes=998, reverse_kl=0.03, seconds=150)]
     rows = yardstick.table(dict(modes=1000, reverse_kl=0.0242), runs).splitlines()
-    assert rows[2] == "| the data: the test split | | | 1000 | 0.0242 | |"
-    assert rows[3] == "| best | 2 | 2 | 1e+03 ± 0 | 0.04 ± 0.01 | 2 |"
+    assert rows[2] == "| the data: the test split | | 1000 | 0.0242 | |"
+    assert rows[3] == "| best | 2 | 1000 998 | 0.04 ± 0.01 | 2 |"
     assert [row.startswith("| published: ") for row in rows[2:]] == [False] * 2 + [True] * len(yardstick.PUBLISHED)
-    assert {row.count("|") for row in rows} == {7}
+    assert {row.count("|") for row in rows} == {6}
 
 
 def test_what_is_kept_is_not_done_again(made_up, monkeypatch, tmp_path, capsys):
@@ -269,7 +277,7 @@ def test_what_is_kept_is_not_done_again(made_up, monkeypatch, tmp_path, capsys):
     file = tmp_path / "runs.json"
     done = [run_of("best", 0), run_of("plain", 0)]
     file.write_text(json.dumps({"runs": done}))
-    monkeypatch.setattr(sys, "argv", ["stacked", "--json", str(file)])
+    monkeypatch.setattr(sys, "argv", ["stacked", "--steps", "2", "--json", str(file)])
     for _ in range(2):
         yardstick.main()
         kept = json.loads(file.read_text())
@@ -282,5 +290,5 @@ def test_what_is_kept_is_not_done_again(made_up, monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize("setting", yardstick.SETTINGS.values())
 def test_the_settings_are_options_of_the_model(setting):
     facts = Facts((28, 28, 3))
-    known = models.model_class("gan").OPTIONS
-    assert models.complete(setting.options | dict(model="gan"), facts).keys() == known.keys() | {"model"}
+    options = yardstick.COMMON | setting.options | dict(model="gan")
+    assert models.complete(options, facts).keys() == models.model_class("gan").OPTIONS.keys() | {"model"}

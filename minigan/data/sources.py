@@ -42,10 +42,10 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
     image_size: to which the pictures of a folder or `.zip` are cropped and resized: a side in
         pixels, or (height, width), or "48x64", which is 48 high; 64 unless given. Other sources are
         never resized, and refused if they are of another size.
-    split: "train" or "test"; the published sets (`mnist`, `fashion`, `cifar10`) have the latter,
-        and `stacked-mnist` has.
+    split: "train" or "test"; the published sets (`mnist`, `fashion`, `cifar10`) and
+        `stacked-mnist` have the latter.
     seed: what a mixture and `stacked-mnist` are drawn from; other sources don't look at it.
-    n: how many points a mixture has.
+    n: how many points of a mixture are drawn.
 
     `DataError` if there is no such source, or what is there cannot be used.
     """

@@ -4,8 +4,8 @@ import numpy as np
 
 from minigan.data.published import read_published
 
-# As many as PacGAN trains with: 301 MB, held once, for pictures stay uint8 until their batch is
-# due. The test split has as many as samples are customarily judged by.
+# As many as PacGAN's authors train with. They take 301 MB once, for pictures stay uint8 until their
+# batch is due. The test split has as many pictures as a generator is asked for when it is judged.
 COUNTS = {"train": 128_000, "test": 25_600}
 CLASSES = tuple(f"{triple:03d}" for triple in range(1000))
 

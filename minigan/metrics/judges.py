@@ -64,9 +64,9 @@ class ImageJudge:
 
 
 class StackedJudge(ImageJudge):
-    """Stacked MNIST by `network`, a `ByChannel`: its classes, the triples of digits, are the modes
-    that are counted. Few samples have hardly a class twice, so that measures of the classes' shares
-    among the real ones are left out."""
+    """Stacked MNIST by `network`, a `ByChannel`. Its classes, the triples of digits, are the modes
+    that are counted. Their shares are compared with equal ones, and not with those among the real
+    samples: a few thousand of these miss modes too."""
 
     def features_of(self, images):
         return self.network.features(images)  # of 128,000 pictures the probabilities take 1 GB

@@ -19,10 +19,10 @@ def class_coverage(labels, classes):
     `ClassCoverage`.
 
     With q the classes' shares of the samples, the reverse KL divergence is KL(q ‖ 1/K) =
-    Σ qₖ ln(K qₖ): 0 … ln K. Of N samples of a perfect generator it is about (K − 1)/2N, .0195 for
-    the 1,000 triples of stacked MNIST and 25,600 samples, if the data's own shares are equal. Those
-    of MNIST's digits are not quite, which adds .0043: no generator of its data can be expected
-    below .024. It misses how good a sample looks: each is counted in some class.
+    Σ qₖ ln(K qₖ): 0 … ln K. For N samples of equally frequent classes it is about (K − 1)/2N: .0195
+    for the 25,600 samples and 1,000 triples of stacked MNIST. MNIST's own digits are not quite
+    equally frequent, which adds .0043, so that samples like the data have .024. It misses whether a
+    sample looks like its class: a poor one is counted too.
     Source: Metz et al. 2017 (Unrolled GAN), arXiv:1611.02163, §3.3.1; Lin et al. 2018 (PacGAN),
     arXiv:1712.04086, §4.2, whose code computes it in this direction.
     """
