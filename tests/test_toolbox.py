@@ -8,7 +8,8 @@ import minigan as mg
 import strict
 from minigan import backend, nn
 from minigan.backend import to_numpy
-from minigan.objectives import Hinge, LeastSquares, Penalty, Relativistic, zero_centred_penalty
+from minigan.objectives import Hinge, LeastSquares, NonSaturating, Penalty, Relativistic, zero_centred_penalty
+from minigan.pictures.snapshots import feedback
 from minigan.runs import checkpoints, models
 from minigan.trainer import Facts, GANTrainer
 from helpers import torch
@@ -307,6 +308,23 @@ def test_no_remedy_is_on_by_default_and_old_runs_had_none():
     own = set(models.model_class("gan").OPTIONS) & models.BEFORE.keys()
     assert {name: defaults[name] for name in own} == {name: models.BEFORE[name] for name in own}
     assert {option for remedy in REMEDIES.values() for option in remedy} <= own | {"objective", "lr_d"}
+
+
+@pytest.mark.parametrize("remedy", [dict(objective="relativistic"), dict(minibatch="discrimination"), {}], ids=str)
+def test_what_d_tells_points_is_asked_in_blocks_and_of_pairs_too(remedy):
+    """As many as a picture of scores has, and without a table of all their pairs."""
+    model = model_of(POINTS, **remedy)
+    points = np.random.default_rng(0).standard_normal((600, 2)).astype(np.float32)
+    scores, pull = feedback(model, points)
+    assert scores.shape == (600,) and pull.shape == (600, 2)
+    if not remedy:
+        x = mg.Tensor(points[300:301], requires_grad=True)
+        [slope] = mg.grad(NonSaturating().generator_loss(model.discriminator(x)), x)
+        np.testing.assert_allclose(pull[300], -slope.numpy()[0], rtol=1e-5)
+    if "objective" in remedy:  # σ(0) = ½ of the score's own slope
+        x = mg.Tensor(points[:1], requires_grad=True)
+        [slope] = mg.grad(model.discriminator(x), x)
+        np.testing.assert_allclose(pull[0], 0.5 * slope.numpy()[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("options, facts, message", [

@@ -6,6 +6,7 @@ from minigan import backend, data, ops
 from minigan.autograd import grad
 from minigan.data.files import tell
 from minigan.metrics.latent import WAY
+from minigan.objectives import Relativistic
 from minigan.pictures import plots, report
 from minigan.runs import run_folder
 from minigan.runs import models
@@ -13,6 +14,8 @@ from minigan.runs.spreadsheet import write_csv
 from minigan.runs.statistics import Statistics
 from minigan.tensor import Tensor
 from minigan.trainer import GANTrainer
+
+BLOCK = 256  # samples that the discriminator is shown at once
 
 
 class Pictures:
@@ -85,13 +88,17 @@ def feedback(trainer, samples):
     """What the discriminator tells the generator about samples (N, …): their scores, (N,), and for
     each one −∂(its share of the generator's loss)/∂(sample), (N, …): the way it would have to move,
     and how strong the pull is. A discriminator of packs is shown packs of one sample and its
-    copies. Training is not disturbed."""
+    copies; one of pairs compares each with a real sample of the same score. Training is not
+    disturbed."""
     x = Tensor(backend.asarray(samples, trainer.generator.parameters()[0].dtype),
                requires_grad=True)
     trainer.discriminator.eval()
-    try:
-        scores = trainer.discriminator(ops.concatenate(*[x] * trainer.pack, axis=-1))
+    try:  # in blocks, for a discriminator that compares samples needs the square of their number
+        blocks = [x[begin:begin + BLOCK] for begin in range(0, len(x), BLOCK)]
+        scores = ops.concatenate(*[trainer.discriminator(
+            ops.concatenate(*[block] * trainer.pack, axis=-1)) for block in blocks])
     finally:
         trainer.discriminator.train()
-    [slope] = grad(trainer.objective.generator_loss(scores), x)
+    beside = [scores.detach()] if isinstance(trainer.objective, Relativistic) else []
+    [slope] = grad(trainer.objective.generator_loss(scores, *beside), x)
     return scores.data.reshape(-1), -len(x) * slope.data
