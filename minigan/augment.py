@@ -11,7 +11,7 @@ import numpy as np
 
 from minigan import backend, ops
 from minigan.module import Module
-from minigan.tensor import constant
+from minigan.tensor import constant, op
 
 
 def brightness(x, rng):
@@ -27,9 +27,18 @@ def contrast(x, rng):
 
 def translation(x, rng):
     """Moved by up to an eighth of the height and of the width, whole pixels; what comes in is 0."""
-    rows, columns = [_moves(side, rng.integers(-_eighth(side), _eighth(side) + 1, len(x)), x)
-                     for side in x.shape[1:3]]
-    return _along_rows(columns, _along_rows(rows, x).transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
+    down, right = [rng.integers(-_eighth(side), _eighth(side) + 1, len(x)) for side in x.shape[1:3]]
+    return shift_rows(shift_rows(x, down).transpose(0, 2, 1, 3), right).transpose(0, 2, 1, 3)
+
+
+@op
+def shift_rows(x, /, shifts):
+    """Row i of sample n becomes row i + shifts[n], and zeros come in: x (N, H, …), shifts N integers
+    on the host. It is a product with matrices of 0 and 1. The adjoint shifts back."""
+    shifts, i = np.asarray(shifts), np.arange(x.shape[1])
+    matrices = backend.asarray(i[:, None] == i + shifts[:, None, None], x.dtype)
+    rows = x.xp.ascontiguousarray(x.data.reshape(*x.shape[:2], -1))
+    return x.xp.matmul(matrices, rows).reshape(x.shape), (lambda g: shift_rows(g, -shifts),)
 
 
 def cutout(x, rng):
@@ -88,19 +97,6 @@ def _eighth(side):
 
 def _half(side):
     return int(side / 2 + 0.5)
-
-
-def _moves(side, shifts, x):
-    """For each sample a matrix (side, side): 1 where row i of the result is row j of x, i = j + its
-    shift."""
-    i = np.arange(side)
-    return backend.asarray(i[:, None] == i + shifts[:, None, None], x.dtype)
-
-
-def _along_rows(matrices, x):
-    """(N, J, I) times (N, I, W, C), as matrices → (N, J, W, C)."""
-    N, H, W, C = x.shape
-    return ops.matmul(matrices, x.reshape(N, H, W * C)).reshape(N, H, W, C)
 
 
 def _window(side, centres):

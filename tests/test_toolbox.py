@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 import minigan as mg
+import strict
 from minigan import backend, nn
-from minigan.objectives import Hinge, LeastSquares, Penalty, Relativistic, zero_centred_penalty
+from minigan.backend import to_numpy
+from minigan.objectives import Hinge, LeastSquares, NonSaturating, Penalty, Relativistic, zero_centred_penalty
+from minigan.pictures.snapshots import feedback
 from minigan.runs import checkpoints, models
 from minigan.trainer import Facts, GANTrainer
 from helpers import torch
@@ -277,6 +280,21 @@ def test_a_run_with_a_remedy_resumes_exactly(tmp_path, name):
     whole.check_finite()
 
 
+@pytest.mark.parametrize("backend_name", ["strict", "cupy"], indirect=True)
+@pytest.mark.parametrize("name", REMEDIES)
+def test_a_remedy_never_waits_for_the_device_and_loses_the_same_as_on_numpy(backend_name, name):
+    model = model_of(dtype="float64", **REMEDIES[name])
+    strict.costs.clear()
+    found = [model.step(batch) for batch in batches(3)]
+    assert strict.costs == []
+    with mg.use_backend("numpy"):
+        expected = train_some(model_of(dtype="float64", **REMEDIES[name]), IMAGES, 3)
+    for ours, theirs in zip(found, expected):
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            np.testing.assert_allclose(to_numpy(value), theirs[key], rtol=1e-8, atol=1e-10, err_msg=key)
+
+
 @pytest.mark.parametrize("name", REMEDIES)
 def test_a_remedy_changes_what_is_learned(name):
     plain, treated = model_of(), model_of(**REMEDIES[name])
@@ -290,6 +308,23 @@ def test_no_remedy_is_on_by_default_and_old_runs_had_none():
     own = set(models.model_class("gan").OPTIONS) & models.BEFORE.keys()
     assert {name: defaults[name] for name in own} == {name: models.BEFORE[name] for name in own}
     assert {option for remedy in REMEDIES.values() for option in remedy} <= own | {"objective", "lr_d"}
+
+
+@pytest.mark.parametrize("remedy", [dict(objective="relativistic"), dict(minibatch="discrimination"), {}], ids=str)
+def test_what_d_tells_points_is_asked_in_blocks_and_of_pairs_too(remedy):
+    """As many as a picture of scores has, and without a table of all their pairs."""
+    model = model_of(POINTS, **remedy)
+    points = np.random.default_rng(0).standard_normal((600, 2)).astype(np.float32)
+    scores, pull = feedback(model, points)
+    assert scores.shape == (600,) and pull.shape == (600, 2)
+    if not remedy:
+        x = mg.Tensor(points[300:301], requires_grad=True)
+        [slope] = mg.grad(NonSaturating().generator_loss(model.discriminator(x)), x)
+        np.testing.assert_allclose(pull[300], -slope.numpy()[0], rtol=1e-5)
+    if "objective" in remedy:  # σ(0) = ½ of the score's own slope
+        x = mg.Tensor(points[:1], requires_grad=True)
+        [slope] = mg.grad(model.discriminator(x), x)
+        np.testing.assert_allclose(pull[0], 0.5 * slope.numpy()[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("options, facts, message", [
@@ -321,4 +356,4 @@ def test_a_packed_discriminator_takes_penalties_and_pairs():
     trainer = GANTrainer(*pair(pack=2), LATENT, "relativistic", pack=2, streams=backend.Streams(1),
                          penalties=[Penalty("r1_penalty", 1.0), Penalty("r2_penalty", 1.0)])
     assert all(np.isfinite(value) for stats in train(trainer) for value in stats.values())
-    assert backend.to_numpy(trainer.discriminator.parameters()[0].data).shape[0] == 4
+    assert trainer.discriminator.parameters()[0].shape[0] == 4

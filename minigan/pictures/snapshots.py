@@ -6,6 +6,7 @@ from minigan import backend, data, ops
 from minigan.autograd import grad
 from minigan.data.files import tell
 from minigan.metrics.latent import WAY
+from minigan.objectives import Relativistic
 from minigan.pictures import plots, report
 from minigan.runs import models, run_folder
 from minigan.runs.spreadsheet import write_csv
@@ -13,7 +14,7 @@ from minigan.runs.statistics import Statistics
 from minigan.tensor import Tensor
 from minigan.trainer import GANTrainer
 
-
+BLOCK = 256  # samples that the discriminator is shown at once
 PER_CLASS, MOST_CLASSES = 8, 16  # in a picture of classes, a row for each
 
 
@@ -96,13 +97,17 @@ def feedback(model, samples):
     """What the discriminator tells the generator about samples (N, …): their scores, (N,), and for
     each one −∂(its share of the generator's loss)/∂(sample), (N, …): the way it would have to move,
     and how strong the pull is. A discriminator of packs is shown packs of one sample and its
-    copies. Training is not disturbed."""
+    copies; one of pairs compares each with a real sample of the same score. Training is not
+    disturbed."""
     x = Tensor(backend.asarray(samples, model.generator.parameters()[0].dtype),
                requires_grad=True)
     model.discriminator.eval()
-    try:
-        scores = model.discriminator(ops.concatenate(*[x] * model.pack, axis=-1))
+    try:  # in blocks, for a discriminator that compares samples needs the square of their number
+        blocks = [x[begin:begin + BLOCK] for begin in range(0, len(x), BLOCK)]
+        scores = ops.concatenate(*[model.discriminator(
+            ops.concatenate(*[block] * model.pack, axis=-1)) for block in blocks])
     finally:
         model.discriminator.train()
-    [slope] = grad(model.objective.generator_loss(scores), x)
+    beside = [scores.detach()] if isinstance(model.objective, Relativistic) else []
+    [slope] = grad(model.objective.generator_loss(scores, *beside), x)
     return scores.data.reshape(-1), -len(x) * slope.data
