@@ -33,7 +33,8 @@ SETTINGS, HASTE = dict(width=16, batch_size=32, ema=0.995), 4.0
 
 def options_of(objective, sample_shape, steps):
     """All options of the trainer."""
-    options = models.complete(SETTINGS | dict(model="gan", objective=objective, steps=steps), Facts(sample_shape))
+    chosen = SETTINGS | dict(model="gan", recipe="dcgan", objective=objective, steps=steps)
+    options = models.complete(chosen, Facts(sample_shape))
     return options | {name: HASTE * options[name] for name in ("lr_g", "lr_d")}
 
 

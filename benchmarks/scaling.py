@@ -55,7 +55,7 @@ def script_step():
 def command_step():
     """The same step, made as `python -m minigan.train` makes it."""
     from minigan import train
-    options = dict(train.DEFAULTS)
+    options = train.DEFAULTS | dict(recipe="dcgan")
     dataset = train.load_data(options)
     options = train.models.complete(options, train.models.facts_of(dataset))
     model, batches, _ = train.build(options, dataset)

@@ -19,7 +19,7 @@ SIZES = {"digits": dict(batch_size=8, width=2, latent=3), "ring8": dict(batch_si
 
 def options_of(source, objective="gan", **more):
     shape = data.load(source).x.shape[1:]
-    chosen = models.complete(dict(model="gan", objective=objective), Facts(shape))
+    chosen = models.complete(dict(model="gan", objective=objective, recipe="dcgan"), Facts(shape))
     return chosen | SIZES[source] | dict(ema=0.5, seed=0) | more
 
 
@@ -46,7 +46,7 @@ def make_run(folder, source, objective="gan", steps=3):
 ])
 @pytest.mark.parametrize("shape", [(2,), (28, 28, 1)])
 def test_the_defaults_are_those_of_the_objectives_paper(objective, expected, shape):
-    chosen = models.complete(dict(model="gan", objective=objective), Facts(shape))
+    chosen = models.complete(dict(model="gan", objective=objective, recipe="dcgan"), Facts(shape))
     if len(shape) == 1 and objective == "wgan-gp":
         expected = expected | dict(gp_weight=0.1)  # the authors' own for such mixtures
     assert {name: chosen[name] for name in expected} == expected

@@ -21,7 +21,7 @@ ZOO = Path(__file__).parent.parent / "zoo"
 # What options were, in effect, in runs from before there were any. Whoever adds an option to the
 # others adds it here, with the value that changes nothing.
 BEFORE = dict(model="gan", image_size=None, evaluate_every=0, classifier=None, pack=1, lr_decay=1.0,
-              mirror=False, keep_best=False, **{"from": None},
+              mirror=False, keep_best=False, recipe="dcgan", **{"from": None},
               # The remedies of `gan`
               d_norm="default", r1=0.0, r2=0.0, dragan=0.0, penalty_every=1, label_smoothing=0.0,
               instance_noise=0.0, dropout=0.0, minibatch="none", augment="none", adaptive=0.0,

@@ -10,20 +10,23 @@ from minigan.augment import POLICIES, Adaptive, augment
 from minigan.metrics.latent import ways
 from minigan.objectives import Minimax, Penalty
 from minigan.tensor import constant
-from minigan.trainer import RECIPES, Drawn, GANTrainer, Model
+from minigan.trainer import ANNEALED, RECIPES, Drawn, GANTrainer, Model
 
 
 class GAN(GANTrainer):
     """A pair of networks that fits the data, in a `GANTrainer`."""
 
     OPTIONS = Model.OPTIONS | {
-        "steps": (2500, "generator updates (default: 2500 on images, 10000 on points)"),
+        "recipe": ("annealed", "of steps, width and rates: dcgan, the papers' own, or annealed, at "
+                   "high rates that fall (default: annealed for gan on images)",
+                   ["annealed", "dcgan"]),
+        "steps": (8000, "generator updates (default: by the recipe, 10000 on points)"),
         "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
         "objective": ("gan", ", ".join(RECIPES), list(RECIPES)),
-        "width": (64, "channels next to the image, or hidden units (default: 64, 128)"),
+        "width": (32, "channels next to the image (default: by the recipe), units of points (128)"),
         "latent": (100, "width of the noise (default: 100 for images, 2 for points)"),
-        "lr_g": (2e-4, "the generator's learning rate (default: the objective's)"),
-        "lr_d": (2e-4, "the discriminator's (default: the objective's)"),
+        "lr_g": (2e-3, "the generator's learning rate (default: by recipe and objective)"),
+        "lr_d": (2e-3, "the discriminator's (default: by recipe and objective)"),
         "n_critic": (1, "discriminator steps per generator step (default: the objective's)"),
         "clip": (0.0, "bound on the critic's weights, 0 for none (default: the objective's)"),
         "gp_weight": (0.0, "weight of the gradient penalty, 0 for none (default: the objective's)"),
@@ -37,8 +40,7 @@ class GAN(GANTrainer):
         "dragan": (0.0, "weight of the penalty (‖∇D‖ − 1)² near real samples, 0 for none"),
         "penalty_every": (1, "these three in every so many steps only, and as much heavier"),
         "label_smoothing": (0.0, "by how much D's target on real samples is below 1"),
-        "instance_noise": (0.0, "standard deviation of noise on all that D sees; it falls on a "
-                           "straight line, to 0 at the last step"),
+        "instance_noise": (0.0, "deviation of noise on all D sees, which falls to 0 at the end"),
         "dropout": (0.0, "probability with which D leaves out an element after an activation"),
         "minibatch": ("none", "what D learns of a sample's batch: the standard deviation, or "
                       "features of likeness", list(networks.MINIBATCH)),
@@ -53,9 +55,8 @@ class GAN(GANTrainer):
 
     @classmethod
     def defaults(cls, facts, given):
-        """What follows from the objective is its paper's, what from the kind of data ours.
-
-        On points a penalty weighs 0.1 instead of 10, as in the experiments on such mixtures of
+        """What follows from the objective is its paper's, what from the kind of data ours. On
+        points a penalty weighs 0.1 instead of 10, as in the experiments on such mixtures of
         arXiv:1704.00028's authors: 10 holds the critic's slope so close to 1 that it does not see
         modes as narrow as these.
         """
@@ -66,9 +67,15 @@ class GAN(GANTrainer):
         recipe = RECIPES[objective]
         found = super().defaults(facts, given) | dict(
             objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic,
-            clip=recipe.clip, gp_weight=recipe.gp_weight)
-        if len(facts.shape) == 3:
-            return found
+            clip=recipe.clip, gp_weight=recipe.gp_weight, steps=2500, width=64)
+        on_images = len(facts.shape) == 3
+        usual = "annealed" if on_images and objective == "gan" else "dcgan"
+        found["recipe"] = given.get("recipe", usual)
+        if found["recipe"] == "annealed" and (not on_images or recipe.clip or recipe.gp_weight):
+            raise ValueError("recipe annealed is for images and for objectives without clipping or "
+                             f"penalty: leave it out for {objective} on samples {facts.shape}")
+        if on_images:
+            return found | ANNEALED if found["recipe"] == "annealed" else found
         return found | dict(steps=10_000, batch_size=256, width=128, latent=max(2, *facts.shape),
                             gp_weight=recipe.gp_weight / 100)
 
@@ -95,13 +102,12 @@ class GAN(GANTrainer):
             raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
                              f"{options['pack']}")
         if options["label_smoothing"] and not issubclass(objective, Minimax):
-            raise ValueError("label_smoothing is for the objectives gan and minimax, whose scores "
-                             f"stand for probabilities, not for {options['objective']}")
+            raise ValueError("label_smoothing is for gan and minimax, whose scores stand for "
+                             f"probabilities, not for {options['objective']}")
         if len(facts.shape) != 3 and options["augment"] != "none":
             raise ValueError(f"augment {options['augment']} changes pictures, and these are points")
         if len(facts.shape) != 3 and options["d_norm"] in ("batch", "layer"):
-            raise ValueError(f"d_norm {options['d_norm']} is for images: on points D has none, or "
-                             "spectral")
+            raise ValueError(f"d_norm {options['d_norm']} is for images, and these are points")
         if options["adaptive"] and (options["augment"] == "none" or objective.undecided is None):
             raise ValueError("adaptive needs augment, and an objective whose scores say whether D "
                              "takes a sample for real: neither wgan nor relativistic")
