@@ -11,10 +11,10 @@ def assignment(cost):
     method, O(n³).
 
     Prices u of the rows and v of the columns are kept with uᵢ + vⱼ ≤ cost[i, j], and equal on
-    assigned pairs: then Σ u + Σ v is a lower bound that the assignment reaches. One row at a time is
-    added along the shortest augmenting path, on which an edge's length is cost − u − v ≥ 0.
-    Source: Kuhn 1955, Naval Research Logistics Quarterly 2, 83; by shortest paths Jonker & Volgenant
-    1987, Computing 38, 325.
+    assigned pairs: then Σ u + Σ v is a lower bound that the assignment reaches. One row at a time
+    is added along the shortest augmenting path, on which an edge's length is cost − u − v ≥ 0.
+    Source: Kuhn 1955, Naval Research Logistics Quarterly 2, 83; by shortest paths Jonker &
+    Volgenant 1987, Computing 38, 325.
     """
     [cost] = inputs.features("assignment", 1, cost=cost)
     n = len(cost)

@@ -1,7 +1,7 @@
 """InfoGAN: a code in the noise that can be read off the sample. Chen et al. 2016, arXiv:1606.03657.
 
-The generator takes noise z and a code c, here a category and some numbers from U(−1, 1). A plain GAN
-may ignore c. InfoGAN asks for samples that tell it: for a large mutual information I(c; G(z, c)),
+The generator takes noise z and a code c, here a category and some numbers from U(−1, 1). A plain
+GAN may ignore c. InfoGAN asks for samples that tell it: for a large information I(c; G(z, c)),
 
     min over G and Q, max over D of   V(D, G) − λ L(G, Q)                          (eq. 6)
     L(G, Q) = E log Q(c | G(z, c)) + H(c) ≤ I(c; G(z, c))                          (eq. 5)
