@@ -2,8 +2,8 @@
 
 Every setting is trained on fashion-mini with the same networks, rates and number of steps, and differs from the first
 one in what its name says. 3,000 samples of the averaged generator stand beside the 3,000 pictures: FD-LeNet-fashion,
-precision, recall, coverage. The seconds are of a machine that may do other things, and so is their ratio. Each run is
-kept in `--json FILE` as it ends, and not done again; the table is made of what is there, seed by seed.
+precision, recall, coverage. Each run is kept in `--json FILE` as it ends, and not done again; the table is made of what
+is there, seed by seed.
 """
 
 import argparse
@@ -73,14 +73,14 @@ def runs_of(steps, seeds):
 
 def table(runs):
     """Markdown: a row for each setting that was run."""
-    lines = [f"| added | seeds | {' | '.join(MEASURES)} | seconds |", "|---|--:|--:|--:|--:|--:|--:|"]
+    lines = [f"| added | seeds | {' | '.join(MEASURES)} |", "|---|--:|--:|--:|--:|--:|"]
     for name in SETTINGS:
         of_it = [run for run in runs if run["setting"] == name]
         if of_it:
             columns = [mean_and_error([run[measure] for run in of_it]) for measure in MEASURES]
             failed = sum("failed" in run for run in of_it)
-            lines.append(f"| {name}{f' ({failed} diverged)' if failed else ''} | {len(of_it)} | {' | '.join(columns)} "
-                         f"| {sum(run['seconds'] for run in of_it) / len(of_it):.0f} |")
+            diverged = f" ({failed} diverged)" if failed else ""
+            lines.append(f"| {name}{diverged} | {len(of_it)} | {' | '.join(columns)} |")
     return "\n".join(lines)
 
 

@@ -95,9 +95,10 @@ def test_no_operation_and_no_derivative_waits(case):
 def test_no_layer_waits_in_training_or_evaluation():
     layers = {
         (4, 3): [nn.Dense(3, 2), nn.Dense(3, 2, bias=False), nn.BatchNorm(3), nn.LayerNorm(3), nn.ReLU(),
-                 nn.LeakyReLU(), nn.Tanh(), nn.Sigmoid(), nn.Flatten(), nn.Reshape(1, 3), nn.Dropout(0.5)],
+                 nn.LeakyReLU(), nn.Tanh(), nn.Sigmoid(), nn.Flatten(), nn.Reshape(1, 3), nn.Dropout(0.5),
+                 nn.MinibatchDeviation(), nn.MinibatchDiscrimination(3)],
         (2, 6, 4, 3): [nn.Conv2d(3, 2, 4, 2, 1), nn.ConvTranspose2d(3, 2, 4, 2, 1), nn.Sequential(nn.BatchNorm(3)),
-                       nn.LayerNorm(3), nn.Flatten()],
+                       nn.LayerNorm(3), nn.Flatten(), nn.MinibatchDeviation()],
     }
     own = {kind for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}
     assert own - {nn.Module} == {type(layer) for some in layers.values() for layer in some}

@@ -76,6 +76,9 @@ class GAN(GANTrainer):
         super().__init__(*self.pair(facts, options, rng, self.streams["dropout"]),
                          streams=self.streams, penalties=self.added_penalties(options),
                          **{name: options[name] for name in own})
+        if options["batch_size"] % options["pack"]:
+            raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
+                             f"{options['pack']}")
         if options["label_smoothing"]:
             self.objective = type(self.objective)(options["label_smoothing"])
         self.instance_noise, self.policy = options["instance_noise"], options["augment"]
@@ -89,9 +92,6 @@ class GAN(GANTrainer):
         for name in ("r1", "r2", "dragan", "instance_noise", "adaptive"):
             if not 0.0 <= options[name] < float("inf"):
                 raise ValueError(f"expected {name} ≥ 0, got {options[name]}")
-        if options["batch_size"] % options["pack"]:
-            raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
-                             f"{options['pack']}")
         if options["label_smoothing"] and not issubclass(objective, Minimax):
             raise ValueError("label_smoothing is for the objectives gan and minimax, whose scores "
                              f"stand for probabilities, not for {options['objective']}")
