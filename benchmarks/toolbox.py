@@ -23,25 +23,25 @@ STEPS, SAMPLES, SEEDS = 1000, 3000, 2
 MEASURES = ("FD-LeNet-fashion", "precision", "recall", "coverage")
 
 PLAIN = dict(d_norm="none")  # batch norm and penalties exclude each other
-SETTINGS = {  # options beside COMMON
+SETTINGS = {  # options beside COMMON; what costs most comes last
     "nothing added": {},
     "spectral norm in D": dict(d_norm="spectral"),
+    "layer norm in D": dict(d_norm="layer"),
     "no norm in D": PLAIN,
-    "no norm in D, R₁": PLAIN | dict(r1=0.1),
-    "no norm in D, R₁ every 8 steps": PLAIN | dict(r1=0.1, penalty_every=8),
-    "no norm in D, R₁ and R₂": PLAIN | dict(r1=0.1, r2=0.1),
     "relativistic": dict(objective="relativistic"),
-    "relativistic, no norm in D, R₁ and R₂": PLAIN | dict(objective="relativistic", r1=0.1, r2=0.1),
     "translation": dict(augment="translation"),
     "translation, cutout, colour": dict(augment="all"),
     "the same, adaptive": dict(augment="all", adaptive=0.6, adaptive_images=50_000),
     "labels of 0.9": dict(label_smoothing=0.1),
     "instance noise of 0.2": dict(instance_noise=0.2),
     "minibatch standard deviation": dict(minibatch="deviation"),
-    "layer norm in D": dict(d_norm="layer"),
-    "layer norm in D, DRAGAN": dict(d_norm="layer", dragan=10.0),
     "dropout of 0.3 in D": dict(dropout=0.3),
-    "minibatch discrimination": dict(minibatch="discrimination")}
+    "minibatch discrimination": dict(minibatch="discrimination"),
+    "no norm in D, R₁ every 8 steps": PLAIN | dict(r1=0.1, penalty_every=8),
+    "no norm in D, R₁": PLAIN | dict(r1=0.1),
+    "no norm in D, R₁ and R₂": PLAIN | dict(r1=0.1, r2=0.1),
+    "relativistic, no norm in D, R₁ and R₂": PLAIN | dict(objective="relativistic", r1=0.1, r2=0.1),
+    "layer norm in D, DRAGAN": dict(d_norm="layer", dragan=10.0)}
 
 
 def train(options, steps, seed, dataset, judge, samples=SAMPLES):
