@@ -40,7 +40,8 @@ class D2GAN(Model):
         return found | dict(steps=10_000, batch_size=256, width=128, latent=max(2, *facts.shape))
 
     def build(self, facts, options, rng):
-        self.latent, self.alpha, self.beta = [options[name] for name in ("latent", "alpha", "beta")]
+        self.latent = options["latent"]
+        self.alpha, self.beta = options["alpha"], options["beta"]
         if not (0.0 < self.alpha <= 1.0 and 0.0 < self.beta <= 1.0):
             raise ValueError(f"expected 0 < alpha, beta ≤ 1, got {self.alpha} and {self.beta}")
         given = dict(latent=self.latent, width=options["width"], rng=rng)
