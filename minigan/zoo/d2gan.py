@@ -1,10 +1,11 @@
 """Two discriminators with opposite tastes. Nguyen et al. 2017 (D2GAN), arXiv:1709.03831.
 
-min over G, max over D₁ and D₂ of   α E log D₁(x) − E D₁(G(z)) − E D₂(x) + β E log D₂(G(z))   (eq. 1)
+    min over G, max over D₁ and D₂ of                                             (eq. 1)
+    α E log D₁(x) − E D₁(G(z)) − E D₂(x) + β E log D₂(G(z))
 
 x is real, z noise, 0 < α, β ≤ 1. D₁ > 0 is high where the data are dense, D₂ > 0 where the samples
-are. The best D₁ is α p(x)/q(x) and the best D₂ is β q(x)/p(x), for the densities p of the data and q
-of the samples; G then lowers both KL(p‖q), which punishes a mode that is left out, and KL(q‖p),
+are. The best D₁ is α p(x)/q(x) and the best D₂ is β q(x)/p(x), for the densities p of the data and
+q of the samples; G then lowers both KL(p‖q), which punishes a mode that is left out, and KL(q‖p),
 which punishes a sample where there is no data.
 
 D = softplus(score) is positive, as in the authors' published code. The constant 1e-8 in the
