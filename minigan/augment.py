@@ -33,8 +33,8 @@ def translation(x, rng):
 
 @op
 def shift_rows(x, /, shifts):
-    """Row i of sample n becomes row i + shifts[n], and zeros come in: x (N, H, …), shifts N integers
-    on the host. It is a product with matrices of 0 and 1. The adjoint shifts back."""
+    """Row i of sample n becomes row i + shifts[n], and zeros come in: x (N, H, …), shifts (N,)
+    integers on the host. It is a product with matrices of 0 and 1. The adjoint shifts back."""
     shifts, i = np.asarray(shifts), np.arange(x.shape[1])
     matrices = backend.asarray(i[:, None] == i + shifts[:, None, None], x.dtype)
     rows = x.xp.ascontiguousarray(x.data.reshape(*x.shape[:2], -1))

@@ -32,39 +32,51 @@ class Minimax:
 
     D's loss is −V = softplus(−r) + softplus(f), since −ln σ(r) = softplus(−r) and −ln(1 − σ(f)) =
     softplus(f). G's is ln(1 − σ(f)) = −softplus(f), whose slope −σ(f) vanishes when D is sure that
-    the samples are fake (f → −∞). Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
-
-    With `smoothing` s, D is to say 1 − s of real samples instead of 1, and 0 of fake ones as ever:
-    −(1 − s) ln σ(r) − s ln(1 − σ(r)) = softplus(−r) + s r has a least value, so that D is never
-    infinitely sure. Source: one-sided label smoothing, Salimans et al. 2016, arXiv:1606.03498,
-    §3.4."""
+    the samples are fake (f → −∞). Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1."""
 
     undecided = 0.0  # D's best score where real and fake samples are equally dense
 
-    def __init__(self, smoothing=0.0):
-        if not 0.0 <= smoothing < 1.0:
-            raise ValueError(f"label smoothing: expected 0 ≤ s < 1, got {smoothing}")
-        self.smoothing = smoothing
-        self.undecided = log((1.0 - smoothing) / (1.0 + smoothing))
-
     def discriminator_loss(self, real_scores, fake_scores):
         _check_scores(real_scores, fake_scores)
-        loss = ops.softplus(-real_scores).mean() + ops.softplus(fake_scores).mean()
-        return loss + self.smoothing * real_scores.mean() if self.smoothing else loss
+        return ops.softplus(-real_scores).mean() + ops.softplus(fake_scores).mean()
 
     def generator_loss(self, fake_scores):
         _check_scores(fake_scores)
         return -ops.softplus(fake_scores).mean()
 
 
-class NonSaturating(Minimax):
+class NonSaturating:
     """The same discriminator; the generator maximises ln σ(f) instead: its loss −ln σ(f) =
     softplus(−f) has the slope −σ(−f), which is largest when D is sure that the samples are fake.
     Source: arXiv:1406.2661, §3."""
 
+    undecided = 0.0  # D's best score where real and fake samples are equally dense
+
+    def discriminator_loss(self, real_scores, fake_scores):
+        return Minimax().discriminator_loss(real_scores, fake_scores)
+
     def generator_loss(self, fake_scores):
         _check_scores(fake_scores)
         return ops.softplus(-fake_scores).mean()
+
+
+class Smoothed:
+    """One-sided label smoothing s of `objective`, a Minimax or NonSaturating: D is to say 1 − s of
+    real samples instead of 1, and 0 of fake ones as ever.
+
+    −(1 − s) ln σ(r) − s ln(1 − σ(r)) = softplus(−r) + s r has a least value, so that D is never
+    infinitely sure. Source: Salimans et al. 2016, arXiv:1606.03498, §3.4."""
+
+    def __init__(self, objective, smoothing):
+        if not 0.0 <= smoothing < 1.0:
+            raise ValueError(f"label smoothing: expected 0 ≤ s < 1, got {smoothing}")
+        self.objective, self.smoothing = objective, smoothing
+        self.undecided = log((1.0 - smoothing) / (1.0 + smoothing))
+        self.generator_loss = objective.generator_loss
+
+    def discriminator_loss(self, real_scores, fake_scores):
+        loss = self.objective.discriminator_loss(real_scores, fake_scores)
+        return loss + self.smoothing * real_scores.mean()
 
 
 class LeastSquares:

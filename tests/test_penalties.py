@@ -7,7 +7,7 @@ import pytest
 import minigan as mg
 from minigan import backend, networks, nn, objectives
 from minigan.objectives import (
-    Minimax, NonSaturating, Penalty, Relativistic, perturbed_penalty, zero_centred_penalty)
+    Minimax, NonSaturating, Penalty, Relativistic, Smoothed, perturbed_penalty, zero_centred_penalty)
 from helpers import torch
 from trainers import LATENT, pair, real_batches, step, trainer_of
 
@@ -68,23 +68,23 @@ def test_smoothing_lowers_the_target_of_real_samples_only(torch, loss, s):
     cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
     r, f = torch.from_numpy(R), torch.from_numpy(F)
     expected = cross_entropy(r, torch.full_like(r, 1 - s)) + cross_entropy(f, torch.zeros_like(f))
-    found = loss(s).discriminator_loss(mg.Tensor(R), mg.Tensor(F))
+    found = Smoothed(loss(), s).discriminator_loss(mg.Tensor(R), mg.Tensor(F))
     assert found.item() == pytest.approx(expected.item(), rel=1e-12)
-    assert loss(s).generator_loss(mg.Tensor(F)).item() == loss().generator_loss(mg.Tensor(F)).item()
-    mg.check_grads(loss(s).discriminator_loss, [R, F])
+    assert Smoothed(loss(), s).generator_loss(mg.Tensor(F)).item() == loss().generator_loss(mg.Tensor(F)).item()
+    mg.check_grads(Smoothed(loss(), s).discriminator_loss, [R, F])
 
 
 def test_undecided_is_ds_best_score_at_a_tie_with_smoothing_too():
-    loss = NonSaturating(0.2)
+    loss = Smoothed(NonSaturating(), 0.2)
     score = mg.Tensor(np.array([loss.undecided]), requires_grad=True)
     assert mg.grad(loss.discriminator_loss(score, score), score)[0].item() == pytest.approx(0.0, abs=1e-15)
-    assert NonSaturating().undecided == Minimax(0.0).undecided == 0.0
+    assert Smoothed(NonSaturating(), 0.0).undecided == NonSaturating.undecided
 
 
 def test_a_smoothing_out_of_range_is_refused():
     for s in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="label smoothing: expected 0 ≤ s < 1"):
-            Minimax(s)
+            Smoothed(Minimax(), s)
 
 
 # Penalties

@@ -6,9 +6,9 @@ import pytest
 
 import minigan as mg
 import strict
-from minigan import backend, nn
+from minigan import backend, networks, nn
 from minigan.backend import to_numpy
-from minigan.objectives import Hinge, LeastSquares, NonSaturating, Penalty, Relativistic, zero_centred_penalty
+from minigan.objectives import NonSaturating, Penalty, zero_centred_penalty
 from minigan.pictures.snapshots import feedback
 from minigan.runs import checkpoints, models
 from minigan.trainer import Facts, GANTrainer
@@ -346,10 +346,9 @@ def test_what_does_not_fit_is_refused_in_one_line(options, facts, message):
     assert "\n" not in str(error.value)
 
 
-def test_least_squares_and_hinge_losses_take_no_smoothing():
-    for loss in (LeastSquares, Hinge, Relativistic):
-        with pytest.raises(TypeError):
-            loss(0.1)
+def test_what_d_may_learn_of_a_batch_is_named():
+    with pytest.raises(ValueError, match="minibatch is one of none, deviation, discrimination, got 'all'"):
+        networks.equipped(networks.mlp_pair()[1], minibatch="all")
 
 
 def test_a_packed_discriminator_takes_penalties_and_pairs():

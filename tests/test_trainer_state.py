@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import backend, networks
+from minigan import backend, networks, objectives
 from minigan.backend import to_numpy
 from minigan.pictures.snapshots import feedback
 from minigan.trainer import GANTrainer, NonFiniteError
@@ -54,15 +54,18 @@ def test_feedback_is_each_samples_score_and_the_way_down_its_share_of_the_genera
     trainer = GANTrainer(generator, discriminator, LATENT, objective, pack=pack, streams=backend.Streams(1))
     x = np.random.default_rng(3).standard_normal((5, 2))
 
-    def loss(x):
+    def loss(x, beside=None):
         scores = discriminator(mg.Tensor(backend.asarray(np.tile(x, pack))))
-        return scores, trainer.objective.generator_loss(scores).item()
+        if not isinstance(trainer.objective, objectives.Relativistic):
+            return scores, trainer.objective.generator_loss(scores).item()
+        real_scores = scores if beside is None else loss(beside)[0]  # of a real sample with the same score
+        return scores, trainer.objective.generator_loss(scores, real_scores).item()
     scores, pulls = (to_numpy(array) for array in feedback(trainer, x))
     np.testing.assert_allclose(scores, loss(x)[0].numpy()[:, 0], rtol=1e-12)
     for i in range(5):
         for j in range(2):
             moved = 1e-6 * (np.arange(2) == j)
-            slope = (loss(x[i:i + 1] + moved)[1] - loss(x[i:i + 1] - moved)[1]) / 2e-6
+            slope = (loss(x[i:i + 1] + moved, x[i:i + 1])[1] - loss(x[i:i + 1] - moved, x[i:i + 1])[1]) / 2e-6
             np.testing.assert_allclose(pulls[i, j], -slope, rtol=1e-5, atol=1e-9)
 
 

@@ -8,7 +8,7 @@ by heart: they are options too, all off unless asked for.
 from minigan import backend, networks
 from minigan.augment import POLICIES, Adaptive, augment
 from minigan.metrics.latent import ways
-from minigan.objectives import Minimax, Penalty
+from minigan.objectives import Minimax, NonSaturating, Penalty, Smoothed
 from minigan.tensor import constant
 from minigan.trainer import ANNEALED, RECIPES, Drawn, GANTrainer, Model
 
@@ -85,8 +85,11 @@ class GAN(GANTrainer):
         super().__init__(*self.pair(facts, options, rng, self.streams["dropout"]),
                          streams=self.streams, penalties=self.added_penalties(options),
                          **{name: options[name] for name in own})
+        if options["batch_size"] % options["pack"]:
+            raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
+                             f"{options['pack']}")
         if options["label_smoothing"]:
-            self.objective = type(self.objective)(options["label_smoothing"])
+            self.objective = Smoothed(self.objective, options["label_smoothing"])
         self.instance_noise, self.policy = options["instance_noise"], options["augment"]
         self.adaptive = (Adaptive(options["adaptive"], options["adaptive_images"])
                          if options["adaptive"] else None)
@@ -98,10 +101,7 @@ class GAN(GANTrainer):
         for name in ("r1", "r2", "dragan", "instance_noise", "adaptive"):
             if not 0.0 <= options[name] < float("inf"):
                 raise ValueError(f"expected {name} ≥ 0, got {options[name]}")
-        if options["batch_size"] % options["pack"]:
-            raise ValueError(f"a batch of {options['batch_size']} cannot be divided into packs of "
-                             f"{options['pack']}")
-        if options["label_smoothing"] and not issubclass(objective, Minimax):
+        if options["label_smoothing"] and objective not in (Minimax, NonSaturating):
             raise ValueError("label_smoothing is for gan and minimax, whose scores stand for "
                              f"probabilities, not for {options['objective']}")
         if len(facts.shape) != 3 and options["augment"] != "none":

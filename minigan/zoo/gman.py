@@ -1,0 +1,85 @@
+"""Several discriminators at once. Durugkar et al. 2017 (GMAN), arXiv:1611.01673.
+
+    each D_i maximises   V_i = E log D_i(x) + E log(1 − D_i(G(z)))
+    G minimises   Σ w_i V_i,   w = softmax(λ V_1, …, λ V_N)                       (GMAN-λ)
+
+x is real, z noise. λ says whom G listens to: with 0 to all alike, and the larger λ is the more to
+the discriminator that tells best. Discriminators that begin differently make different mistakes,
+and G must please all of them; so G keeps a gradient even from the original loss log(1 − D).
+
+The discriminators differ in their first weights; all see the same batch. E log D_i(x) does not
+depend on G's samples, but the weights do depend on it. The networks are those of `gan`.
+"""
+
+import contextlib
+
+from minigan import networks, ops, optim
+from minigan.metrics.latent import ways
+from minigan.objectives import Minimax
+from minigan.tensor import no_grad
+from minigan.trainer import Drawn, Model, averaged, frozen
+
+
+class GMAN(Model):
+    OPTIONS = Model.OPTIONS | {
+        "width": (32, "channels next to the image, or hidden units (default: 32, 128)"),
+        "latent": (100, "width of the noise (default: 100 for images, 2 for points)"),
+        "discriminators": (3, "how many of them"),
+        "sharpness": (1.0, "λ: 0 weighs all discriminators alike, more the one that tells best"),
+        "lr_g": (2e-4, "the generator's learning rate"),
+        "lr_d": (2e-4, "that of each discriminator"),
+        "ema": (0.999, "decay of the averaged generator, below 1")}
+    BETAS = 0.5, 0.999
+    objective = Minimax()  # whose loss of a discriminator is −V
+
+    @classmethod
+    def defaults(cls, facts, given):
+        found = super().defaults(facts, given)
+        if len(facts.shape) == 3:
+            return found
+        return found | dict(steps=10_000, batch_size=256, width=128, latent=max(2, *facts.shape))
+
+    def build(self, facts, options, rng):
+        self.latent, self.sharpness = options["latent"], options["sharpness"]
+        if not 0.0 <= self.sharpness < float("inf"):
+            raise ValueError(f"expected sharpness ≥ 0, got {self.sharpness}")
+        given = dict(latent=self.latent, width=options["width"], rng=rng)
+        pair = lambda: (networks.dcgan_pair(facts.shape, **given) if len(facts.shape) == 3
+                        else networks.mlp_pair(facts.shape[0], **given))
+        self.generator, first = pair()
+        self.discriminators = [first, *[pair()[1] for _ in range(options["discriminators"] - 1)]]
+        judging = [p for D in self.discriminators for p in D.parameters()]
+        self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)
+        self.d_optimizer = optim.Adam(judging, options["lr_d"], self.BETAS)
+        self.averaged, self.average = averaged(self.generator, options["ema"])
+
+    def step(self, batch):
+        self.steps += 1
+        x = self.real(batch.x)
+        loss_of = self.objective.discriminator_loss
+
+        # Each D raises its V: no weight is in two of them, so that their sum is as good
+        with no_grad():
+            fake = self.generator(self.noise(len(x)))
+        d_losses = [loss_of(D(x), D(fake)) for D in self.discriminators]
+        d_loss = sum(d_losses[1:], d_losses[0])
+        d_norm = self.descend(self.d_optimizer, d_loss)
+
+        # G lowers their mean, weighted by how well they tell
+        with contextlib.ExitStack() as stack:
+            for D in self.discriminators:
+                stack.enter_context(frozen(D))
+            fake = self.generator(self.noise(len(x)))
+            values = ops.concatenate(*[-loss_of(D(x), D(fake)).reshape(1)
+                                       for D in self.discriminators])
+            g_loss = (ops.softmax(self.sharpness * values) * values).sum()
+            g_norm = self.descend(self.g_optimizer, g_loss)
+
+        self.average.update(self.steps)
+        return {"d_loss": d_loss.data, "g_loss": g_loss.data, "d_grad_norm": d_norm,
+                "g_grad_norm": g_norm,
+                **{f"d{i}_loss": loss.data for i, loss in enumerate(d_losses)}}
+
+    def walk(self, rng, count=4):
+        """Samples on `count` ways from noise to noise."""
+        return Drawn(self.sample(ways(self.noise(2 * count, rng).numpy())))
