@@ -26,7 +26,7 @@ from minigan.train import main
 ROOT = Path(__file__).parent.parent
 OBJECTIVES = ("minimax", "gan", "lsgan", "wgan", "wgan-gp", "hinge")
 POINTS = ("--data", "ring8", "--width", "8", "--batch-size", "16")
-IMAGES = ("--data", "digits", "--width", "2", "--batch-size", "8", "--latent", "3")
+IMAGES = ("--data", "digits", "--recipe", "dcgan", "--width", "2", "--batch-size", "8", "--latent", "3")
 FUZZ_QUICK = {"train": 60, "sample": 40, "evaluate": 15, "classifier": 15}  # made-up command lines
 FUZZ_MANY = {"train": 500, "sample": 500, "evaluate": 150, "classifier": 150}  # the table in tests/README.md has them
 OFTEN = ("--log-every", "2", "--snapshot-every", "4", "--checkpoint-every", "2")

@@ -9,6 +9,7 @@ import pytest
 import minigan as mg
 from minigan import backend, ops
 from minigan.metrics.latent import WAY
+from minigan.pictures import snapshots
 from minigan.runs import models
 from minigan.sample import label
 from minigan.trainer import Batch, Facts
@@ -184,8 +185,8 @@ def test_categories_have_numbers_and_not_the_names_of_classes():
 
 
 def test_a_picture_has_a_row_for_each_category_however_many_classes_the_data_have():
-    shown = models.shown(made(), 64, seed=0)
-    assert shown.labels.tolist() == np.repeat(np.arange(K), models.PER_CLASS).tolist()
+    shown = snapshots.shown(made(), 64, seed=0)
+    assert shown.labels.tolist() == np.repeat(np.arange(K), snapshots.PER_CLASS).tolist()
 
 
 def test_a_walk_varies_one_number_in_each_row_and_nothing_else(monkeypatch):

@@ -239,7 +239,7 @@ def test_sides_that_cannot_be_halved_are_named(H, W):
 
 
 def test_an_unknown_norm_is_refused():
-    with pytest.raises(ValueError, match="dcgan_pair: norm is 'batch', 'layer' or 'none', got 'group'"):
+    with pytest.raises(ValueError, match="dcgan_discriminator: norm is 'batch', 'layer' or 'none', got 'group'"):
         networks.dcgan_pair((28, 28, 1), norm="group")
 
 

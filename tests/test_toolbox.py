@@ -30,7 +30,7 @@ REMEDIES = {"r1": dict(d_norm="none", r1=0.5), "r2": dict(d_norm="none", r2=0.5)
 
 def model_of(facts=IMAGES, dtype="float32", seed=1, **options):
     """A tiny `gan` with these options, and weights that are large enough to matter."""
-    given = dict(model="gan", width=3, latent=LATENT, batch_size=8, steps=10, ema=0.5) | options
+    given = dict(model="gan", recipe="dcgan", width=3, latent=LATENT, batch_size=8, steps=10, ema=0.5) | options
     model = models.made(models.complete(given, facts), facts, backend.Streams(seed))
     for network in model.networks().values():
         for p in network.parameters():
@@ -240,7 +240,7 @@ def test_three_steps_are_those_of_a_pytorch_program(torch, name):
 
     given = REMEDIES.get(name, {})
     model = model_of(dtype="float64", **given)
-    options = models.complete(dict(model="gan", steps=10) | given, IMAGES)
+    options = models.complete(dict(model="gan", recipe="dcgan", steps=10) | given, IMAGES)
     twin = Twin(model, backend.Streams(1), options)
     for [batch] in batches(3):
         ours = step(model, [batch])
@@ -304,7 +304,7 @@ def test_a_remedy_changes_what_is_learned(name):
 
 
 def test_no_remedy_is_on_by_default_and_old_runs_had_none():
-    defaults = models.complete(dict(model="gan"), IMAGES)
+    defaults = models.complete(dict(model="gan", recipe="dcgan"), IMAGES)
     own = set(models.model_class("gan").OPTIONS) & models.BEFORE.keys()
     assert {name: defaults[name] for name in own} == {name: models.BEFORE[name] for name in own}
     assert {option for remedy in REMEDIES.values() for option in remedy} <= own | {"objective", "lr_d"}
@@ -328,7 +328,7 @@ def test_what_d_tells_points_is_asked_in_blocks_and_of_pairs_too(remedy):
 
 
 @pytest.mark.parametrize("options, facts, message", [
-    (dict(label_smoothing=0.1, objective="hinge"), IMAGES, "label_smoothing is for the objectives gan and minimax"),
+    (dict(label_smoothing=0.1, objective="hinge"), IMAGES, "label_smoothing is for gan and minimax"),
     (dict(label_smoothing=1.0), IMAGES, "expected 0 ≤ s < 1"),
     (dict(augment="all"), POINTS, "augment all changes pictures, and these are points"),
     (dict(adaptive=0.6), IMAGES, "adaptive needs augment"),
