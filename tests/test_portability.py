@@ -288,7 +288,8 @@ def test_a_run_goes_from_machine_to_machine(tmp_path, monkeypatch, backend_name,
             assert main([*arguments, *choice]) == 0
         assert backend.current().name == name
 
-    start = ("--data", source, "--recipe", "dcgan", "--width", "4", "--batch-size", "16", "--latent", "3", "--log-every", "1", "--steps")
+    start = ("--data", source, "--recipe", "dcgan", "--width", "4", "--batch-size", "16", "--latent", "3",
+             "--log-every", "1", "--steps")
     call(train.main, *start, "6", "--out", "stays")
     call(train.main, *start, "3", "--out", "moves")
     call(train.main, "--resume", "--out", "moves", "--steps", "6", name=backend_name)

@@ -167,7 +167,8 @@ def test_so_they_are_on_other_backends(train, tmp_path, objective, source):
 def stop_and_go_on(train, tmp_path, objective, source):
     """The first stop in the middle of an epoch, the second at the end of one."""
     save_images(tmp_path / "few.npz", size=(16, 16))  # two batches an epoch, two levels
-    given = POINTS if source == "points" else ("--data", "few.npz", "--width", 2, "--batch-size", 8, "--latent", 3)
+    given = POINTS if source == "points" else (
+        "--data", "few.npz", "--recipe", "dcgan", "--width", 2, "--batch-size", 8, "--latent", 3)
     given += ("--objective", objective, *OFTEN)
     done(train(*given, "--log-every", 1, "--steps", 6, "--out", "whole"))
     done(train(*given, "--log-every", 1, "--steps", 3, "--out", "parts"))
