@@ -20,7 +20,7 @@ class GAN(GANTrainer):
         "recipe": ("annealed", "of steps, width and rates: dcgan, the papers' own, or annealed, at "
                    "high rates that fall (default: annealed for gan on images)",
                    ["annealed", "dcgan"]),
-        "steps": (8000, "generator updates (default: by the recipe, 10000 on points)"),
+        "steps": (4800, "generator updates (default: by the recipe, 10000 on points)"),
         "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
         "objective": ("gan", ", ".join(RECIPES), list(RECIPES)),
         "width": (32, "channels next to the image (default: by the recipe), units of points (128)"),
