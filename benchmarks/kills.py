@@ -28,8 +28,8 @@ from minigan.fast import native
 from minigan.runs import checkpoints, run_folder
 
 ROOT = Path(__file__).parent.parent
-RUN = ("--data", "few.npz", "--width", "2", "--batch-size", "8", "--latent", "3", "--log-every", "1",
-       "--snapshot-every", "3", "--checkpoint-every", "2", "--name", "run")
+RUN = ("--data", "few.npz", "--recipe", "dcgan", "--width", "2", "--batch-size", "8", "--latent", "3",
+       "--log-every", "1", "--snapshot-every", "3", "--checkpoint-every", "2", "--name", "run")
 ENDLESS = 10_000_000
 CALLS = {"file": 800, "line": 8, "picture": 4, "entry": 20}  # of each kind, about as many as in four steps
 MOMENT = 0.3  # seconds

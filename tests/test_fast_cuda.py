@@ -37,7 +37,8 @@ def device(monkeypatch):
 def _nvrtc():
     found = glob.glob(str(Path(sysconfig.get_path("purelib"), "nvidia/**/libnvrtc.so.*")),
                       recursive=True)
-    return ctypes.CDLL(found[0]) if found else None
+    # PyTorch may have brought another one: the oldest, which knows the oldest cards.
+    return ctypes.CDLL(min(found, key=lambda path: int(path.rpartition(".")[2]))) if found else None
 
 
 def _compiled(nvrtc, code, *options):
