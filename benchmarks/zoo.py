@@ -35,6 +35,9 @@ EXAMPLES = {
     "cgan": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
     "acgan": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
     "projection": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
+    "infogan": [Example("mnist", ("code_agreement", "FD-", "coverage"), baseline=False)],
+    "gman": [Example("fashion-mini", ("FD-", "coverage"))],
+    "d2gan": [Example("fashion-mini", ("FD-", "coverage"))],
 }
 SHARED = "width", "lr_g", "lr_d", "lr_decay", "steps", "batch_size", "ema"  # with the baseline
 
