@@ -88,7 +88,7 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--data", help="only the example on these data")
     given = p.parse_args()
-    path = RESULTS / f"zoo_{given.model}.json"
+    path = str(RESULTS / f"zoo_{given.model}.json")
     runs = (pairing.kept(path) or {"runs": []})["runs"]
 
     def once(model, example, options, seed, picture=None):

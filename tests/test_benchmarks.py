@@ -282,3 +282,20 @@ def test_one_command_measures_everything_on_a_gpu(a_card, monkeypatch, tmp_path)
                     ["benchmarks.train_step", "--tf32", *path("train_step_tf32")]]
     assert failed.startswith("failed on Test Card 9: ") and "tf32" not in failed
     assert {works.WORKS[name].batch for name in works.ON_GPU} == {64, 256, 1024}
+
+
+def test_a_models_runs_are_kept_as_they_end_and_not_done_again(monkeypatch, tmp_path, capsys):
+    from benchmarks import zoo
+    done = []
+
+    def run(model, data, options, seed, picture=None):
+        done.append((model, data, seed))
+        return dict(metrics={"class_agreement": 0.9 + seed / 100, "FD-LeNet": 5.0}, seconds=3, options={"width": 32})
+    monkeypatch.setattr(zoo, "run", run)
+    monkeypatch.setattr(zoo, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["zoo", "cgan", "--seeds", "2", "--data", "mnist"])
+    zoo.main()
+    assert done == [(model, "mnist", seed) for seed in (0, 1) for model in ("cgan", "gan")]
+    zoo.main()
+    assert len(done) == 4
+    assert "| cgan | 2 | 0.905 ± 0.005 | 5 ± 0 | 3 ± 0 |" in capsys.readouterr().out
