@@ -159,15 +159,9 @@ def main():
     except data.DataError as error:
         p.error(str(error))
     ideal = judge(judges.some(x, SAMPLES, backend.Streams(0)["training"]))
-    runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
-    for run in runs_of(given.data, given.steps):
-        if any(run.items() <= done.items() for done in runs):
-            continue
-        runs.append(run | train(given.data, x, run, judge, given.pictures))
-        print(runs[-1], flush=True)
-        if given.json:
-            pairing.keep(given.json, {"data": given.data, "judge": judge.network.name, "training_data": ideal,
-                                      "settings": SETTINGS | {"haste": HASTE}, "runs": runs})
+    runs = pairing.done_one_by_one(
+        runs_of(given.data, given.steps), lambda run: train(given.data, x, run, judge, given.pictures), given.json,
+        data=given.data, judge=judge.network.name, training_data=ideal, settings=SETTINGS | {"haste": HASTE})
     print(table(ideal, runs))
     for objective, gap in gaps(runs).items():
         print(sentence(objective, *gap))

@@ -9,15 +9,12 @@ made of what is there.
 import argparse
 import math
 import statistics
-import time
 from typing import NamedTuple
 
-import numpy as np
-
 from benchmarks import pairing
-from minigan import backend, data, metrics
-from minigan.runs import models
-from minigan.trainer import RECIPES, Facts, NonFiniteError
+from benchmarks.training import samples_of, trained
+from minigan import data, metrics
+from minigan.trainer import RECIPES
 
 COMMON = dict(width=256, lr_decay=0.02)
 STEPS = {"ring8": 20_000, "grid25": 40_000}  # of the best setting: three and five minutes on a quiet core
@@ -48,24 +45,13 @@ PUBLISHED = {
 
 def train(mixture, options, steps, seed):
     """One run: the measures of 2,500 samples, and its seconds. A run that diverges covers nothing."""
-    backend.seed(seed)
-    x = data.load(mixture, seed=seed).x
-    options = models.complete(COMMON | options | dict(model="gan", steps=steps), Facts(x.shape[1:]))
-    batches = data.Batches(x, options["batch_size"], backend.streams["data"])
-    trainer = models.made(options, Facts(x.shape[1:]), backend.streams)
-    began = time.perf_counter()
-    with np.errstate(all="ignore"):
-        for _ in range(steps):
-            trainer.step(batches.deal(trainer.batches_per_step))
-    seconds = round(time.perf_counter() - began)
-    try:
-        trainer.check_finite()
-    except NonFiniteError as error:
-        return dict(modes=0, high_quality=0.0, reverse_kl=None, seconds=seconds, failed=str(error))
-    samples = backend.to_numpy(trainer.sample(models.noise(2500, options["latent"], seed)))
-    modes, high_quality, reverse_kl = metrics.mode_coverage(samples, *data.MIXTURES[mixture])
+    chosen = COMMON | options | dict(steps=steps)
+    model, seconds, error = trained(data.load(mixture, seed=seed), chosen, seed)
+    if error:
+        return dict(modes=0, high_quality=0.0, reverse_kl=None, seconds=round(seconds), failed=error)
+    modes, high_quality, reverse_kl = metrics.mode_coverage(samples_of(model, 2500, seed), *data.MIXTURES[mixture])
     return dict(modes=int(modes), high_quality=high_quality,
-                reverse_kl=None if math.isnan(reverse_kl) else reverse_kl, seconds=seconds)
+                reverse_kl=None if math.isnan(reverse_kl) else reverse_kl, seconds=round(seconds))
 
 
 def runs_of(steps):
@@ -108,14 +94,10 @@ def main():
                    help=f"of the best setting; every objective has a fifth (default: {STEPS})")
     p.add_argument("--json", metavar="FILE", help="keep the runs here, and go on with those that are missing")
     given = p.parse_args()
-    runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
-    for run in runs_of(given.steps or STEPS[given.mixture]):
-        if any(run.items() <= done.items() for done in runs):
-            continue
-        runs.append(run | train(given.mixture, SETTINGS[run["setting"]].options, run["steps"], run["seed"]))
-        print(runs[-1], flush=True)
-        if given.json:
-            pairing.keep(given.json, {"mixture": given.mixture, "runs": runs})
+    runs = pairing.done_one_by_one(
+        runs_of(given.steps or STEPS[given.mixture]),
+        lambda run: train(given.mixture, SETTINGS[run["setting"]].options, run["steps"], run["seed"]),
+        given.json, mixture=given.mixture)
     print(table(given.mixture, runs))
 
 

@@ -128,3 +128,17 @@ def kept(path):
         return None
     with open(path, encoding="utf-8") as file:
         return json.load(file)
+
+
+def done_one_by_one(due, do, path, **about):
+    """The runs in the file `path`, if there is one, and those of `due`, {what: which} each, that are
+    missing there: each with the figures of do(run), printed and kept in the file as it ends."""
+    runs = (kept(path) or {"runs": []})["runs"] if path else []
+    for run in due:
+        if any(run.items() <= done.items() for done in runs):
+            continue
+        runs.append(run | do(run))
+        print(runs[-1], flush=True)
+        if path:
+            keep(path, {**about, "runs": runs})
+    return runs

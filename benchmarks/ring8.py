@@ -8,29 +8,22 @@ import argparse
 import json
 import platform
 import statistics
-import time
 
 import numpy as np
 
-from minigan import __version__, backend, data, metrics
-from minigan.runs import models
-from minigan.trainer import RECIPES, Facts
+from benchmarks.training import samples_of, trained
+from minigan import __version__, data, metrics
+from minigan.trainer import RECIPES
 
 
 def train(objective, steps, seed):
     """(modes, high-quality share, seconds) of one run with the command line's defaults."""
-    backend.seed(seed)
-    x = data.load("ring8", seed=seed).x
-    options = models.complete({"model": "gan", "objective": objective, "ema": 0.999}, Facts(x.shape[1:]))
-    batches = data.Batches(x, options["batch_size"], backend.streams["data"])
-    trainer = models.made(options, Facts(x.shape[1:]), backend.streams)
-    began = time.perf_counter()
-    for _ in range(steps):
-        trainer.step(batches.deal(trainer.batches_per_step))
-    trainer.check_finite()
-    samples = backend.to_numpy(trainer.sample(models.noise(2500, options["latent"], seed)))
-    coverage = metrics.mode_coverage(samples, *data.MIXTURES["ring8"])
-    return coverage.modes, coverage.high_quality, time.perf_counter() - began
+    options = dict(objective=objective, ema=0.999, steps=steps)
+    model, seconds, error = trained(data.load("ring8", seed=seed), options, seed)
+    if error:
+        raise SystemExit(error)
+    coverage = metrics.mode_coverage(samples_of(model, 2500, seed), *data.MIXTURES["ring8"])
+    return coverage.modes, coverage.high_quality, seconds
 
 
 def main():

@@ -98,17 +98,14 @@ def main():
         training, test = lenet.train_and_test(given.data, None, backend.Streams(0))
     except data.DataError as error:
         p.error(str(error))
-    runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
-    for run in runs_of(given.seeds, given.steps, given.labelled):
-        if any(run.items() <= done.items() for done in runs):
-            continue
+
+    def do(run):
         chosen = {name: value for name, value in run.items() if name != "side"}
         options = DEFAULTS | dict(model="semisupervised", data=given.data) | chosen
         options = models.complete(options, models.facts_of(training))
-        runs.append(run | train(run["side"], training, test, options))
-        print(runs[-1], flush=True)
-        if given.json:
-            pairing.keep(given.json, {"data": given.data, "runs": runs})
+        return train(run["side"], training, test, options)
+    runs = pairing.done_one_by_one(runs_of(given.seeds, given.steps, given.labelled), do,
+                                   given.json, data=given.data)
     print(table(given.data, runs))
 
 

@@ -8,18 +8,14 @@ what is there.
 """
 
 import argparse
-import time
 from typing import NamedTuple
-
-import numpy as np
 
 from benchmarks import pairing
 from benchmarks.mixtures import mean_and_error
-from minigan import backend, data, metrics
+from benchmarks.training import samples_of, trained
+from minigan import data, metrics
 from minigan.metrics import classifiers
 from minigan.metrics.channels import ByChannel
-from minigan.runs import models
-from minigan.trainer import NonFiniteError
 
 SAMPLES, STEPS = 25_600, 8_000
 COMMON = dict(width=64, batch_size=32)
@@ -57,22 +53,10 @@ class Judge:
 
 def train(dataset, options, steps, seed, judge):
     """One run: the measures of its samples, and its seconds. A run that diverges covers nothing."""
-    facts = models.facts_of(dataset)
-    options = models.complete(COMMON | options | dict(model="gan", steps=steps), facts)
-    streams = backend.Streams(seed)
-    batches = data.Batches(dataset.x, options["batch_size"], streams["data"])
-    model = models.made(options, facts, streams)
-    began = time.perf_counter()
-    with np.errstate(all="ignore"):
-        for _ in range(steps):
-            model.step(batches.deal(model.batches_per_step))
-    seconds = round(time.perf_counter() - began)
-    try:
-        model.check_finite()
-    except NonFiniteError as error:
-        return dict(modes=0, reverse_kl=None, seconds=seconds, failed=str(error))
-    samples = backend.to_numpy(model.draw(SAMPLES, models.preview(seed)).x)
-    return judge(samples) | {"seconds": seconds}
+    model, seconds, error = trained(dataset, COMMON | options | dict(steps=steps), seed)
+    if error:
+        return dict(modes=0, reverse_kl=None, seconds=round(seconds), failed=error)
+    return judge(samples_of(model, SAMPLES, seed)) | {"seconds": round(seconds)}
 
 
 def runs_of(steps):
@@ -110,17 +94,11 @@ def main():
     except data.DataError as error:
         p.error(str(error))
     ideal = judge(test.x)
-    runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
-    for run in runs_of(given.steps):
-        if any(run.items() <= done.items() for done in runs):
-            continue
-        dataset = data.load("stacked-mnist", seed=run["seed"])
-        options = SETTINGS[run["setting"]].options
-        runs.append(run | train(dataset, options, run["steps"], run["seed"], judge))
-        print(runs[-1], flush=True)
-        if given.json:
-            pairing.keep(given.json, {"judge": judge.name, "samples": SAMPLES,
-                                      "test_split": ideal, "runs": runs})
+    runs = pairing.done_one_by_one(
+        runs_of(given.steps), lambda run: train(
+            data.load("stacked-mnist", seed=run["seed"]), SETTINGS[run["setting"]].options,
+            run["steps"], run["seed"], judge),
+        given.json, judge=judge.name, samples=SAMPLES, test_split=ideal)
     print(table(ideal, runs))
 
 

@@ -7,16 +7,12 @@ is there, seed by seed.
 """
 
 import argparse
-import time
-
-import numpy as np
 
 from benchmarks import pairing
 from benchmarks.mixtures import mean_and_error
-from minigan import backend, data, metrics
+from benchmarks.training import samples_of, trained
+from minigan import data, metrics
 from minigan.metrics.judges import judge_for
-from minigan.runs import models
-from minigan.trainer import NonFiniteError
 
 COMMON = dict(model="gan", width=32, batch_size=64, lr_g=2e-3, lr_d=2e-3, lr_decay=0.02, ema=0.995)
 STEPS, SAMPLES, SEEDS = 1000, 3000, 2
@@ -46,24 +42,14 @@ SETTINGS = {  # options beside COMMON; what costs most comes last
 
 def train(options, steps, seed, dataset, judge, samples=SAMPLES):
     """One run: the measures of its samples, None where it diverged, and its seconds."""
-    facts, streams = models.facts_of(dataset), backend.Streams(seed)
-    options = models.complete(COMMON | options | dict(steps=steps), facts)
-    model = models.made(options, facts, streams)
-    batches = data.Batches(dataset.x, options["batch_size"], streams["data"])
-    began = time.perf_counter()
-    with np.errstate(all="ignore"):
-        for _ in range(steps):
-            model.step(batches.deal(model.batches_per_step))
-    seconds = round(time.perf_counter() - began)
-    try:
-        model.check_finite()
-    except NonFiniteError as error:
-        return dict.fromkeys(MEASURES) | dict(seconds=seconds, failed=str(error))
-    images = backend.to_numpy(model.draw(samples, models.preview(seed)).x)
+    model, seconds, error = trained(dataset, COMMON | options | dict(steps=steps), seed)
+    if error:
+        return dict.fromkeys(MEASURES) | dict(seconds=round(seconds), failed=error)
+    images = samples_of(model, samples, seed)
     both = judge.features, judge.features_of(images)
     numbers = (metrics.frechet_distance(*both), *metrics.precision_recall(*both),
                metrics.density_coverage(*both).coverage)
-    return {name: round(float(number), 4) for name, number in zip(MEASURES, numbers)} | dict(seconds=seconds)
+    return {name: round(float(number), 4) for name, number in zip(MEASURES, numbers)} | dict(seconds=round(seconds))
 
 
 def runs_of(steps, seeds):
@@ -92,14 +78,10 @@ def main():
     given = p.parse_args()
     dataset = data.load("fashion-mini")
     judge = judge_for("fashion-mini", dataset.x)
-    runs = (pairing.kept(given.json) or {"runs": []})["runs"] if given.json else []
-    for run in runs_of(given.steps, given.seeds):
-        if any(run.items() <= done.items() for done in runs):
-            continue
-        runs.append(run | train(SETTINGS[run["setting"]], run["steps"], run["seed"], dataset, judge))
-        print(runs[-1], flush=True)
-        if given.json:
-            pairing.keep(given.json, {"common": COMMON, "samples": SAMPLES, "runs": runs})
+    runs = pairing.done_one_by_one(
+        runs_of(given.steps, given.seeds),
+        lambda run: train(SETTINGS[run["setting"]], run["steps"], run["seed"], dataset, judge),
+        given.json, common=COMMON, samples=SAMPLES)
     print(table(runs))
 
 

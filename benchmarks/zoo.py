@@ -2,8 +2,8 @@
 
 The model is trained with its defaults on its example, as `python -m minigan.train` does it, with
 three seeds, and measured as `python -m minigan.evaluate` does it. Beside it stands the
-unconditional `gan` with the same networks, rates and steps. Each run is kept in
-benchmarks/results/zoo_MODEL.json as it ends, and not done again; the picture of the first seed lies
+unconditional `gan` with the same width, rates and steps. Each run is kept in
+benchmarks/results/zoo.json as it ends, and not done again; the picture of the first seed lies
 beside it. The table is made of what is there.
 """
 
@@ -19,14 +19,15 @@ from typing import NamedTuple
 
 from benchmarks import pairing
 from benchmarks.mixtures import mean_and_error
+from minigan import data
+from minigan.runs import models
 
 RESULTS = Path(__file__).parent / "results"
 
 
 class Example(NamedTuple):
     data: str
-    shown: tuple          # the measures in the table, by how their names begin
-    options: tuple = ()   # beside the defaults
+    shown: tuple           # the measures in the table, by how their names begin
     baseline: bool = True  # the `gan` beside it
 
 
@@ -42,20 +43,31 @@ EXAMPLES = {
 SHARED = "width", "lr_g", "lr_d", "lr_decay", "steps", "batch_size", "ema"  # with the baseline
 
 
-def run(model, data, options, seed, picture=None):
-    """{"metrics", "seconds", "options"} of one training."""
+def runs_of(model, example, seeds):
+    """What is to be done, as {"model", "data", "options", "seed"}: seed by seed the model, and the
+    `gan` beside it."""
+    facts = models.facts_of(data.load(example.data))
+    resolved = models.complete(dict(model=model), facts)
+    shared = " ".join(f"--{name.replace('_', '-')} {resolved[name]}" for name in SHARED)
+    sides = [(model, "")] + [("gan", shared)] * example.baseline
+    return [dict(model=side, data=example.data, options=options, seed=seed)
+            for seed in range(seeds) for side, options in sides]
+
+
+def train(run):
+    """{"metrics", "seconds"} of a run; of the first seed of a model also its picture."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        command("train", "--model", model, "--data", data, "--seed", seed, "--out", folder, *options)
+        command("train", "--model", run["model"], "--data", run["data"], "--seed", run["seed"],
+                "--out", folder, *run["options"].split())
         seconds = round(time.perf_counter() - began)
         [made] = Path(folder).iterdir()
         command("evaluate", made)
-        if picture:
-            shutil.copy(sorted((made / "samples").glob("*.png"))[-1], picture)
-        record = json.loads((made / "options.json").read_text())
+        if run["seed"] == 0 and run["model"] != "gan":
+            shutil.copy(sorted((made / "samples").glob("*.png"))[-1],
+                        RESULTS / f"zoo_{run['model']}_{run['data']}.png")
         measured = json.loads((made / "metrics.json").read_text())["metrics"]
-    return dict(metrics={name: row["value"] for name, row in measured.items()}, seconds=seconds,
-                options=record["options"])
+    return dict(metrics={name: row["value"] for name, row in measured.items()}, seconds=seconds)
 
 
 def command(name, *arguments):
@@ -63,23 +75,23 @@ def command(name, *arguments):
                    stdout=subprocess.DEVNULL)
 
 
-def typed(options):
-    return [word for name, value in options.items() if name in SHARED
-            for word in (f"--{name.replace('_', '-')}", str(value))]
-
-
-def table(example, runs):
-    """Markdown: a row for each model that was trained on the example's data."""
-    runs = [run for run in runs if run["data"] == example.data]
-    names = [name for name in (runs[0]["metrics"] if runs else ()) if name.startswith(example.shown)]
-    lines = [f"| on {example.data} | seeds | {' | '.join(names)} | seconds |",
-             f"|---|--:|{'--:|' * len(names)}--:|"]
-    for model in dict.fromkeys(run["model"] for run in runs):
-        of_it = [run for run in runs if run["model"] == model]
-        cells = [mean_and_error([run["metrics"].get(name) for run in of_it]) for name in names]
+def table(example, due, runs):
+    """Markdown: a row for each model that is due on the example's data."""
+    lines = [f"| on {example.data} | seeds | {' | '.join(example.shown)} | seconds |",
+             f"|---|--:|{'--:|' * len(example.shown)}--:|"]
+    for model, options in dict.fromkeys((run["model"], run["options"]) for run in due):
+        of_it = [run for run in runs if (run["model"], run["data"], run["options"]) == (
+            model, example.data, options)]
+        cells = [mean_and_error([named(run["metrics"], name) for run in of_it])
+                 for name in example.shown]
         seconds = mean_and_error([run["seconds"] for run in of_it])
         lines.append(f"| {model} | {len(of_it)} | {' | '.join(cells)} | {seconds} |")
     return "\n".join(lines)
+
+
+def named(measured, beginning):
+    """The measure whose name begins so, or None."""
+    return next((value for name, value in measured.items() if name.startswith(beginning)), None)
 
 
 def main():
@@ -88,26 +100,11 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--data", help="only the example on these data")
     given = p.parse_args()
-    path = str(RESULTS / f"zoo_{given.model}.json")
-    runs = (pairing.kept(path) or {"runs": []})["runs"]
-
-    def once(model, example, options, seed, picture=None):
-        known = dict(model=model, data=example.data, seed=seed)
-        if found := [run for run in runs if known.items() <= run.items()]:
-            return found[0]
-        runs.append(known | run(model, example.data, options, seed, picture))
-        pairing.keep(path, {"model": given.model, "runs": runs})
-        return runs[-1]
-
     for example in EXAMPLES[given.model]:
         if given.data in (None, example.data):
-            for seed in range(given.seeds):
-                name = f"zoo_{given.model}_{example.data}.png"
-                own = once(given.model, example, example.options, seed,
-                           RESULTS / name if seed == 0 else None)
-                if example.baseline:
-                    once("gan", example, typed(own["options"]), seed)
-        print(table(example, runs), flush=True)
+            due = runs_of(given.model, example, given.seeds)
+            runs = pairing.done_one_by_one(due, train, str(RESULTS / "zoo.json"))
+            print(table(example, due, runs), flush=True)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Adaptive(Module):
 
     r = E sign D(real) is 0 where D cannot tell and 1 where it knows each sample. After each batch
     of n, p rises by n/`images` if r is above `target`, and falls by as much if it is below, within
-    [0, 1]. Source: Karras et al. 2020, arXiv:2006.06676, §3.1, whose target is 0.6 and whose p
+    [0, 1]. Source: Karras et al. 2020, arXiv:2006.06676, whose target is 0.6 and whose p
     could go from 0 to 1 in 500,000 images."""
 
     buffer_names = ("p",)

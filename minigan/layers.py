@@ -45,7 +45,7 @@ class SpectralNorm(Module):
 
     σ = vᵀ W u with unit vectors u, v from power iteration: v ← W u/‖W u‖, u ← Wᵀ v/‖Wᵀ v‖, once in
     each call in training mode, never in evaluation. Gradients flow through W and take u and v as
-    constants. Miyato et al. 2018, arXiv:1802.05957, Alg. 1 and eq. 6; `START` iterations come
+    constants. Miyato et al. 2018, arXiv:1802.05957, Alg. 1; `START` iterations come
     before the first call.
     """
 

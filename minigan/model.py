@@ -60,6 +60,7 @@ class Model:
         "batch_size": (64, "samples per batch"),
         "lr_decay": (1.0, "part of the learning rates that is left at the last step; they fall on "
                      "a straight line")}
+    ON_POINTS = {}                  # defaults that are others on points
     NEEDS = ()                      # "labels": data without them are refused
     headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
     batches_per_step = 1            # a batch for `step` is so many times the batch size
@@ -74,7 +75,8 @@ class Model:
     @classmethod
     def defaults(cls, facts, given):
         """{option: value} of all that is not given, for these data."""
-        return {name: default for name, (default, *_) in cls.OPTIONS.items()}
+        found = {name: default for name, (default, *_) in cls.OPTIONS.items()}
+        return found if len(facts.shape) == 3 else found | cls.ON_POINTS
 
     def build(self, facts, options, rng):
         """Make networks, drawn from `rng`, and optimizers."""
@@ -102,6 +104,10 @@ class Model:
     def label_names(self):
         """The names of what `draw` takes as `label`, by number: the classes of the data."""
         return self.facts.classes
+
+    def walk(self, rng, count=4):
+        """Samples on `count` ways from noise to noise, WAY on each."""
+        return Drawn(self.sample(ways(self.noise(2 * count, rng).numpy())))
 
     def measures(self, drawn, judge):
         """What is to be measured of samples beside what is of all models: metrics.judges.Measure.
@@ -213,6 +219,34 @@ class Model:
                                    if name.startswith(part + ".")})
         self.steps = self._settled_at = int(state["steps"])
         self._first_bad = {}
+
+
+WAY = 8  # samples on one way from noise to noise
+
+
+def ways(ends):
+    """Noise (2n, latent) → (n · WAY, latent): n ways from the first n points to the others."""
+    n = len(ends) // 2
+    return slerp(ends[:n], ends[n:], np.linspace(0.0, 1.0, WAY)).reshape(n * WAY, -1)
+
+
+def slerp(a, b, t):
+    """Spherical interpolation of noise a, b (N, latent) at the fractions t, (T,) or (N, T)
+    → (N, T, latent).
+
+    sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b. Unlike the straight
+    line it keeps the length of normal noise, on which a generator was trained. Source: White 2016,
+    arXiv:1609.04468, §2.
+    """
+    cosine = np.sum(a * b, axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))[:, None, None]
+    t = np.asarray(t)[..., None]
+    # The same direction, or opposite ones with no way singled out: straight on.
+    parallel = np.sin(angle) < 1e-6
+    sine = np.where(parallel, 1.0, np.sin(angle))
+    toward_a = np.where(parallel, 1.0 - t, np.sin((1.0 - t) * angle) / sine)
+    toward_b = np.where(parallel, t, np.sin(t * angle) / sine)
+    return (toward_a * a[:, None] + toward_b * b[:, None]).astype(a.dtype)
 
 
 SETTLING = 8  # batches, of 64 samples each

@@ -9,6 +9,12 @@ from numbers import Integral
 from minigan import init, nn
 
 
+def pair(shape, **settings):
+    """Generator and discriminator for samples of this shape: `dcgan_pair` for images (H, W, C),
+    `mlp_pair` for points (features,)."""
+    return dcgan_pair(shape, **settings) if len(shape) == 3 else mlp_pair(*shape, **settings)
+
+
 def mlp_pair(features=2, latent=2, width=128, depth=3, pack=1, rng=None):
     """Two perceptrons with `depth` hidden layers of `width` units: noise (N, latent) → points (N,
     features) by ReLU; packs of points (N, pack · features) → logits (N, 1) by leaky ReLU 0.2. No

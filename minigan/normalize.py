@@ -33,7 +33,7 @@ def layer_norm(x, weight, bias, /, eps=1e-5):
 @composed
 def instance_norm(x, /, eps=1e-5):
     """x (N, …, C) normalised per sample and channel over the axes between. Source: Ulyanov et al.
-    2016, arXiv:1607.08022, eq. 4.
+    2016, arXiv:1607.08022.
     """
     return _normalised(x, 1.0, 0.0, tuple(range(1, x.ndim - 1)), eps)
 

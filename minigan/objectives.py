@@ -133,6 +133,7 @@ class Relativistic:
     Source: the paired RSGAN of Jolicoeur-Martineau 2018, arXiv:1807.00734, §4."""
 
     undecided = None  # all scores may be raised by the same number
+    paired = True     # G's loss takes the real scores too
 
     def discriminator_loss(self, real_scores, fake_scores):
         return ops.softplus(self._lead(fake_scores, real_scores)).mean()

@@ -9,7 +9,7 @@ import numpy as np
 from minigan import backend
 from minigan.data import disk, files
 from minigan.data.files import printable
-from minigan.metrics.latent import WAY
+from minigan.model import WAY
 from minigan.pictures import plots
 from minigan.runs import models
 from minigan.runs.commandline import (
@@ -118,9 +118,6 @@ def drawn(run, options, asked):
 
 
 def walked(run, options, asked):
-    if not hasattr(run.model, "walk"):
-        raise ValueError(f"--interpolate: the run's model is {run.options['model']}, which has no "
-                         "way from noise to noise")
     count = -(-options.n // WAY)
     return pixels(run.model.walk(models.preview(options.seed), count, **asked))[:options.n]
 

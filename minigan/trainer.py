@@ -142,7 +142,7 @@ class GANTrainer(Model):
         with frozen(self.discriminator):  # the gradient passes through it; its weights rest
             fake = self.generator(self.noise(len(real)))
             scores = [self.discriminator(self.seen(fake))]
-            if isinstance(self.objective, objectives.Relativistic):
+            if getattr(self.objective, "paired", False):  # its loss takes real scores too
                 scores.append(self.discriminator(self.seen(real)))
             loss = self.objective.generator_loss(*scores)
             norm = self.descend(self.g_optimizer, loss)

@@ -15,8 +15,8 @@ def read_stacked(split, rng):
 
     Each channel is a digit of MNIST's own `split`, drawn from the generator `rng` independently of
     the others and with replacement. The label of the digits r, g, b is 100·r + 10·g + b. Source:
-    Metz et al. 2017, arXiv:1611.02163, §3.3.1; Srivastava et al. 2017 (VEEGAN), arXiv:1705.07761;
-    Lin et al. 2018 (PacGAN), arXiv:1712.04086, §4.2. PacGAN's authors draw from both of MNIST's
+    Metz et al. 2017, arXiv:1611.02163; Srivastava et al. 2017 (VEEGAN), arXiv:1705.07761;
+    Lin et al. 2018 (PacGAN), arXiv:1712.04086. PacGAN's authors draw from both of MNIST's
     splits; here they stay apart, so that the test split shows no digit that was trained on.
     """
     digits, labels, _ = read_published("mnist", split)

@@ -5,34 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigan import backend
-
-
-def slerp(a, b, t):
-    """Spherical interpolation of noise a, b (N, latent) at the fractions t, (T,) or (N, T)
-    → (N, T, latent).
-
-    sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b, Ω the angle between a and b. Unlike the straight
-    line it keeps the length of normal noise, on which a generator was trained. Source: White 2016,
-    arXiv:1609.04468, §2.
-    """
-    cosine = np.sum(a * b, axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))[:, None, None]
-    t = np.asarray(t)[..., None]
-    # The same direction, or opposite ones with no way singled out: straight on.
-    parallel = np.sin(angle) < 1e-6
-    sine = np.where(parallel, 1.0, np.sin(angle))
-    toward_a = np.where(parallel, 1.0 - t, np.sin((1.0 - t) * angle) / sine)
-    toward_b = np.where(parallel, t, np.sin(t * angle) / sine)
-    return (toward_a * a[:, None] + toward_b * b[:, None]).astype(a.dtype)
-
-
-WAY = 8  # samples on one way from noise to noise
-
-
-def ways(ends):
-    """Noise (2n, latent) → (n · WAY, latent): n ways from the first n points to the others."""
-    n = len(ends) // 2
-    return slerp(ends[:n], ends[n:], np.linspace(0.0, 1.0, WAY)).reshape(n * WAY, -1)
+from minigan.model import WAY, slerp, ways  # noqa: F401 (they belong here too)
 
 
 class PathLength(NamedTuple):

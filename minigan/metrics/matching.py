@@ -49,7 +49,7 @@ def code_agreement(codes, classes):
     each code stands for one class and no two for the same: 1 if they divide the samples alike.
 
     Chance has more than 1/K, since the best match is chosen after the fact. Chen et al. 2016,
-    arXiv:1606.03657, match by hand, §7.1.
+    arXiv:1606.03657, match by hand.
     """
     codes, classes = inputs.host(codes), inputs.host(classes)
     for what, x in (("codes", codes), ("classes", classes)):

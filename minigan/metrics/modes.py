@@ -23,8 +23,8 @@ def class_coverage(labels, classes):
     for the 25,600 samples and 1,000 triples of stacked MNIST. MNIST's own digits are not quite
     equally frequent, which adds .0043, so that samples like the data have .024. It misses whether a
     sample looks like its class: a poor one is counted too.
-    Source: Metz et al. 2017 (Unrolled GAN), arXiv:1611.02163, §3.3.1; Lin et al. 2018 (PacGAN),
-    arXiv:1712.04086, §4.2, whose code computes it in this direction.
+    Source: Metz et al. 2017 (Unrolled GAN), arXiv:1611.02163; Lin et al. 2018 (PacGAN),
+    arXiv:1712.04086, whose code computes it in this direction.
     """
     labels = inputs.host(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or not (

@@ -5,8 +5,7 @@ import numpy as np
 from minigan import backend, data, ops
 from minigan.autograd import grad
 from minigan.data.files import tell
-from minigan.metrics.latent import WAY
-from minigan.objectives import Relativistic
+from minigan.model import WAY
 from minigan.pictures import plots, report
 from minigan.runs import models, run_folder
 from minigan.runs.spreadsheet import write_csv
@@ -34,16 +33,15 @@ class Pictures:
 
     def snapshot(self, step):
         """samples/NNNNNN.png: what is drawn from the same random numbers every time. Of images also
-        interpolation.png, a walk through what has been learned, where the model has one.
+        interpolation.png, a walk through what has been learned.
         report.html as far as it goes."""
         path = self.folder / "samples" / f"{step:06d}.png"
         drawn = shown(self.model, self.n, self.seed)
         samples = backend.to_numpy(drawn.x)
         if self.image:
             plots.save_grid(path, samples, None if drawn.labels is None else PER_CLASS)
-            if hasattr(self.model, "walk"):
-                between = self.model.walk(models.preview(self.seed))
-                plots.save_grid(self.folder / "interpolation.png", backend.to_numpy(between.x), WAY)
+            between = self.model.walk(models.preview(self.seed))
+            plots.save_grid(self.folder / "interpolation.png", backend.to_numpy(between.x), WAY)
         elif samples.shape[1] != 2 or not isinstance(self.model, GANTrainer):
             plots.save_points(path, samples, self.reals)
         else:
@@ -108,6 +106,6 @@ def feedback(model, samples):
             ops.concatenate(*[block] * model.pack, axis=-1)) for block in blocks])
     finally:
         model.discriminator.train()
-    beside = [scores.detach()] if isinstance(model.objective, Relativistic) else []
+    beside = [scores.detach()] if getattr(model.objective, "paired", False) else []
     [slope] = grad(model.objective.generator_loss(scores, *beside), x)
     return scores.data.reshape(-1), -len(x) * slope.data

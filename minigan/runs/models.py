@@ -14,8 +14,8 @@ from minigan.optim import Optimizer
 from minigan.runs.best import chosen_checkpoint
 from minigan.runs.checkpoints import newest_checkpoint
 from minigan.runs.run_folder import RunError, checkpoints, read_options
-from minigan.tensor import Tensor, no_grad
-from minigan.trainer import Facts, Model
+from minigan.tensor import Tensor
+from minigan.trainer import Drawn, Facts, Model
 
 ZOO = Path(__file__).parent.parent / "zoo"
 # What options were, in effect, in runs from before there were any. Whoever adds an option to the
@@ -154,8 +154,8 @@ class Trained:
 
     def draw(self, n, seed=0, **asked):
         """n samples as `Drawn`, from the random numbers of `seed`."""
-        drawn = self.model.draw(max(n, 1), preview(seed), **asked)
-        return drawn._replace(x=backend.to_numpy(drawn.x)[:n])
+        x, labels = self.model.draw(max(n, 1), preview(seed), **asked)
+        return Drawn(backend.to_numpy(x)[:n], labels if labels is None else labels[:n])
 
     def sample(self, n, seed=0, **asked):
         """n samples as a NumPy array."""
@@ -163,11 +163,8 @@ class Trained:
 
     def samples(self, noise, block=256):
         """Noise (N, latent) → samples as a NumPy array, computed `block` at a time."""
-        with no_grad():
-            if len(noise) == 0:  # none, of the right shape
-                return self(np.zeros((1, self.latent))).numpy()[:0]
-            return np.concatenate([self(noise[begin:begin + block]).numpy()
-                                   for begin in range(0, len(noise), block)])
+        some = noise if len(noise) else np.zeros((1, self.latent))  # none has its shape too
+        return backend.to_numpy(self.model.sample(some, block=block))[:len(noise)]
 
 
 def learning(model):

@@ -15,7 +15,7 @@ import numpy as np
 
 from minigan import init, networks, nn, objectives, optim
 from minigan.metrics.judges import class_agreement
-from minigan.metrics.latent import WAY, ways
+from minigan.model import WAY, ways
 from minigan.tensor import no_grad
 from minigan.trainer import Drawn, Model, averaged, frozen
 

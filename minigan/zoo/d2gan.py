@@ -1,6 +1,6 @@
 """Two discriminators with opposite tastes. Nguyen et al. 2017 (D2GAN), arXiv:1709.03831.
 
-    min over G, max over D₁ and D₂ of                                             (eq. 1)
+    min over G, max over D₁ and D₂ of
     α E log D₁(x) − E D₁(G(z)) − E D₂(x) + β E log D₂(G(z))
 
 x is real, z noise, 0 < α, β ≤ 1. D₁ > 0 is high where the data are dense, D₂ > 0 where the samples
@@ -13,9 +13,8 @@ logarithm is ours: where D rounds to 0, it is finite. The networks are those of 
 """
 
 from minigan import networks, ops, optim
-from minigan.metrics.latent import ways
 from minigan.tensor import no_grad
-from minigan.trainer import Drawn, Model, averaged, frozen
+from minigan.trainer import Model, averaged, frozen
 
 
 def log(d):
@@ -31,23 +30,16 @@ class D2GAN(Model):
         "lr_g": (2e-4, "the generator's learning rate"),
         "lr_d": (2e-4, "that of both discriminators"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
+    ON_POINTS = dict(steps=10_000, batch_size=256, width=128, latent=2)
     BETAS = 0.5, 0.999
-
-    @classmethod
-    def defaults(cls, facts, given):
-        found = super().defaults(facts, given)
-        if len(facts.shape) == 3:
-            return found
-        return found | dict(steps=10_000, batch_size=256, width=128, latent=max(2, *facts.shape))
 
     def build(self, facts, options, rng):
         self.latent = options["latent"]
         self.alpha, self.beta = options["alpha"], options["beta"]
         if not (0.0 < self.alpha <= 1.0 and 0.0 < self.beta <= 1.0):
             raise ValueError(f"expected 0 < alpha, beta ≤ 1, got {self.alpha} and {self.beta}")
-        given = dict(latent=self.latent, width=options["width"], rng=rng)
-        pair = lambda: (networks.dcgan_pair(facts.shape, **given) if len(facts.shape) == 3
-                        else networks.mlp_pair(facts.shape[0], **given))
+        pair = lambda: networks.pair(facts.shape, latent=self.latent, width=options["width"],
+                                     rng=rng)
         self.generator, self.discriminator = pair()
         _, self.opposite = pair()
         both = self.discriminator.parameters() + self.opposite.parameters()
@@ -82,7 +74,3 @@ class D2GAN(Model):
         self.average.update(self.steps)
         return {"d_loss": d_loss.data, "g_loss": g_loss.data, "d1_loss": d1_loss.data,
                 "d2_loss": d2_loss.data, "d_grad_norm": d_norm, "g_grad_norm": g_norm}
-
-    def walk(self, rng, count=4):
-        """Samples on `count` ways from noise to noise."""
-        return Drawn(self.sample(ways(self.noise(2 * count, rng).numpy())))

@@ -7,10 +7,9 @@ by heart: they are options too, all off unless asked for.
 
 from minigan import backend, networks
 from minigan.augment import POLICIES, Adaptive, augment
-from minigan.metrics.latent import ways
 from minigan.objectives import Minimax, NonSaturating, Penalty, Smoothed
 from minigan.tensor import constant
-from minigan.trainer import ANNEALED, RECIPES, Drawn, GANTrainer, Model
+from minigan.trainer import ANNEALED, RECIPES, GANTrainer, Model
 
 
 class GAN(GANTrainer):
@@ -144,7 +143,3 @@ class GAN(GANTrainer):
     def observe(self, real_scores):
         if self.adaptive is not None:
             self.adaptive.observe(real_scores - self.objective.undecided)
-
-    def walk(self, rng, count=4):
-        """Samples on `count` ways from noise to noise."""
-        return Drawn(self.sample(ways(self.noise(2 * count, rng).numpy())))

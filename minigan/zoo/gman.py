@@ -14,10 +14,9 @@ depend on G's samples, but the weights do depend on it. The networks are those o
 import contextlib
 
 from minigan import networks, ops, optim
-from minigan.metrics.latent import ways
 from minigan.objectives import Minimax
 from minigan.tensor import no_grad
-from minigan.trainer import Drawn, Model, averaged, frozen
+from minigan.trainer import Model, averaged, frozen
 
 
 class GMAN(Model):
@@ -29,23 +28,16 @@ class GMAN(Model):
         "lr_g": (2e-4, "the generator's learning rate"),
         "lr_d": (2e-4, "that of each discriminator"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
+    ON_POINTS = dict(steps=10_000, batch_size=256, width=128, latent=2)
     BETAS = 0.5, 0.999
     objective = Minimax()  # whose loss of a discriminator is −V
-
-    @classmethod
-    def defaults(cls, facts, given):
-        found = super().defaults(facts, given)
-        if len(facts.shape) == 3:
-            return found
-        return found | dict(steps=10_000, batch_size=256, width=128, latent=max(2, *facts.shape))
 
     def build(self, facts, options, rng):
         self.latent, self.sharpness = options["latent"], options["sharpness"]
         if not 0.0 <= self.sharpness < float("inf"):
             raise ValueError(f"expected sharpness ≥ 0, got {self.sharpness}")
-        given = dict(latent=self.latent, width=options["width"], rng=rng)
-        pair = lambda: (networks.dcgan_pair(facts.shape, **given) if len(facts.shape) == 3
-                        else networks.mlp_pair(facts.shape[0], **given))
+        pair = lambda: networks.pair(facts.shape, latent=self.latent, width=options["width"],
+                                     rng=rng)
         self.generator, first = pair()
         self.discriminators = [first, *[pair()[1] for _ in range(options["discriminators"] - 1)]]
         judging = [p for D in self.discriminators for p in D.parameters()]
@@ -79,7 +71,3 @@ class GMAN(Model):
         return {"d_loss": d_loss.data, "g_loss": g_loss.data, "d_grad_norm": d_norm,
                 "g_grad_norm": g_norm,
                 **{f"d{i}_loss": loss.data for i, loss in enumerate(d_losses)}}
-
-    def walk(self, rng, count=4):
-        """Samples on `count` ways from noise to noise."""
-        return Drawn(self.sample(ways(self.noise(2 * count, rng).numpy())))

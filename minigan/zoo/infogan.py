@@ -11,7 +11,7 @@ information itself. No label is ever seen: the categories become what samples di
 
 Q shares D's layers but the last one (§6); they learn both, as in the authors' program. L rests on
 fakes only, for real samples have no code. Q is a softmax of the category, and of each number a
-Gaussian whose mean and ln σ are outputs (appendix C). As σ → 0 its L has no bound: so its λ is
+Gaussian whose mean and ln σ are outputs. As σ → 0 its L has no bound: so its λ is
 smaller (§6). The networks are DCGAN's. Two settings decide what the categories become. D is slow,
 as in the paper: else Q soon reads codes that no eye sees. And the noise is narrow, 4 numbers where
 the paper has 62: what it cannot vary is left to the code.
@@ -23,7 +23,7 @@ import numpy as np
 
 from minigan import backend, init, networks, nn, objectives, ops, optim
 from minigan.metrics.judges import code_agreement
-from minigan.metrics.latent import WAY
+from minigan.model import WAY
 from minigan.tensor import constant
 from minigan.trainer import Drawn, Model, averaged, frozen
 

@@ -16,8 +16,7 @@ The generator does not fight D. It matches features f, here the last hidden laye
     ‖E f(x) − E f(G(z))‖²                            feature matching, §3.1
 
 The halves are those of the authors' published code. It takes the mean of the squares where the
-paper has their sum, which is the same to Adam, and absolute differences on SVHN and CIFAR-10. The
-networks are DCGAN's, with dropout in D; the paper's for MNIST are perceptrons with Gaussian noise.
+paper has their sum, which is the same to Adam. The networks are DCGAN's, with dropout in D; the paper's for MNIST are perceptrons with Gaussian noise.
 The result is the averaged classifier, not the samples: `classify`.
 """
 
@@ -25,9 +24,8 @@ import numpy as np
 
 from minigan import backend, init, networks, nn, ops, optim
 from minigan.data import to_unit
-from minigan.metrics.latent import ways
 from minigan.tensor import no_grad
-from minigan.trainer import Batch, Drawn, Model, averaged, frozen
+from minigan.trainer import Batch, Model, averaged, frozen
 
 
 class Classifier(nn.Module):
@@ -137,7 +135,3 @@ class SemiSupervised(Model):
             logits = [self.averaged_classifier(self.real(to_unit(x[i:i + block]))).data
                       for i in range(0, len(x), block)]
         return np.concatenate([backend.to_numpy(part).argmax(1) for part in logits])
-
-    def walk(self, rng, count=4):
-        """Ways from noise to noise."""
-        return Drawn(self.sample(ways(self.noise(2 * count, rng).numpy())))
