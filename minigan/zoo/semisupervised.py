@@ -16,7 +16,8 @@ The generator does not fight D. It matches features f, here the last hidden laye
     ‖E f(x) − E f(G(z))‖²                            feature matching, §3.1
 
 The halves are those of the authors' published code. It takes the mean of the squares where the
-paper has their sum, which is the same to Adam. The networks are DCGAN's, with dropout in D; the paper's for MNIST are perceptrons with Gaussian noise.
+paper has their sum, which is the same to Adam. The networks are DCGAN's, with dropout in D; the
+paper's for MNIST are perceptrons with Gaussian noise.
 The result is the averaged classifier, not the samples: `classify`.
 """
 
