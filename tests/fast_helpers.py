@@ -53,16 +53,17 @@ def plain_engine():
 
 @contextlib.contextmanager
 def kernels_called(machine=native):
-    """A context that collects the names of the kernels that are called in it."""
+    """A context that collects the names of the kernels, and "products", that are called in it."""
     names, places = [], [(machine, "run"), (machine, "sums")]
     if machine is native:
-        places.append((native.Sequence, "run"))
+        places = [(native, "_call"), (native.Sequence, "_add")]
 
     def counted(place, name):
         before = getattr(place, name)
 
         def call(*arguments):
-            names.append(arguments[place is native.Sequence].name)
+            given = arguments[machine is native]  # a kernel, or its name
+            names.append(given if machine is native else given.name)
             return before(*arguments)
         return place, name, before, call
     changes = [counted(*place) for place in places]

@@ -47,7 +47,7 @@ def _sum_to(draw):
 
 def _matmul(draw):
     n, k, m = draw(size), draw(st.integers(1, 4)), draw(channels)
-    return ops.matmul, [(n, k), (k, m)], set()
+    return ops.matmul, [(n, k), (k, m)], {"products"}
 
 
 def _convolution(draw):
@@ -96,7 +96,7 @@ def _layer_norm_gradient(draw):
 def _dense_leaky(draw):
     n, k, m, slope = draw(size), draw(st.integers(1, 4)), draw(channels), draw(slopes)
     return (lambda x, w, b: products.dense_leaky(x, w, b, slope), [(n, k), (k, m), (m,)],
-            {"add_row"})
+            {"products"})
 
 
 def _add_leaky(draw):

@@ -50,16 +50,17 @@ def guarded(shape, dtype):
     return wide[EDGE:-EDGE].reshape(shape), wide
 
 
-def multiplied(a, b, shape, transposed, cores=1):
+def multiplied(a, b, shape, transposed, cores=1, *more):
     c, wide = guarded(shape, a.dtype)
     with some_threads(cores):
-        assert native.products(a, b, c, *transposed) is c
+        assert native.products(a, b, c, *transposed, *more) is c
     assert np.isnan(wide[:EDGE]).all() and np.isnan(wide[-EDGE:]).all()
     return c
 
 
 def check(count, M, K, N, transposed, dtype, cores):
-    """Whole numbers exactly; others to some roundings of the sum of their sizes."""
+    """Whole numbers exactly, also with a bias and a leaky ReLU; others to some roundings of the sum
+    of their sizes."""
     for whole in (True, False):
         a, b = factors(count, M, K, N, transposed, dtype, whole)
         found = multiplied(a, b, (count, M, N), transposed, cores)
@@ -67,6 +68,10 @@ def check(count, M, K, N, transposed, dtype, cores):
         scale = expected(abs(a).astype("d"), abs(b).astype("d"), transposed)
         if whole:
             np.testing.assert_array_equal(found, right)
+            bias = np.arange(N, dtype=dtype) % 7 - 3
+            found = multiplied(a, b, (count, M, N), transposed, cores, bias, 0.25)
+            right += bias
+            np.testing.assert_array_equal(found, np.where(right > 0, right, 0.25 * right))
         else:
             assert (abs(found - right) <= (4 + K / 8) * np.finfo(dtype).eps * scale).all()
 
@@ -173,6 +178,14 @@ def test_what_does_not_fit_is_refused(name):
         native.products(a, b, c)
     if c.flags.c_contiguous:
         assert (c == 1).all()
+
+
+@pytest.mark.parametrize("bias", [np.ones(6), np.ones((1, 7)), np.ones(7, "f"), np.ones(14)[::2]])
+def test_a_bias_that_does_not_fit_is_refused(bias):
+    c = np.ones((2, 6, 7))
+    with pytest.raises(ValueError, match="products: .* with a bias"):
+        native.products(np.ones((2, 6, 4)), np.ones((2, 4, 7)), c, bias=bias)
+    assert (c == 1).all()
 
 
 def test_a_transposed_factor_must_be_one():

@@ -94,7 +94,7 @@ def test_a_relu_hides_minus_infinity_merged_or_not():
 def test_the_plan_is_merged_kernels():
     with kernels_called() as called:
         nn.Sequential(nn.BatchNorm(3), nn.ReLU(), nn.Dense(3, 2), nn.LeakyReLU())(drawn((4, 3), 0))
-    assert called == ["moments", "batch_statistics", "running", "batch_norm", "add_row"]
+    assert called == ["moments", "batch_statistics", "running", "batch_norm", "products"]
 
 
 @pytest.mark.parametrize("layers, shape", [

@@ -1,8 +1,10 @@
 """The C sources beside the kernels: threads, and products of matrices."""
 
-# A kernel is done in parts, at the same time. Threads wait for the next kernel awake for some
-# microseconds, since a step has hundreds of them, and then asleep. Who finds the threads at work
-# for somebody else does all parts himself: parts decide on the bits of a result, not who does them.
+# A kernel is done in parts, at the same time. Threads wait for the next kernel awake for a quarter
+# of a millisecond, since a step has hundreds of them and waking up takes long, and then asleep.
+# Whoever waits awake offers the core to others: beside a second training that halves the time. Who
+# finds the threads at work for somebody else does all parts himself: parts decide on the bits of a
+# result, not who does them.
 THREADS = """
 typedef void (*Work)(const void *, int, int);
 
@@ -12,10 +14,11 @@ void in_parts(Work work, const void *of, int parts) {
 }
 #else
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #define MOST 64
-#define AWAKE 3000
+#define AWAKE 20000
 #if defined(__x86_64__)
 #define PAUSE __builtin_ia32_pause()
 #else
@@ -32,12 +35,17 @@ static atomic_int left;           /* threads that are not done with it */
 
 static struct start { int part; unsigned seen; } starts[MOST];
 
+static inline void wait(int i) {
+    PAUSE;
+    if (i % 64 == 63) sched_yield();
+}
+
 static void *worker(void *given) {
     const struct start start = *(const struct start *)given;
     const int part = start.part;
     unsigned seen = start.seen;
     for (;;) {
-        for (int i = 0; i < AWAKE && atomic_load(&round_number) == seen; i++) PAUSE;
+        for (int i = 0; i < AWAKE && atomic_load(&round_number) == seen; i++) wait(i);
         if (atomic_load(&round_number) == seen) {
             pthread_mutex_lock(&lock);
             asleep++;
@@ -85,7 +93,7 @@ void in_parts(Work work, const void *of, int parts) {
         for (int part = 0; part < parts; part++) work(of, part, parts);
     else
         work(of, 0, parts);
-    while (atomic_load(&left)) PAUSE;
+    for (int i = 0; atomic_load(&left); i++) wait(i);
     pthread_mutex_unlock(&owner);
 }
 #endif
@@ -164,12 +172,14 @@ static void lay_out(T *strip, const T *b, index b_k, index b_column, index wide,
    to c. With `strips` b lies in strips of STRIP columns, one after another. Of a sequence the rows
    belong to samples: then `samples` is their number, `tiles` the rows of each, and a_room, b_room
    and c_room are the numbers from one thread's room to the next. An a without rooms is of all
-   samples. */
+   samples. With a `bias` (N,) c becomes leaky(c + bias, slope). */
 struct stack {
     index count, M, K, N, a_row, a_k, b_k, b_column, a_next, b_next, c_next, add, strips;
     index samples, tiles, a_room, b_room, c_room;
     const T *a, *b;
     T *c;
+    const T *bias;
+    double slope;
 };
 
 static T dot(const T *a, const T *b, index n) {
@@ -268,6 +278,14 @@ static void block(const struct stack *s, index i0, index i1, index j0, index j1,
     }
 }
 
+/* The bias and the leaky ReLU, while the numbers are still in the core's cache. */
+static void finish(const struct stack *s, index i0, index i1, index j0, index j1, T *c) {
+    for (index i = i0; i < i1; i++) {
+        T *row = c + i * s->N;
+        SIMD for (index j = j0; j < j1; j++) row[j] = leaky(row[j] + s->bias[j], s->slope);
+    }
+}
+
 void products(const void *given, int part, int parts) {
     const struct stack *s = given;
     const int by_count = s->count >= 2 * parts, by_row = s->M >= s->N;
@@ -275,10 +293,13 @@ void products(const void *given, int part, int parts) {
     const index unit = by_count ? 1 : by_row ? ROWS : 2 * LANES, units = (n + unit - 1) / unit;
     const index begin = units * part / parts * unit;
     const index end = part + 1 < parts ? units * (part + 1) / parts * unit : n;
-    for (index p = by_count ? begin : 0; p < (by_count ? end : s->count) && begin < end; p++)
-        block(s, by_row && !by_count ? begin : 0, by_row && !by_count ? end : s->M,
-              by_row || by_count ? 0 : begin, by_row || by_count ? s->N : end,
-              s->a + p * s->a_next, s->b + p * s->b_next, s->c + p * s->c_next);
+    const index i0 = by_row && !by_count ? begin : 0, i1 = by_row && !by_count ? end : s->M;
+    const index j0 = by_row || by_count ? 0 : begin, j1 = by_row || by_count ? s->N : end;
+    for (index p = by_count ? begin : 0; p < (by_count ? end : s->count) && begin < end; p++) {
+        T *c = s->c + p * s->c_next;
+        block(s, i0, i1, j0, j1, s->a + p * s->a_next, s->b + p * s->b_next, c);
+        if (s->bias) finish(s, i0, i1, j0, j1, c);
+    }
 }
 
 /* The same of the samples of a part: they are rows of a and c, or what is summed over. */

@@ -89,10 +89,10 @@ def mean(x, /, axis=None, keepdims=False):
 
 
 def _in_a_tree(x, axis):
-    return _on_gpu(x.data) and (axis is None or x.ndim == 2 and axis in (1, -1, (1,), (-1,)))
+    return on_gpu(x.data) and (axis is None or x.ndim == 2 and axis in (1, -1, (1,), (-1,)))
 
 
-def _on_gpu(array):
+def on_gpu(array):
     return type(array) is not np.ndarray and array.size > 0 and serves(array)
 
 
@@ -106,7 +106,7 @@ def sum_to(x, /, shape):
 def row_sum(array):
     """Σ over all axes but the last: (C,)."""
     rows = contiguous(array).reshape(prod(array.shape[:-1]), array.shape[-1])
-    if _on_gpu(rows):
+    if on_gpu(rows):
         return rows.sum(0) if rows.shape[1] == 1 else _summed(rows)
     if rows.shape[1] == 1 or rows.size == 0:
         return rows.sum(0, dtype="float64").astype(array.dtype)

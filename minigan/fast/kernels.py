@@ -34,6 +34,10 @@ ADD_ROW = Kernel("add_row", "row channel", "x[row channel], b[channel], double s
 
 ROW_SUM = Sum("row_sum", "row channel", "channel", "x[row channel]", "x")
 
+LEAK_SUM = Sum("leak_sum", "row channel", "channel",
+               "g[row channel], kink[row channel], double slope", "(y = leak(g, kink, slope))",
+               outputs="y[row channel]")
+
 # The one or two sums that a `Sum` found in parts, in T
 
 FOLD_ONE = Kernel("fold_one", "channel", "wide *sums, index parts", "y[channel]", """

@@ -15,7 +15,7 @@ KERNELS = [*GENERAL, *FILTERS.values()]
 HALVES = 2   # of the kernels, compiled at the same time
 
 addressof, from_buffer = ctypes.addressof, ctypes.c_char.from_buffer
-STACK = Struct("21q")  # see `c_parts.PRODUCTS`
+STACK = Struct("22qd")  # see `c_parts.PRODUCTS`
 
 _lock = threading.Lock()
 _libraries = {}  # dtype → {kernel name: function}, or None where there is none
@@ -85,9 +85,9 @@ def _call(dtype, name, structure, parts):
     found["in_parts"](found[name], structure, parts)
 
 
-def products(a, b, c, a_transposed=False, b_transposed=False):
+def products(a, b, c, a_transposed=False, b_transposed=False, bias=None, slope=1.0):
     """c (…, M, N) = a (…, M, K) @ b (…, K, N), all contiguous. A transposed factor is stored as
-    (…, K, M), or (…, N, K)."""
+    (…, K, M), or (…, N, K). With a `bias` (N,) it is leaky_relu(a @ b + bias, slope)."""
     *stack, M, N = c.shape
     K = a.shape[-2 if a_transposed else -1]
     if not (a.flags.c_contiguous and b.flags.c_contiguous and c.flags.c_contiguous) or (
@@ -96,17 +96,21 @@ def products(a, b, c, a_transposed=False, b_transposed=False):
             or not a.dtype == b.dtype == c.dtype):
         raise ValueError(f"products: {a.dtype} {a.shape} and {b.dtype} {b.shape} do not make "
                          f"{c.dtype} {c.shape}")
-    _products(a, b, c, (prod(stack), M, K, N), (a_transposed, b_transposed), (M * K, K * N, M * N))
+    if bias is not None and (
+            bias.shape != (N,) or bias.dtype != c.dtype or not bias.flags.c_contiguous):
+        raise ValueError(f"products: {c.dtype} {c.shape} with a bias {bias.dtype} {bias.shape}")
+    _products(a, b, c, (prod(stack), M, K, N), (a_transposed, b_transposed), (M * K, K * N, M * N),
+              bias, slope)
     return c
 
 
-def _products(a, b, c, sizes, transposed, apart):
+def _products(a, b, c, sizes, transposed, apart, bias=None, slope=1.0):
     """`apart` are the numbers from one matrix of a stack to the next, in a, b and c."""
     count, M, K, N = sizes
     a_strides, b_strides = (1, M) if transposed[0] else (K, 1), (1, K) if transposed[1] else (N, 1)
     _call(c.dtype, "products",
           STACK.pack(*sizes, *a_strides, *b_strides, *apart, *[0] * 7, address(a), address(b),
-                     address(c)),
+                     address(c), 0 if bias is None else address(bias), slope),
           threads.parts_of(count * max(M, N), prod(sizes) // 64))
 
 
@@ -144,7 +148,7 @@ class Sequence:
         places = [address(array) + at * array.itemsize for array, at, _ in (a, b, c)]
         rooms = [array.shape[1] if array.ndim == 2 else 0 for array, *_ in (a, b, c)]
         values = STACK.pack(count, M, K, N, *strides, a[2][3], b[2][3], c[2][3], transposed,
-                            not transposed, self.samples, tiles, *rooms, *places)
+                            not transposed, self.samples, tiles, *rooms, *places, 0, 1.0)
         self._add("sample_products", values, (a, b, c))
 
     def sums(self, tiles, a, b, c):

@@ -6,20 +6,22 @@ from minigan import ops
 from minigan.autograd import sum_to
 from minigan.backend import xp_of
 from minigan.fast import kernels, native
-from minigan.fast.elementwise import contiguous, elementwise, empty, leak, row_sum
-from minigan.fast.launch import run, serves
+from minigan.fast.elementwise import contiguous, elementwise, empty, leak, on_gpu, row_sum
+from minigan.fast.launch import run, serves, sums
 from minigan.tensor import composed
 
 
-def product(x, y, x_transposed=False, y_transposed=False, out=None):
-    """x @ y of two matrices, either of them transposed."""
+def product(x, y, x_transposed=False, y_transposed=False, out=None, bias=None, slope=1.0):
+    """x @ y of two matrices, either of them transposed; with a bias (C,), contiguous,
+    leaky_relu(x @ y + bias, slope)."""
     xp = xp_of(x)
     if out is None:
         out = empty(x, x.shape[1 if x_transposed else 0], y.shape[0 if y_transposed else 1])
     if xp is np and native.functions(x.dtype) is not None:
-        native.products(contiguous(x), contiguous(y), out, x_transposed, y_transposed)
-        return out
-    return xp.matmul(x.T if x_transposed else x, y.T if y_transposed else y, out=out)
+        return native.products(contiguous(x), contiguous(y), out, x_transposed, y_transposed, bias,
+                               slope)
+    xp.matmul(x.T if x_transposed else x, y.T if y_transposed else y, out=out)
+    return out if bias is None else run(kernels.ADD_ROW, out.shape, out, bias, slope, out)
 
 
 def matmul(x, y, /):
@@ -40,18 +42,27 @@ def dense_leaky(x, w, b, /, slope=1.0):
 def fast_dense_leaky(x, w, b, /, slope=1.0):
     if not serves(x.data):
         return None
-    value = product(x.data, w.data)
-    run(kernels.ADD_ROW, value.shape, value, contiguous(b.data), slope, value)
+    value = product(x.data, w.data, bias=contiguous(b.data), slope=slope)
 
     def first(g, needed):
-        if slope != 1.0:
-            g = elementwise(kernels.LEAK, g, value, slope)
+        g, b_gradient = leaked(g, value, slope, needed[2])
         return (product(g, w.data, y_transposed=True) if needed[0] else None,
-                product(x.data, g, x_transposed=True) if needed[1] else None,
-                needed[2] and row_sum(g))
+                product(x.data, g, x_transposed=True) if needed[1] else None, b_gradient)
     before = lambda g: g if slope == 1.0 else leak(g, value, slope)
     return value, (lambda g: ops.matmul(before(g), w.T), lambda g: ops.matmul(x.T, before(g)),
                    lambda g: sum_to(before(g), b.shape)), first
+
+
+def leaked(g, value, slope, with_sum):
+    """The gradient before a bias and a leaky ReLU that made `value`, and its sum over rows for the
+    bias, or None."""
+    if slope != 1.0 and with_sum and g.size and not on_gpu(g):  # both in one pass
+        before, rows = empty(value), (value.size // value.shape[-1], value.shape[-1])
+        parts = sums(kernels.LEAK_SUM, rows, contiguous(g), value, slope, before)
+        return before, parts.sum((0, 1)).astype(g.dtype)
+    if slope != 1.0:
+        g = elementwise(kernels.LEAK, g, value, slope)
+    return g, row_sum(g) if with_sum else None
 
 
 @composed
@@ -69,9 +80,6 @@ def fast_add_leaky(x, b, /, slope=1.0):
     value = run(kernels.ADD_ROW, (x.size // b.size, b.size), array, contiguous(b.data), slope,
                 empty(array))
 
-    def first(g, needed):
-        if slope != 1.0:
-            g = elementwise(kernels.LEAK, g, value, slope)
-        return g, needed[1] and row_sum(g)
+    first = lambda g, needed: leaked(g, value, slope, needed[1])
     before = lambda g: g if slope == 1.0 else leak(g, value, slope)
     return value, (before, lambda g: sum_to(before(g), b.shape)), first
