@@ -143,6 +143,21 @@ def test_a_residual_and_sizes(torch):
     compare(nn.AveragePool()(tensor).data, functional.avg_pool2d(theirs_of(torch, x), 2))
 
 
+def attention(q, k, v):
+    """softmax(q kᵀ/√d) v, rows of a sample: it needs no operation of its own."""
+    return ops.softmax(q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1]), -1) @ v
+
+
+def test_attention_is_made_of_products(torch):
+    arrays = draw(2, 4, 3), draw(2, 5, 3, seed=1), draw(2, 5, 6, seed=2)
+    ours = [mg.Tensor(x, requires_grad=True) for x in arrays]
+    theirs = [torch.from_numpy(x).requires_grad_() for x in arrays]
+    y, their_y = attention(*ours), torch.nn.functional.scaled_dot_product_attention(*theirs)
+    compare(y.data, their_y)
+    compare_gradients(torch, y, ours, their_y, theirs)
+    mg.check_grads(attention, arrays, order=2)
+
+
 def test_beside_sets_the_label_at_every_place():
     layer = nn.Beside(nn.Flatten(), 3)
     picture = mg.Tensor(draw(5, 2, 2, 1))
