@@ -57,7 +57,7 @@ def labelled_step(model, n):
     """What is left of the model's step without unlabelled samples."""
     model.steps += 1
     rows = model.streams["labelled"].permutation(model.count)[:n]
-    logits = model.discriminator(model.real(model.labelled.x[rows]))
+    logits = model.discriminator(model.seen(model.real(model.labelled.x[rows])))
     model.descend(model.d_optimizer, lenet.cross_entropy(logits, model.labelled.labels[rows]))
     model.classifier_average.update(model.steps)
 

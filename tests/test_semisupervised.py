@@ -109,8 +109,8 @@ def of_all_classes(logits):
 
 
 def twice(**more):
-    """(a model after one step, the same one before it, the batch), in float64 and without dropout."""
-    (model, batches), (before, _) = (built(dropout=0.0, **more) for _ in range(2))
+    """(a model after one step, the same one before it, the batch), in float64, without dropout and augmentation."""
+    (model, batches), (before, _) = (built(dropout=0.0, augment="none", **more) for _ in range(2))
     for network in (*model.networks().values(), *before.networks().values()):
         network.astype("float64")
     batch = batches.deal()
@@ -224,7 +224,26 @@ def test_a_resumed_run_goes_on_with_the_same_labelled_samples(train):
 
 def test_data_that_cannot_be_chosen_from_are_refused(train):
     refused(train(*OWN, "--labelled", 5), "--labelled 5", "10 classes")
+    refused(train("--model", "semisupervised", "--data", "ring8", "--augment", "translation"),
+            "augment translation changes pictures")
     assert not Path("runs").exists()
+
+
+def test_each_picture_is_moved_before_d_sees_it():
+    """The labelled ones, the real ones and the fakes, in D's step and in G's; when it is asked for a class, none is."""
+    model, batches = built(dropout=0.0)
+    moved, asked = [], []
+    seen, body = model.seen, model.discriminator.body.forward
+    model.seen = lambda x: moved.append(seen(x)) or moved[-1]
+    model.discriminator.body.forward = lambda x: asked.append(x) or body(x)
+    model.step(batches.deal())
+    assert len(asked) == 5 and all(a is b for a, b in zip(asked, moved, strict=True))
+    x = np.zeros((6, 8, 8, 1), np.float32)
+    x[:, 0, 0] = 1.0
+    places = {tuple(np.argwhere(one)[0]) if one.any() else None for one in seen(constant(x)).data}
+    assert len(places) > 1  # by up to a pixel, each by its own way
+    np.testing.assert_array_equal(model.classify(x), model.classify(x))
+    assert len(moved) == 5
 
 
 # The benchmark

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from benchmarks.reference import channels_first, converted
 from benchmarks.twins import adam, descend, noise
+from benchmarks.twins.gan import translation
 
 
 class Dropout(torch.nn.Module):
@@ -46,6 +47,11 @@ class Twin:
                 x = self.dropout(x)
         return last(x)
 
+    def seen(self, x):
+        moved = translation(x, self.streams["augment"])
+        self.streams["augment"].random(len(x))  # whether each is to be moved: all are
+        return moved
+
     def logits(self, x):
         """Of the K classes and of one more, "generated"."""
         logits = self.D[-1](self.features(x))
@@ -57,14 +63,15 @@ class Twin:
         known = channels_first(self.labelled.x[rows]).double()
         with torch.no_grad():
             fake = self.G(noise(self.streams, n, self.latent))
-        among_real = self.logits(known)[:, :-1]
+        among_real = self.logits(self.seen(known))[:, :-1]
         labelled_loss = cross_entropy(among_real, torch.from_numpy(self.labelled.labels[rows]))
-        p_real, p_fake = (self.logits(each).softmax(1)[:, -1] for each in (x, fake))
+        p_real, p_fake = (self.logits(self.seen(each)).softmax(1)[:, -1] for each in (x, fake))
         unlabelled_loss = -(torch.log1p(-p_real).mean() + torch.log(p_fake).mean()) / 2
         d_loss = descend(self.d_optimizer, labelled_loss + unlabelled_loss)
         with torch.no_grad():
-            target = self.features(x).mean(0)
-        features = self.features(self.G(noise(self.streams, n, self.latent))).mean(0)
+            target = self.features(self.seen(x)).mean(0)
+        fake = self.seen(self.G(noise(self.streams, n, self.latent)))
+        features = self.features(fake).mean(0)
         g_loss = descend(self.g_optimizer, mse_loss(features, target, reduction="sum"))
         return {"d_loss": d_loss, "g_loss": g_loss, "labelled_loss": labelled_loss.item(),
                 "unlabelled_loss": unlabelled_loss.item()}
