@@ -169,31 +169,14 @@ def run(given):
 def go(folder, options, dataset, note, resuming, began, most):
     """Train in a folder that is ours alone; the exit status."""
     before = recorded_options(run_folder.read_options(folder), folder) if resuming else options
-    if options["batch_size"] != before["batch_size"]:
-        build(options, dataset, most)  # refuses one that does not fit
-    model, batches, streams = build(options | {"batch_size": before["batch_size"]}, dataset, most)
-    if options["from"] and not resuming:
-        models.begin_from(model, options["from"])
-    x = dataset.x
-    pictures = Pictures(folder, model, x, options)
-    evaluation = Evaluation(model, x, options) if options["evaluate_every"] else None
-    work = Experiment(folder, model, batches, streams, pictures.snapshot, pictures.finish,
-                      evaluation)
-    work.on_log = Balance(getattr(model, "objective", None))
-    work.progress = lambda: batches_done(model)
-    if options["keep_best"] and evaluation:
-        work.on_evaluate = KeepBest(folder, evaluation, work.state)
+    work, pictures, evaluation = made_ready(folder, options, before, dataset, resuming, most)
+    model = work.trainer
     if resuming:
         go_on(work, pictures.finished, options, before)
-
     try:
-        sizes = [f"{name} {_count(network)}"
-                 for name, network in models.learning(model).items()]
-        work.say(f"{folder}: {options.get('objective', options['model'])} on {options['data']}, "
-                 f"{len(x)} samples {x.shape[1:]}, parameters: {', '.join(sizes)}"
-                 + (f", going on after step {model.steps}" if resuming else ""))
         doubts = judges.doubts(evaluation.judge) if evaluation else ()
-        for line in filter(None, (note, breaks(options, before), *doubts, fast.advice())):
+        for line in filter(None, (first_words(work, options, dataset, resuming), note,
+                                  breaks(options, before), *doubts, fast.advice())):
             work.say(line)
         pictures.reals_once()
         if model.steps >= options["steps"]:  # it was ended while it drew its last pictures
@@ -214,6 +197,32 @@ def go(folder, options, dataset, note, resuming, began, most):
     except (ArithmeticError, OSError, MemoryError) as error:
         return fail(PROG, f"{str(error) or 'not enough memory'}: stopped; {what_is_left(folder)}",
                     1)
+
+
+def made_ready(folder, options, before, dataset, resuming, most):
+    """(the run at its beginning, what draws its pictures, what measures it or None)."""
+    if options["batch_size"] != before["batch_size"]:
+        build(options, dataset, most)  # refuses one that does not fit
+    model, batches, streams = build(options | {"batch_size": before["batch_size"]}, dataset, most)
+    if options["from"] and not resuming:
+        models.begin_from(model, options["from"])
+    pictures = Pictures(folder, model, dataset.x, options)
+    evaluation = Evaluation(model, dataset.x, options) if options["evaluate_every"] else None
+    work = Experiment(folder, model, batches, streams, pictures.snapshot, pictures.finish,
+                      evaluation)
+    work.on_log = Balance(getattr(model, "objective", None))
+    work.progress = lambda: batches_done(model)
+    if options["keep_best"] and evaluation:
+        work.on_evaluate = KeepBest(folder, evaluation, work.state)
+    return work, pictures, evaluation
+
+
+def first_words(work, options, dataset, resuming):
+    """What is trained, on what, and how large it is."""
+    sizes = [f"{name} {_count(network)}" for name, network in models.learning(work.trainer).items()]
+    return (f"{work.folder}: {options.get('objective', options['model'])} on {options['data']}, "
+            f"{len(dataset.x)} samples {dataset.x.shape[1:]}, parameters: {', '.join(sizes)}"
+            + (f", going on after step {work.trainer.steps}" if resuming else ""))
 
 
 def as_typed(folder):

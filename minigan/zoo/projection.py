@@ -19,7 +19,9 @@ from minigan.zoo.cgan import CGAN
 class Projection(CGAN):
     """The step of `CGAN`, with these networks and this loss."""
 
-    OPTIONS = CGAN.OPTIONS
+    OPTIONS = CGAN.OPTIONS | {
+        "steps": (8000, "training steps"),
+        "lr_d": (4e-3, "the discriminator's")}
     BETAS = 0.0, 0.9
     objective = objectives.Hinge()
 
