@@ -58,8 +58,7 @@ def _similarity(a, b, C1=0.01 ** 2, C2=0.03 ** 2):
     mu, nu = _filtered(a, WINDOW), _filtered(b, WINDOW)
     squares = _filtered(a * a + b * b, WINDOW) - mu * mu - nu * nu  # σ² + τ²
     rho = _filtered(a * b, WINDOW) - mu * nu
-    return ((2 * mu * nu + C1) * (2 * rho + C2)
-            / ((mu * mu + nu * nu + C1) * (squares + C2)))
+    return (2 * mu * nu + C1) * (2 * rho + C2) / ((mu * mu + nu * nu + C1) * (squares + C2))
 
 
 class SlicedWasserstein(NamedTuple):
@@ -142,8 +141,8 @@ def _distance(real, fake, rng):
     directions = rng.standard_normal((DIRECTIONS, SIDE * SIDE * channels)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     for level in (real, fake):
-        level -= _mean(level, places)
-        deviation = np.sqrt(_mean(level, places, np.square))
+        level -= _moment(level, places, 1)
+        deviation = np.sqrt(_moment(level, places, 2))
         level /= np.where(deviation > FLAT, deviation, 1)
     total, step = 0.0, max(1, PROJECTIONS // (n * PATCHES))
     for begin in range(0, DIRECTIONS, step):
@@ -153,9 +152,9 @@ def _distance(real, fake, rng):
     return float(total / (DIRECTIONS * n * PATCHES))
 
 
-def _mean(level, places, function=np.asarray):
-    """The mean of each channel over all patches."""
-    sums = sum(function(patches).sum(axis=0, dtype=np.float64)
+def _moment(level, places, power):
+    """The mean of each channel's powers over all patches."""
+    sums = sum((patches ** power).sum(axis=0, dtype=np.float64)
                for _, patches in _patches(level, places))
     return (sums.reshape(-1, level.shape[3]).mean(axis=0) / places[0].size).astype(np.float32)
 
