@@ -56,9 +56,10 @@ def ssim(a, b):
 
 def _similarity(a, b, C1=0.01 ** 2, C2=0.03 ** 2):
     mu, nu = _filtered(a, WINDOW), _filtered(b, WINDOW)
-    squares = _filtered(a * a + b * b, WINDOW) - mu * mu - nu * nu  # σ² + τ²
+    squares = mu * mu + nu * nu
+    variances = _filtered(a * a + b * b, WINDOW) - squares  # σ² + τ²
     rho = _filtered(a * b, WINDOW) - mu * nu
-    return (2 * mu * nu + C1) * (2 * rho + C2) / ((mu * mu + nu * nu + C1) * (squares + C2))
+    return (2 * mu * nu + C1) * (2 * rho + C2) / ((squares + C1) * (variances + C2))
 
 
 class SlicedWasserstein(NamedTuple):
