@@ -333,7 +333,7 @@ def test_the_cast_of_single_pictures_is_not_missed(rng):
 
 def test_flat_pictures_of_two_and_of_three_values_have_a_closed_form(monkeypatch, rng):
     """Normalised, their patches are ±1 and 0, ±√2 in all of D = 49 numbers. Their quantiles differ by √2 − 1, 1, 1,
-    √2 − 1, that is 1/√2 on average, times E |θ₁ + … + θ_D| = √D Γ(D/2)/(√π Γ((D + 1)/2), θ uniform on the sphere."""
+    √2 − 1, that is 1/√2 on average, times E |θ₁ + … + θ_D| = √D Γ(D/2)/(√π Γ((D + 1)/2)), θ uniform on the sphere."""
     monkeypatch.setattr(likeness, "DIRECTIONS", 20_000)
     real, fake = flat([-0.5, 0.5, -0.5, 0.5], 16, 16, 1), flat([0.1, -0.3, 0.1, 0.5], 16, 16, 1)
     length = 7 * math.exp(math.lgamma(24.5) - math.lgamma(25)) / math.sqrt(math.pi)

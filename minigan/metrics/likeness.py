@@ -79,8 +79,8 @@ def sliced_wasserstein(real, fake, rng):
 
     Fine levels are texture and sharpness, the last one is large forms. It misses how patches and
     levels fit together, and what normalising takes away: a set's brightness, contrast and cast. Two
-    sets of one source are not at 0, and the farther apart the smaller they are: compare equal N,
-    and quote what other real pictures get.
+    sets of one source are not at 0, and small ones are farther apart than large ones: compare equal
+    N, and quote what other real pictures get.
     Source: Karras et al. 2018, arXiv:1710.10196, §5, where N is 16,384, and the authors' code. It
     draws the places of the patches for each set apart; here the i-th pictures have the same places,
     so that equal sets in equal order are at 0.
