@@ -78,7 +78,7 @@ def test_the_pyramid_is_that_of_scipys_convolutions(rng):
 # The sliced Wasserstein distance
 
 def slow_sliced_wasserstein(real, fake, count, rng):
-    """Of floats, with `count` levels, 3 patches a picture and 4 directions, as `few` has them."""
+    """Of floats, with `count` levels, 3 patches a picture and 4 directions, as `few_patches` has them."""
     n, channels, found = len(real), real.shape[3], []
     pyramids = [[[slow_pyramid(x[:, :, c], count) for c in range(channels)] for x in pictures]
                 for pictures in (real, fake)]
