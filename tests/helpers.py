@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, settings, strategies as st
 
 from minigan import backend, classifier, data, plots, report, train as training
 from minigan.data import sources
-from minigan.metrics import density_coverage, frechet_distance, kernel_distance, precision_recall
+from minigan.metrics import (
+    density_coverage, frechet_distance, kernel_distance, likeness, precision_recall, sliced_wasserstein)
 from minigan.runs import checkpoints, run_folder
 from minigan.runs.loop import Experiment
 from minigan.train import main
@@ -306,6 +307,26 @@ def one_line(error):
 
 generators = st.integers(0, 2 ** 32 - 1).map(np.random.default_rng)
 COMPARISONS = [frechet_distance, kernel_distance, precision_recall, density_coverage]
+
+
+def noise_pictures(rng, *shape):
+    return rng.uniform(-1, 1, shape)
+
+
+def flat_pictures(values, *shape):
+    """Pictures of one value each."""
+    return np.array(values, float)[:, None, None, None] * np.ones(shape)
+
+
+def sliced_distance(real, fake, seed=0):
+    return sliced_wasserstein(real, fake, np.random.default_rng(seed))
+
+
+@pytest.fixture
+def few_patches(monkeypatch):
+    """Few patches and directions, for the loops of the definition."""
+    monkeypatch.setattr(likeness, "PATCHES", 3)
+    monkeypatch.setattr(likeness, "DIRECTIONS", 4)
 
 
 def orthogonal(d, rng):

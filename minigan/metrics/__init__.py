@@ -1,5 +1,5 @@
-"""How good are the samples? Measures on features, on class probabilities, and on points of a known
-mixture.
+"""How good are the samples? Measures on features, on class probabilities, on points of a known
+mixture, and on the pictures themselves.
 
 No measure sees everything, and each docstring says what its own one misses: report several.
 Features (N, d) are what one fixed network makes of N samples; a figure depends on that network and
@@ -13,6 +13,7 @@ few.
     neighbours    precision and recall, density and coverage, realism, the nearest sample
     modes         a known mixture, or classes that are modes: which are covered
     matching      codes and classes of the same samples: the best one-to-one match
+    likeness      pictures beside pictures, without a network: PSNR, SSIM, sliced Wasserstein
     error_bars    the standard error of any of them
     latent        interpolation in the latent space, perceptual path length
     lenet         the feature network and its training
@@ -25,6 +26,8 @@ few.
 from minigan.metrics.distances import (  # noqa: F401
     Moments, frechet_distance, frechet_distance_of_moments, kernel_distance, moments)
 from minigan.metrics.error_bars import Estimate, half_sampling  # noqa: F401
+from minigan.metrics.likeness import (  # noqa: F401
+    SlicedWasserstein, psnr, sliced_wasserstein, ssim)
 from minigan.metrics.matching import assignment, code_agreement  # noqa: F401
 from minigan.metrics.modes import (  # noqa: F401
     ClassCoverage, ModeCoverage, class_coverage, mode_coverage)

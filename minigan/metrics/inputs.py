@@ -5,6 +5,8 @@ import numpy as np
 
 from minigan import backend
 
+ROUNDING = 1e-5  # how far beyond -1 and 1 a picture may lie
+
 
 def host(x):
     return backend.to_numpy(x) if backend.is_array(x) else np.asarray(x)
@@ -42,3 +44,26 @@ def probabilities(name, least, **array):
                          f"a least entry {p.min():.4g} and sums from {sums.min():.4g} to "
                          f"{sums.max():.4g} (logits need a softmax)")
     return p
+
+
+def pictures(name, least, **arrays):
+    """The arrays (N, H, W, C) on the host, all of one shape and with sides of at least `least`:
+    uint8 from 0 to 255, or floats from −1 to 1."""
+    found = {what: host(x) for what, x in arrays.items()}
+    for what, x in found.items():
+        came = f"{name}: {what} is {x.dtype} {x.shape}"
+        if x.dtype != np.uint8 and x.dtype.kind != "f":
+            raise ValueError(f"{came}, expected uint8 from 0 to 255 or floats from -1 to 1")
+        if x.ndim != 4 or 0 in x.shape:
+            raise ValueError(f"{came}, expected pictures (N, H, W, C)")
+        if min(x.shape[1:3]) < least:
+            raise ValueError(f"{came}, expected sides of at least {least} pixels")
+        if not np.isfinite(x).all():
+            raise ValueError(f"{came} with NaN or infinity, expected finite numbers")
+        if x.dtype != np.uint8 and max(-x.min(), x.max()) > 1 + ROUNDING:
+            raise ValueError(f"{came} from {x.min():.4g} to {x.max():.4g}, expected floats from -1 "
+                             f"to 1 (clip what goes beyond) or uint8 from 0 to 255")
+    if len({x.shape for x in found.values()}) > 1:
+        shapes = " and ".join(f"{what} {x.shape}" for what, x in found.items())
+        raise ValueError(f"{name}: expected pictures of the same number and shape, got {shapes}")
+    return list(found.values())
