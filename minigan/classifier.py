@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 import time
 
 from minigan import backend
@@ -11,7 +12,7 @@ from minigan.data.files import printable
 from minigan.metrics.classifiers import Classifier, save
 from minigan.metrics.lenet import EPOCHS, LeNet, fit, train_and_test
 from minigan.runs.commandline import (
-    Parser, command, non_negative, one_of, path, positive, say, size)
+    Parser, command, fail, non_negative, one_of, path, positive, say, size)
 
 PROG = "minigan.classifier"
 
@@ -66,7 +67,12 @@ def run(options):
         classifier.accuracy = classifier.share_right(test.x, test.labels)
         say(f"epoch {epoch} of {options.epochs}: loss {loss:.4f}, {classifier.accuracy:.2%} of "
             f"{len(test.x)} test images right, {time.perf_counter() - began:.0f} s")
-    save(out, classifier)
+    try:
+        save(out, classifier)
+    except OSError as error:  # a full disk, say: what took minutes is kept elsewhere
+        with tempfile.NamedTemporaryFile(suffix=".npz", delete=False) as spare:
+            save(spare.name, classifier)
+        return fail(PROG, f"{error}; the trained network is in {spare.name}", 1)
     say(f"{printable(out)}: {classifier.name}, {sum(p.size for p in network.parameters()):,} "
         "weights")
 

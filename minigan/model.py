@@ -140,6 +140,9 @@ class Model:
     def descend(self, optimizer, loss):
         """One optimizer step down the gradient of `loss`; returns the gradient's norm."""
         optimizer.zero_grad()
+        if not any([p.requires_grad for p in optimizer.params]):
+            raise ValueError(f"all {len(optimizer.params)} weights of a network are frozen, and "
+                             "there is nothing to learn: requires_grad_(True) lets them move")
         loss.backward()
         optimizer.step(self._share_of_rate())
         first = self._first_bad.get(optimizer)

@@ -1,7 +1,7 @@
 """Layers. Images are (N, H, W, C), dense weights (in, out), kernels (KH, KW, in, out)."""
 
 from functools import partial
-from math import prod
+from math import isfinite, prod
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from minigan.layers import (  # noqa: F401 (all are part of `nn`)
     Residual, SpectralNorm, Upsample)
 from minigan.module import Module, Parameter
 from minigan.normalize import batch_norm, check_channels, layer_norm
+from minigan.shapes import in_range
 from minigan.tensor import FAST
 
 
@@ -83,7 +84,10 @@ class BatchNorm(Module):
         self.bias = Parameter(np.zeros(channels, np.float32))
         self.running_mean = backend.asarray(np.zeros(channels, np.float32))
         self.running_var = backend.asarray(np.ones(channels, np.float32))
-        self.momentum, self.eps = float(momentum), float(eps)
+        self.momentum = float(momentum)
+        if not 0.0 <= self.momentum <= 1.0:
+            raise ValueError(f"BatchNorm: expected a momentum from 0 to 1, got {momentum}")
+        self.eps = in_range("BatchNorm: eps", eps)
 
     def forward(self, x):
         return self.normalised(x, self.weight, self.bias)
@@ -136,7 +140,7 @@ class LayerNorm(Module):
         super().__init__()
         self.weight = Parameter(np.ones(channels, np.float32))
         self.bias = Parameter(np.zeros(channels, np.float32))
-        self.eps = float(eps)
+        self.eps = in_range("LayerNorm: eps", eps)
 
     def forward(self, x):
         return layer_norm(x, self.weight, self.bias, self.eps)
@@ -155,6 +159,8 @@ class LeakyReLU(Module):
     def __init__(self, slope=0.2):
         super().__init__()
         self.slope = float(slope)
+        if not isfinite(self.slope):
+            raise ValueError(f"LeakyReLU: expected a finite slope, got {slope}")
 
     def forward(self, x):
         return ops.leaky_relu(x, self.slope)

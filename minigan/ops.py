@@ -213,6 +213,8 @@ def logsumexp(x, /, axis=None, keepdims=False):
 def log_softmax(x, /, axis=-1):
     """ln softmax(x) = x − ln Σ eˣ: finite where the softmax itself rounds to 0."""
     axes, _ = _reduced(x.shape, axis)
+    if 0 in [x.shape[a] for a in axes]:
+        raise ValueError(f"log_softmax: x {x.shape} has no elements along {axis}")
     shifted = x - x.data.max(axis=axes, keepdims=True)  # which changes nothing but the rounding
     return shifted - log(sum(exp(shifted), axes, keepdims=True))
 

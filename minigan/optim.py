@@ -10,6 +10,7 @@ import numpy as np
 
 from minigan import backend
 from minigan.autograd import total
+from minigan.shapes import in_range
 from minigan.tensor import FAST, Tensor
 
 
@@ -33,8 +34,7 @@ class Optimizer:
         dtypes = {str(p.dtype) for p in params}
         if len(dtypes) > 1:
             raise TypeError(f"{name}: parameters of one dtype expected, got {sorted(dtypes)}")
-        if not lr >= 0.0:
-            raise ValueError(f"{name}: expected a learning rate ≥ 0, got {lr}")
+        in_range(f"{name}: learning rate", lr)
         self.params, self.lr, self.steps = list(params), lr, 0
         self.state = {slot: [p.xp.zeros_like(p.data) for p in params] for slot in self.slots}
 
@@ -109,8 +109,8 @@ class RMSprop(Optimizer):
 
     def __init__(self, params, lr, alpha=0.99, eps=1e-8):
         super().__init__(params, lr)
-        self.alpha = _checked("RMSprop: alpha", alpha)
-        self.eps = _checked("RMSprop: eps", eps, None)
+        self.alpha = in_range("RMSprop: alpha", alpha, 1.0)
+        self.eps = in_range("RMSprop: eps", eps)
 
     def update(self, p, g, lr, t, v):
         v = self.alpha * v + (1.0 - self.alpha) * g * g
@@ -129,10 +129,10 @@ class Adam(Optimizer):
 
     def __init__(self, params, lr=2e-4, betas=(0.5, 0.999), eps=1e-8):
         super().__init__(params, lr)
-        self.betas = tuple([_checked("Adam: betas", beta) for beta in betas])
-        self.eps = _checked("Adam: eps", eps, None)
-        if len(self.betas) != 2:
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"Adam: expected two betas, got {betas}")
+        self.betas = tuple([in_range("Adam: betas", beta, 1.0) for beta in betas])
+        self.eps = in_range("Adam: eps", eps)
 
     def update(self, p, g, lr, t, m, v):
         beta1, beta2 = self.betas
@@ -142,16 +142,10 @@ class Adam(Optimizer):
         return p - lr / (1.0 - beta1 ** t) * m / (root + self.eps), m, v
 
 
-def _checked(what, number, below=1.0):
-    """A number from 0 to below 1 (or ≥ 0) as Python's: NumPy's would make float64 of float32."""
-    number = float(number)
-    if not 0.0 <= number or below is not None and not number < below:
-        raise ValueError(f"{what}: expected a number ≥ 0{' and < 1' * bool(below)}, got {number}")
-    return number
-
-
 def check_gradient(p):
     """TypeError or ValueError for a gradient that does not fit its parameter."""
+    if not isinstance(p.grad, Tensor):
+        raise TypeError(f"a gradient is a Tensor, got {type(p.grad).__name__}: Tensor(array)")
     if p.grad.dtype != p.dtype:
         raise TypeError(f"a parameter is {p.dtype}, its gradient {p.grad.dtype}")
     if p.grad.shape != p.shape:
@@ -178,9 +172,11 @@ def _norm(tensors):
 def clip_gradient_norm(params, most):
     """Scale the gradients of `params` to a joint norm of at most `most`; returns the norm they had,
     a 0-d array. As PyTorch's `clip_grad_norm_`."""
+    if not most >= 0.0:
+        raise ValueError(f"clip_gradient_norm: expected a norm ≥ 0, got {most}")
     gradients = [p.grad for p in params if p.grad is not None]
     norm = _norm(gradients)
-    scale = (_checked("clip_gradient_norm", most, None) / (norm + 1e-6)).clip(None, 1.0)
+    scale = (float(most) / (norm + 1e-6)).clip(None, 1.0)
     for g in gradients:
         g.data = g.data * scale
     return norm
@@ -194,7 +190,8 @@ class MovingAverage:
     """
 
     def __init__(self, copy, network, decay):
-        self.copy, self.network, self.decay = copy, network, float(decay)
+        self.copy, self.network = copy, network
+        self.decay = in_range("MovingAverage: decay", decay, 1.0)
         self._parameters = copy.parameters(), network.parameters()
         modules = zip(copy.named_modules(), network.named_modules(), strict=True)
         self._modules = [(mine, theirs) for (_, mine), (_, theirs) in modules if mine.buffer_names]

@@ -19,7 +19,6 @@ from minigan.runs.run_folder import read_options
 
 PROG = "minigan.sample"
 BLOCK = 256
-OTHER_PICTURES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf")
 
 
 def parser():
@@ -72,7 +71,7 @@ def run(options):
 
 def check(grid, options):
     """Refuse what cannot be written before anything is computed."""
-    if grid and Path(grid).suffix.lower() in OTHER_PICTURES:
+    if grid and Path(grid).suffix.lower() not in (".png", ""):
         raise ValueError(f"--grid {grid}: a PNG is written, so expected a name that ends in .png")
     folder = options.files and Path(options.files)
     if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

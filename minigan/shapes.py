@@ -1,6 +1,7 @@
 """Shapes: the same elements in another order, some of them, or several tensors as one."""
 
 from itertools import accumulate
+from math import inf
 from operator import index as as_integer
 
 from minigan.tensor import composed, op
@@ -112,5 +113,17 @@ def integers(numbers):
     """One integer, or several, as a tuple of Python's: NumPy's integers count."""
     try:
         return (as_integer(numbers),)
-    except TypeError:
+    except TypeError:  # it is not one
+        pass
+    try:
         return tuple([as_integer(n) for n in numbers])
+    except TypeError:
+        raise TypeError(f"expected an integer, or several, got {numbers!r}") from None
+
+
+def in_range(what, number, below=inf):
+    """A number ≥ 0 and < `below` as Python's: NumPy's would make float64 of float32."""
+    if not 0.0 <= (found := float(number)) < below:
+        limit = "finite" if below == inf else f"< {below:g}"
+        raise ValueError(f"{what}: expected a number ≥ 0 and {limit}, got {number}")
+    return found

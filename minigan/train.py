@@ -152,7 +152,7 @@ def main(arguments=None):
 
 
 def run(given):
-    began = time.perf_counter()
+    began, was_fast = time.perf_counter(), fast.is_on()
     resuming = "resume" in given
     try:
         folder, options, dataset, note = resume(given) if resuming else start(given)
@@ -164,6 +164,9 @@ def run(given):
             return go(folder, options, dataset, note, resuming, began, most)
     except ArithmeticError as error:
         return fail(PROG, error, 1)
+    finally:  # a run that went on by the plain engine leaves the process as it was
+        if was_fast:
+            fast.on()
 
 
 def go(folder, options, dataset, note, resuming, began, most):

@@ -6,6 +6,7 @@ discriminator (PacGAN), falling learning rates, and a moving average of the gene
 What it shares with the models of the zoo is a `Model`'s.
 """
 
+from math import inf
 from typing import NamedTuple
 
 from minigan import objectives, optim
@@ -72,7 +73,8 @@ class GANTrainer(Model):
         self.clip = float(recipe.clip if clip is None else clip)
         self.gp_weight = float(recipe.gp_weight if gp_weight is None else gp_weight)
         self.pack, self.lr_decay, self.last_step = pack, float(lr_decay), steps
-        if self.batches_per_step < 1 or self.clip < 0 or self.gp_weight < 0 or not 0 <= ema < 1:
+        if self.batches_per_step < 1 or not 0 <= self.clip < inf or not 0 <= ema < 1 or (
+                not 0 <= self.gp_weight < inf):
             raise ValueError("expected n_critic ≥ 1, clip ≥ 0, gp_weight ≥ 0 and 0 ≤ ema < 1, got "
                              f"n_critic {self.batches_per_step}, clip {self.clip}, gp_weight "
                              f"{self.gp_weight}, ema {ema}")

@@ -1,9 +1,11 @@
 """`python -m minigan.classifier`: train a feature network."""
 
+import errno
 import io
 import os
 import re
 import shlex
+import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from minigan import backend, classifier
 from minigan.metrics import lenet
-from minigan.metrics.classifiers import load
+from minigan.metrics.classifiers import load, save
 
 
 @pytest.fixture
@@ -104,6 +106,23 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(train, tmp_path, ar
     assert (status, out) == (2, "") and err.count("\n") == 1 and err.startswith("minigan.classifier: ")
     assert [word for word in words if word not in err] == []
     assert sorted(os.listdir()) == before
+
+
+def test_what_was_trained_is_kept_elsewhere_where_the_disk_is_full(train, monkeypatch, tmp_path):
+    """The file itself stays as it was."""
+    Path("a.npz").write_text("before")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spare"))
+    (tmp_path / "spare").mkdir()
+
+    def full(path, found):
+        if Path(path).name == "a.npz":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        save(path, found)
+    monkeypatch.setattr(classifier, "save", full)
+    status, _, err = train("--data", "digits", "--epochs", 1, "--out", "a.npz")
+    [kept] = (tmp_path / "spare").iterdir()
+    assert status == 1 and err.count("\n") == 1 and "No space left" in err and str(kept) in err
+    assert load(kept).name == "LeNet-digits" and Path("a.npz").read_text() == "before"
 
 
 def test_ctrl_c_is_one_line(train, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import nn, ops, optim
+from minigan import networks, nn, ops, optim, trainer
 from minigan.normalize import batch_norm, layer_norm
 
 pytestmark = pytest.mark.on_each_engine
@@ -32,10 +32,41 @@ def test_a_quotient_does_not_square_its_divisor(dtype, size):
     (lambda x: x.mean(), "mean"), (lambda x: x.mean(0), "mean"), (lambda x: x.max(), "max"), (lambda x: x.min(), "min"),
     (lambda x: x.max(0), "max"), (lambda x: batch_norm(x, np.ones(3), np.ones(3)), "batch_norm"),
     (lambda x: layer_norm(x, np.ones(3), np.ones(3)), "layer_norm"), (lambda x: nn.BatchNorm(3)(x), "BatchNorm"),
-    (lambda x: x.reshape(-1, 0), "reshape")])
+    (lambda x: x.reshape(-1, 0), "reshape"), (lambda x: mg.ops.softmax(x, 0), "log_softmax"),
+    (lambda x: mg.ops.log_softmax(x, 0), "log_softmax")])
 def test_what_has_no_value_on_an_empty_array_is_refused_by_name(call, name):
     with pytest.raises(ValueError, match=rf"^{name}: .*\(0, 3\)"):
         call(mg.Tensor(np.ones((0, 3), np.float32)))
+
+
+NUMBERS = {  # out of range: what makes it → what the error names
+    "momentum": lambda p: nn.BatchNorm(2, momentum=-1), "momentum from 0 to 1": lambda p: nn.BatchNorm(2, momentum=1.5),
+    "BatchNorm: eps": lambda p: nn.BatchNorm(2, eps=-1e-5), "LayerNorm: eps": lambda p: nn.LayerNorm(2, eps=np.nan),
+    "LeakyReLU": lambda p: nn.LeakyReLU(np.nan), "SGD: learning rate": lambda p: optim.SGD([p], np.inf),
+    "Adam: eps": lambda p: optim.Adam([p], eps=np.inf), "two betas": lambda p: optim.Adam([p], betas=0.5),
+    "MovingAverage: decay": lambda p: optim.MovingAverage(nn.Dense(1, 1), nn.Dense(1, 1), 2.0),
+    "gp_weight": lambda p: trainer.GANTrainer(*networks.mlp_pair(2, 2), gp_weight=np.nan),
+    "clip": lambda p: trainer.GANTrainer(*networks.mlp_pair(2, 2), clip=np.inf)}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_out_of_range_are_refused_by_name(name):
+    with pytest.raises(ValueError, match=name.replace(" from", ".* from")):
+        NUMBERS[name](nn.Parameter(np.ones(2, np.float32)))
+
+
+def test_a_gradient_that_is_an_array_gets_a_hint():
+    p = nn.Parameter(np.ones(2, np.float32))
+    p.grad = np.ones(2, np.float32)
+    with pytest.raises(TypeError, match=r"a gradient is a Tensor, got ndarray: Tensor\(array\)"):
+        optim.SGD([p], 0.1).step()
+
+
+def test_a_network_that_is_frozen_as_a_whole_is_said_to_be():
+    g, d = networks.mlp_pair(2, 2)
+    d.requires_grad_(False)
+    with pytest.raises(ValueError, match="all 8 weights of a network are frozen"):
+        trainer.GANTrainer(g, d).step([np.ones((4, 2), np.float32)])
 
 
 def test_what_has_a_value_on_an_empty_array_has_it():

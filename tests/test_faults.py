@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan import classifier, data, evaluate, plots, report, sample
+from minigan import classifier, data, evaluate, fast, plots, report, sample
 from minigan import train as training
 from minigan.data import DataError
 from minigan.metrics import classifiers
@@ -317,6 +317,22 @@ def test_without_any_output_work_is_done_in_silence(tmp_path):
     command = f"{sys.executable} -m minigan.train {' '.join(POINTS)} --steps 1 --dry-run >&-"
     end = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     assert (end.returncode, end.stderr) == (0, "")
+
+
+def test_a_plain_run_that_goes_on_leaves_the_fast_engine_on(train):
+    """The engine is the process's: what is trained or measured after it would be slow in silence."""
+    assert fast.is_on()
+    fast.off()
+    try:
+        done(train(*POINTS, "--steps", 2, *OFTEN))
+    finally:
+        fast.on()
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        step = loop.Experiment.run
+        patch.setattr(loop.Experiment, "run", lambda *a: found.append(fast.is_on()) or step(*a))
+        done(train("--resume", "--steps", 3))
+    assert found == [False] and fast.is_on()
 
 
 def test_the_hint_for_a_folder_with_a_dash_can_be_typed(train, tmp_path):

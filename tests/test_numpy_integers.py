@@ -84,3 +84,11 @@ def test_the_other_byte_order(dtype):
         assert nn.Dense(3, 1)(x).dtype == np.float32
     else:
         assert nn.Dense(3, 1).astype(np.float64)(x).dtype == np.float64
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x.reshape(2.5), lambda x: x.reshape(None), lambda x: x.reshape(2, 3.0), lambda x: x.sum(axis=1.0),
+    lambda x: x.mean(axis="a"), lambda x: x.transpose(0.0, 1)])
+def test_what_is_no_integer_is_named(call):
+    with pytest.raises(TypeError, match="expected an integer, or several, got"):
+        call(mg.Tensor(np.ones((2, 3), np.float32)))

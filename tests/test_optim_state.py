@@ -142,7 +142,7 @@ def test_a_list_of_different_parameters_is_expected(make):
 @pytest.mark.parametrize("make", [optim.SGD, optim.RMSprop, optim.Adam])
 @pytest.mark.parametrize("lr", [-1e-3, float("nan")])
 def test_a_learning_rate_is_not_negative(make, lr):
-    with pytest.raises(ValueError, match=f"{make.__name__}: expected a learning rate ≥ 0"):
+    with pytest.raises(ValueError, match=f"{make.__name__}: learning rate: expected a number ≥ 0"):
         make(parameters(), lr=lr)
 
 

@@ -39,7 +39,7 @@ MEANT = {"--lr": "--lr-g and --lr-d", "--learning-rate": "--lr-g and --lr-d",
          "--batch": "--batch-size", "--z-dim": "--latent",
          "--epochs": "--steps, which counts updates of the generator",
          "--device": "--backend", "--gpu": "--backend cupy", "--cuda": "--backend cupy",
-         "--dataset": "--data", "--output": "--out", "--num": "--n"}
+         "--dataset": "--data", "--output": "--out", "--num": "--n", "--count": "--n"}
 
 
 class Parser(argparse.ArgumentParser):
