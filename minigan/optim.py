@@ -173,7 +173,7 @@ def clip_gradient_norm(params, most):
     """Scale the gradients of `params` to a joint norm of at most `most`; returns the norm they had,
     a 0-d array. As PyTorch's `clip_grad_norm_`."""
     if not most >= 0.0:
-        raise ValueError(f"clip_gradient_norm: expected a norm ≥ 0, got {most}")
+        raise ValueError(f"clip_gradient_norm: expected a number ≥ 0, got {most}")
     gradients = [p.grad for p in params if p.grad is not None]
     norm = _norm(gradients)
     scale = (float(most) / (norm + 1e-6)).clip(None, 1.0)

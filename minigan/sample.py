@@ -19,6 +19,8 @@ from minigan.runs.run_folder import read_options
 
 PROG = "minigan.sample"
 BLOCK = 256
+OTHER_FILES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".npz",
+               ".npy", ".zip")
 
 
 def parser():
@@ -71,7 +73,7 @@ def run(options):
 
 def check(grid, options):
     """Refuse what cannot be written before anything is computed."""
-    if grid and Path(grid).suffix.lower() not in (".png", ""):
+    if grid and Path(grid).suffix.lower() in OTHER_FILES:
         raise ValueError(f"--grid {grid}: a PNG is written, so expected a name that ends in .png")
     folder = options.files and Path(options.files)
     if folder and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

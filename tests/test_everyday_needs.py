@@ -294,7 +294,7 @@ def test_a_grid_is_what_its_name_says(train, draw):
     done(train(*IMAGES, "--steps", 1))
     status, _, err = draw(RUN, "--grid", "x.jpg")
     assert status == 2 and "--grid x.jpg" in err and ".png" in err and not Path("x.jpg").exists()
-    for name in ("x.npz", "x.xyz"):
+    for name in ("x.npz", "x.zip"):
         status, _, err = draw(RUN, "--grid", name)
         assert status == 2 and f"--grid {name}" in err and not Path(name).exists()
     status, _, err = draw(RUN, "--grid", "x/")
