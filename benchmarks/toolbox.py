@@ -14,7 +14,8 @@ from benchmarks.training import samples_of, trained
 from minigan import data, metrics
 from minigan.metrics.judges import judge_for
 
-COMMON = dict(model="gan", width=32, batch_size=64, lr_g=2e-3, lr_d=2e-3, lr_decay=0.02, ema=0.995)
+COMMON = dict(model="gan", recipe="annealed", objective="gan", width=32, batch_size=64, lr_g=2e-3, lr_d=2e-3,
+              lr_decay=0.02, ema=0.995)
 STEPS, SAMPLES, SEEDS = 1000, 3000, 2
 MEASURES = ("FD-LeNet-fashion", "precision", "recall", "coverage")
 

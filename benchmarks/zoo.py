@@ -49,7 +49,7 @@ def runs_of(model, example, seeds):
     facts = models.facts_of(data.load(example.data))
     resolved = models.complete(dict(model=model), facts)
     shared = " ".join(f"--{name.replace('_', '-')} {resolved[name]}" for name in SHARED)
-    sides = [(model, "")] + [("gan", shared)] * example.baseline
+    sides = [(model, "")] + [("gan", f"--recipe annealed {shared}")] * example.baseline
     return [dict(model=side, data=example.data, options=options, seed=seed)
             for seed in range(seeds) for side, options in sides]
 

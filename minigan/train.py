@@ -97,7 +97,7 @@ def start(given):
 def run_name(given, options):
     """What a new run's folder is called after its number: letters of any script, digits, . _ -"""
     where = Path(os.path.abspath(options["data"])).stem
-    what = options["objective"] if options["model"] == "gan" else options["model"]
+    what = given.get("objective", options["model"])
     usual = f"{where or 'data'}-{what}-s{options['seed']}"
     name = re.sub(r"[^\w.-]+", "-", given.get("name", usual))[:60]
     return name if name.strip("-.") else usual

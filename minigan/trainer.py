@@ -44,13 +44,18 @@ RECIPES = {
 # On images in a few minutes: narrow networks, which leave time for many steps, and rates ten times
 # the paper's that fall to a fiftieth.
 ANNEALED = dict(width=32, lr_g=2e-3, lr_d=2e-3, lr_decay=0.02, steps=4800)
+# The same with the discriminator and the loss of arXiv:1802.05957: bounded by its spectral norms,
+# it may learn faster than G and still leave it a slope.
+SPECTRAL = ANNEALED | dict(objective="hinge", d_norm="spectral", lr_d=4e-3, steps=4600)
+SPECTRAL_BETAS = 0.0, 0.9
 
 
 class GANTrainer(Model):
     """A generator and a discriminator in training.
 
     `objective` is a name in RECIPES, or an object with the two methods of those in `objectives`.
-    Whatever of `lr_g`, `lr_d`, `n_critic`, `clip` and `gp_weight` is None is the recipe's. `latent`
+    Whatever of `lr_g`, `lr_d`, `n_critic`, `clip`, `gp_weight` and Adam's `betas` is None is the
+    recipe's. `latent`
     is the width of the generator's noise, drawn from N(0, 1): by default that of its first layer.
     `ema` is the decay of the averaged generator that `sample` uses. The discriminator judges `pack`
     samples at once. Its loss gets the `penalties` too, each an `objectives.Penalty`. Both learning
@@ -63,7 +68,7 @@ class GANTrainer(Model):
 
     def __init__(self, generator, discriminator, latent=None, objective="gan", lr_g=None, lr_d=None,
                  n_critic=None, clip=None, gp_weight=None, ema=0.999, pack=1, lr_decay=1.0,
-                 steps=None, streams=None, penalties=()):
+                 steps=None, streams=None, penalties=(), betas=None):
         Model.__init__(self, streams)
         recipe = _recipe(objective)
         self.generator, self.discriminator = generator, discriminator
@@ -92,7 +97,8 @@ class GANTrainer(Model):
             objectives.refuse_batch_norm(discriminator)
         self.headline = "wasserstein" if wasserstein else "d_loss", "g_loss"
         make = lambda network, lr: recipe.optimizer(
-            network.parameters(), recipe.lr if lr is None else lr, **dict(recipe.settings))
+            network.parameters(), recipe.lr if lr is None else lr,
+            **dict(recipe.settings) | ({"betas": betas} if betas else {}))
         self.g_optimizer, self.d_optimizer = make(generator, lr_g), make(discriminator, lr_d)
         self.averaged, self.average = averaged(generator, ema)
 

@@ -9,31 +9,33 @@ from minigan import backend, networks
 from minigan.augment import POLICIES, Adaptive, augment
 from minigan.objectives import Minimax, NonSaturating, Penalty, Smoothed
 from minigan.tensor import constant
-from minigan.trainer import ANNEALED, RECIPES, GANTrainer, Model
+from minigan.trainer import ANNEALED, RECIPES, SPECTRAL, SPECTRAL_BETAS, GANTrainer, Model
 
 
 class GAN(GANTrainer):
     """A pair of networks that fits the data, in a `GANTrainer`."""
 
     OPTIONS = Model.OPTIONS | {
-        "recipe": ("annealed", "of steps, width and rates: dcgan, the papers' own, or annealed, at "
-                   "high rates that fall (default: annealed for gan on images)",
-                   ["annealed", "dcgan"]),
-        "steps": (4800, "generator updates (default: by the recipe, 10000 on points)"),
+        "recipe": ("spectral", "of steps, width, rates and D's norm: dcgan, the papers' own; "
+                   "annealed, at high rates that fall; spectral, the same with a spectrally "
+                   "normalised D (default: spectral on images, annealed where --objective gan is "
+                   "given, dcgan for other objectives)", ["spectral", "annealed", "dcgan"]),
+        "steps": (4600, "generator updates (default: by the recipe, 10000 on points)"),
         "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
-        "objective": ("gan", ", ".join(RECIPES), list(RECIPES)),
+        "objective": ("gan", f"{', '.join(RECIPES)} (default: hinge on images, gan on points)",
+                      list(RECIPES)),
         "width": (32, "channels next to the image (default: by the recipe), units of points (128)"),
         "latent": (100, "width of the noise (default: 100 for images, 2 for points)"),
         "lr_g": (2e-3, "the generator's learning rate (default: by recipe and objective)"),
-        "lr_d": (2e-3, "the discriminator's (default: by recipe and objective)"),
+        "lr_d": (4e-3, "the discriminator's (default: by recipe and objective)"),
         "n_critic": (1, "discriminator steps per generator step (default: the objective's)"),
         "clip": (0.0, "bound on the critic's weights, 0 for none (default: the objective's)"),
         "gp_weight": (0.0, "weight of the gradient penalty, 0 for none (default: the objective's)"),
         "ema": (0.999, "decay of the averaged generator, below 1"),
         "pack": (1, "how many samples the discriminator judges at once, against mode collapse"),
         "d_norm": ("default", "D's normalisation: none, batch, layer, or spectral, by a weight's "
-                   "largest singular value (default: batch on images, layer with a penalty)",
-                   ["default", "none", "batch", "layer", "spectral"]),
+                   "largest singular value (default: by the recipe; else batch, with a penalty "
+                   "layer)", ["default", "none", "batch", "layer", "spectral"]),
         "r1": (0.0, "γ of the penalty γ/2 E‖∇D‖² on real samples, 0 for none"),
         "r2": (0.0, "the same on generated samples"),
         "dragan": (0.0, "weight of the penalty (‖∇D‖ − 1)² near real samples, 0 for none"),
@@ -68,20 +70,24 @@ class GAN(GANTrainer):
             objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic,
             clip=recipe.clip, gp_weight=recipe.gp_weight, steps=2500, width=64)
         on_images = len(facts.shape) == 3
-        usual = "annealed" if on_images and objective == "gan" else "dcgan"
-        found["recipe"] = given.get("recipe", usual)
-        if found["recipe"] == "annealed" and (not on_images or recipe.clip or recipe.gp_weight):
-            raise ValueError("recipe annealed is for images and for objectives without clipping or "
-                             f"penalty: leave it out for {objective} on samples {facts.shape}")
+        usual = "annealed" if objective == "gan" else "dcgan"
+        usual = usual if "objective" in given else "spectral"
+        found["recipe"] = given.get("recipe", usual if on_images else "dcgan")
+        chosen = {"spectral": SPECTRAL, "annealed": ANNEALED}.get(found["recipe"], {})
+        if chosen and (not on_images or recipe.clip or recipe.gp_weight):
+            raise ValueError(f"recipe {found['recipe']} is for images and for objectives without "
+                             f"clipping or penalty: leave it out for {objective} on samples "
+                             f"{facts.shape}")
         if on_images:
-            return found | ANNEALED if found["recipe"] == "annealed" else found
+            return found | chosen
         return found | dict(steps=10_000, batch_size=256, width=128, latent=max(2, *facts.shape),
                             gp_weight=recipe.gp_weight / 100)
 
     def build(self, facts, options, rng):
         self.check(facts, options)
         own = "latent objective lr_g lr_d n_critic clip gp_weight ema pack lr_decay steps".split()
-        super().__init__(*self.pair(facts, options, rng, self.streams["dropout"]),
+        betas = SPECTRAL_BETAS if options["recipe"] == "spectral" else None
+        super().__init__(*self.pair(facts, options, rng, self.streams["dropout"]), betas=betas,
                          streams=self.streams, penalties=self.added_penalties(options),
                          **{name: options[name] for name in own})
         if options["batch_size"] % options["pack"]:

@@ -18,8 +18,7 @@ The generator does not fight D. It matches features f, here the last hidden laye
 The halves are those of the authors' published code. It takes the mean of the squares where the
 paper has their sum, which is the same to Adam. The networks are DCGAN's, with dropout in D; the
 paper's for MNIST are perceptrons with Gaussian noise. All pictures that D sees are moved at random,
-which the paper does not do: it is worth more than ten times as many steps.
-The result is the averaged classifier, not the samples: `classify`.
+which the paper does not do. The result is the averaged classifier, not the samples: `classify`.
 """
 
 import numpy as np
