@@ -43,7 +43,7 @@ def weights(run, part):
 def test_a_run_begins_with_the_weights_of_another_and_says_which(train):
     done(train(*IMAGES, "--steps", 2))
     out = done(train("--data", "digits", "--batch-size", 8, "--from", RUN, "--steps", 1, "--lr-g", 0, "--lr-d", 0,
-                     "--name", "next"))
+                     "--recipe", "dcgan", "--name", "next"))
     assert f"begun with the generator of {RUN} after step 2 and its discriminator; the optimizers begin anew" in out
     for part in ("generator", "discriminator"):
         old, new = weights(RUN, part), weights("runs/00001-next", part)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import load, plots
+from minigan import backend, load, plots
 from minigan.metrics import latent
 from minigan.pictures import report
 from minigan.runs import models, run_folder
 from minigan.runs.loop import Experiment
-from minigan.trainer import RECIPES
+from minigan.runs.options import DEFAULTS
+from minigan.trainer import RECIPES, Facts
 from helpers import (IMAGES, OBJECTIVES, OFTEN, POINTS, assert_same_run, assert_same_weights, done, drawn, failed,
                      last_checkpoint, refused, save_images, stats_of, train)
 
@@ -147,7 +148,24 @@ def test_a_dry_run_of_a_run_that_goes_on_changes_nothing_in_its_folder(train):
 
 def test_with_no_flags_it_trains_on_fashion_mini(train):
     shown = done(train("--dry-run", "--batch-size", 4))
-    assert re.search(r"^data +fashion-mini$", shown, re.M) and re.search(r"^objective +gan$", shown, re.M)
+    for line in ("data +fashion-mini", "recipe +spectral", "objective +hinge", "d_norm +spectral", "steps +4600"):
+        assert re.search(f"^{line}$", shown, re.M), line
+
+
+def test_a_recipe_is_chosen_by_what_is_given():
+    """On images the default is `spectral`, whose Adam forgets at once; on points nothing has changed."""
+    pictures, points = Facts((8, 8, 1), (), ()), Facts((2,), (), ())
+    for given, facts, recipe, objective, betas in [
+            ({}, pictures, "spectral", "hinge", (0.0, 0.9)), ({}, points, "dcgan", "gan", (0.5, 0.999)),
+            ({"objective": "gan"}, pictures, "annealed", "gan", (0.5, 0.999)),
+            ({"objective": "lsgan"}, pictures, "dcgan", "lsgan", (0.5, 0.999)),
+            ({"recipe": "spectral", "objective": "gan"}, pictures, "spectral", "gan", (0.0, 0.9))]:
+        options = models.complete(DEFAULTS | {"model": "gan", "width": 2} | given, facts)
+        assert (options["recipe"], options["objective"]) == (recipe, objective)
+        model = models.made(options, facts, backend.Streams(0))
+        assert model.d_optimizer.betas == model.g_optimizer.betas == betas
+    with pytest.raises(ValueError, match="recipe spectral is for images"):
+        models.complete(DEFAULTS | {"model": "gan", "recipe": "spectral"}, points)
 
 
 # Going on exactly

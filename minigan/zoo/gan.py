@@ -16,10 +16,9 @@ class GAN(GANTrainer):
     """A pair of networks that fits the data, in a `GANTrainer`."""
 
     OPTIONS = Model.OPTIONS | {
-        "recipe": ("spectral", "of steps, width, rates and D's norm: dcgan, the papers' own; "
-                   "annealed, at high rates that fall; spectral, the same with a spectrally "
-                   "normalised D (default: spectral on images, annealed where --objective gan is "
-                   "given, dcgan for other objectives)", ["spectral", "annealed", "dcgan"]),
+        "recipe": ("spectral", "dcgan: the papers' own; annealed: high rates that fall; spectral: "
+                   "those, and a spectrally normalised D (default on images: spectral; annealed "
+                   "for a given objective gan, else dcgan)", ["spectral", "annealed", "dcgan"]),
         "steps": (4600, "generator updates (default: by the recipe, 10000 on points)"),
         "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
         "objective": ("gan", f"{', '.join(RECIPES)} (default: hinge on images, gan on points)",
