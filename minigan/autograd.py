@@ -146,6 +146,9 @@ def _mapped(node, g, position):
     if not isinstance(g, Tensor):
         raise TypeError(f"{node.name}: map {position} returned {type(g).__name__}, expected a "
                         "Tensor: build maps from operations on tensors")
+    if g.dtype != node.args[position].dtype:
+        raise TypeError(f"{node.name}: map {position} returned a gradient of {g.dtype} for an "
+                        f"argument of {node.args[position].dtype}")
     if g.shape == shape:
         return g
     try:

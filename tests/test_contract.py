@@ -228,6 +228,13 @@ def test_a_map_returns_a_gradient_of_its_arguments_shape(g):
         y.backward(np.ones(3))
 
 
+def test_a_map_returns_a_gradient_of_its_arguments_dtype():
+    x = mg.Tensor(np.ones(2, np.float32), requires_grad=True)
+    y = mistaken(lambda x, /: (x.data * 2, (lambda g: mg.Tensor(g.data.astype("float64")),)))(x)
+    with pytest.raises(TypeError, match="map 0 returned a gradient of float64 for an argument of float32"):
+        y.sum().backward()
+
+
 @pytest.mark.parametrize("g, why", [(lambda g: lambda: g, "takes 0 positional arguments"),
                                     (lambda g: lambda g, x: g, "missing 1 required positional argument"),
                                     (lambda g: lambda *, g: g, "takes 0 positional arguments")])
