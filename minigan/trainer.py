@@ -55,8 +55,8 @@ class GANTrainer(Model):
 
     `objective` is a name in RECIPES, or an object with the two methods of those in `objectives`.
     Whatever of `lr_g`, `lr_d`, `n_critic`, `clip`, `gp_weight` and Adam's `betas` is None is the
-    recipe's. `latent`
-    is the width of the generator's noise, drawn from N(0, 1): by default that of its first layer.
+    recipe's. `latent` is the width of the generator's noise, drawn from N(0, 1): by default that of
+    its first layer.
     `ema` is the decay of the averaged generator that `sample` uses. The discriminator judges `pack`
     samples at once. Its loss gets the `penalties` too, each an `objectives.Penalty`. Both learning
     rates decay linearly from step 1 to step `steps`, to `lr_decay` times the optimizers' `lr`.

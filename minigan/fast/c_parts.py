@@ -35,7 +35,7 @@ static atomic_int left;           /* threads that are not done with it */
 
 static struct start { int part; unsigned seen; } starts[MOST];
 
-static inline void wait(int i) {
+static inline void spin(int i) {
     PAUSE;
     if (i % 64 == 63) sched_yield();
 }
@@ -45,7 +45,7 @@ static void *worker(void *given) {
     const int part = start.part;
     unsigned seen = start.seen;
     for (;;) {
-        for (int i = 0; i < AWAKE && atomic_load(&round_number) == seen; i++) wait(i);
+        for (int i = 0; i < AWAKE && atomic_load(&round_number) == seen; i++) spin(i);
         if (atomic_load(&round_number) == seen) {
             pthread_mutex_lock(&lock);
             asleep++;
@@ -93,7 +93,7 @@ void in_parts(Work work, const void *of, int parts) {
         for (int part = 0; part < parts; part++) work(of, part, parts);
     else
         work(of, 0, parts);
-    for (int i = 0; atomic_load(&left); i++) wait(i);
+    for (int i = 0; atomic_load(&left); i++) spin(i);
     pthread_mutex_unlock(&owner);
 }
 #endif

@@ -34,6 +34,7 @@ ADD_ROW = Kernel("add_row", "row channel", "x[row channel], b[channel], double s
 
 ROW_SUM = Sum("row_sum", "row channel", "channel", "x[row channel]", "x")
 
+# The gradient before a leaky ReLU, and its sum over rows, the gradient of a bias there
 LEAK_SUM = Sum("leak_sum", "row channel", "channel",
                "g[row channel], kink[row channel], double slope", "(y = leak(g, kink, slope))",
                outputs="y[row channel]")

@@ -2,7 +2,7 @@
 
 The step is `minigan.trainer.GANTrainer`'s. Here are the options that a run has, and what follows
 from the data. Many papers offer a remedy for a discriminator that wins too early or learns its data
-by heart: they are options too, all off unless asked for.
+by heart: they are options too, off unless asked for; but spectral norm is the default on images.
 """
 
 from minigan import backend, networks
@@ -70,7 +70,7 @@ class GAN(GANTrainer):
             clip=recipe.clip, gp_weight=recipe.gp_weight, steps=2500, width=64)
         on_images = len(facts.shape) == 3
         usual = "annealed" if objective == "gan" else "dcgan"
-        usual = usual if "objective" in given else "spectral"
+        usual = usual if "objective" in given else "spectral"  # which brings its own objective
         found["recipe"] = given.get("recipe", usual if on_images else "dcgan")
         chosen = {"spectral": SPECTRAL, "annealed": ANNEALED}.get(found["recipe"], {})
         if chosen and (not on_images or recipe.clip or recipe.gp_weight):
