@@ -183,5 +183,5 @@ def pair(what, value, least=1):
     except TypeError:
         numbers = ()
     if len(numbers) != 2 or min(numbers) < least:
-        raise ValueError(f"{what} is an integer ≥ {least} or a pair (H, W) of them, got {value}")
+        raise ValueError(f"{what} is an integer ≥ {least} or a pair (H, W) of them, got {value!r}")
     return numbers

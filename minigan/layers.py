@@ -5,6 +5,7 @@ import numpy as np
 from minigan import backend, init, ops
 from minigan.module import Module, Parameter
 from minigan.normalize import instance_norm
+from minigan.shapes import check_positive, in_range
 from minigan.tensor import constant, no_grad
 
 
@@ -13,6 +14,7 @@ class Embedding(Module):
 
     def __init__(self, count, features, rng=None):
         super().__init__()
+        check_positive("Embedding", count=count, features=features)
         rng = rng or backend.streams["init"]
         self.weight = Parameter(init.normal((count, features), 0.0, 1.0, rng))
 
@@ -27,7 +29,8 @@ class InstanceNorm(Module):
 
     def __init__(self, channels, eps=1e-5, affine=False):
         super().__init__()
-        self.channels, self.eps = channels, float(eps)
+        check_positive("InstanceNorm", channels=channels)
+        self.channels, self.eps = channels, in_range("InstanceNorm: eps", eps)
         self.weight = Parameter(np.ones(channels, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(channels, np.float32)) if affine else None
 

@@ -125,18 +125,20 @@ class Module:
         return f"{type(self).__name__}({', '.join(own)}{children.replace(chr(10), chr(10) + '  ')})"
 
 
-def found_in(items, kind, prefix=""):
+def found_in(items, kind, prefix="", within=()):
     """(name, value) for each value of this kind, also inside lists, tuples and dictionaries.
-    TypeError for layers in a set."""
+    TypeError for layers in a set, ValueError for a container that is `within` itself."""
     found = []
     for name, value in items:
         name = _joined(prefix, str(name))
         if isinstance(value, kind):
             found.append((name, value))
+        elif any(value is outer for outer in within):
+            raise ValueError(f"{prefix} contains itself: a module cannot have it as an attribute")
         elif isinstance(value, (list, tuple)):
-            found += found_in(enumerate(value), kind, name)
+            found += found_in(enumerate(value), kind, name, (*within, value))
         elif isinstance(value, dict):
-            found += found_in(value.items(), kind, name)
+            found += found_in(value.items(), kind, name, (*within, value))
         elif isinstance(value, (set, frozenset)) and found_in(enumerate(value),
                                                               (Module, Parameter)):
             raise TypeError(f"{name} is a {type(value).__name__} with layers or parameters in it, "

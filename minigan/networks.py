@@ -4,9 +4,8 @@ Both end in plain numbers: the discriminator in one logit, which the objectives 
 may be made to judge `pack` samples at once, which the trainer lays together with `pack_samples`.
 """
 
-from numbers import Integral
-
 from minigan import init, nn
+from minigan.shapes import check_positive
 
 
 def pair(shape, **settings):
@@ -19,8 +18,8 @@ def mlp_pair(features=2, latent=2, width=128, depth=3, pack=1, rng=None):
     """Two perceptrons with `depth` hidden layers of `width` units: noise (N, latent) → points (N,
     features) by ReLU; packs of points (N, pack · features) → logits (N, 1) by leaky ReLU 0.2. No
     normalisation: a penalised critic can be used as it is."""
-    _check_positive("mlp_pair", features=features, latent=latent, width=width, depth=depth,
-                    pack=pack)
+    check_positive("mlp_pair", features=features, latent=latent, width=width, depth=depth,
+                   pack=pack)
     return (mlp(latent, width, depth, features, nn.ReLU, rng),
             mlp(pack * features, width, depth, 1, nn.LeakyReLU, rng))
 
@@ -43,7 +42,7 @@ def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, pa
     if len(image_shape) != 3:
         raise ValueError(f"dcgan_pair: image_shape is (H, W, C), got {image_shape}")
     H, W, C = image_shape
-    _check_positive("dcgan_pair", H=H, W=W, C=C, latent=latent, width=width, pack=pack)
+    check_positive("dcgan_pair", H=H, W=W, C=C, latent=latent, width=width, pack=pack)
     norm = norm or ("layer" if penalised else "batch")
     if penalised and norm == "batch":
         raise ValueError("dcgan_pair: a critic with a gradient penalty cannot have batch norm, "
@@ -151,9 +150,3 @@ def pack_samples(x, pack):
     side_by_side = x.reshape(N // pack, pack, *between, C)
     order = (0, *range(2, len(between) + 2), 1, len(between) + 2)
     return side_by_side.transpose(order).reshape(N // pack, *between, pack * C)
-
-
-def _check_positive(name, **numbers):
-    for what, number in numbers.items():
-        if not isinstance(number, Integral) or number < 1:
-            raise ValueError(f"{name}: {what} is an integer ≥ 1, got {number!r}")

@@ -12,7 +12,7 @@ from minigan.layers import (  # noqa: F401 (all are part of `nn`)
     Residual, SpectralNorm, Upsample)
 from minigan.module import Module, Parameter
 from minigan.normalize import batch_norm, check_channels, layer_norm
-from minigan.shapes import in_range
+from minigan.shapes import check_positive, in_range
 from minigan.tensor import FAST
 
 
@@ -21,6 +21,7 @@ class Dense(Module):
 
     def __init__(self, in_features, out_features, bias=True, rng=None):
         super().__init__()
+        check_positive("Dense", in_features=in_features, out_features=out_features)
         self.weight = Parameter(init.uniform((in_features, out_features), in_features, rng))
         self.bias = Parameter(init.uniform((out_features,), in_features, rng)) if bias else None
 
@@ -38,6 +39,7 @@ class Conv2d(Module):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True,
                  rng=None):
         super().__init__()
+        check_positive("Conv2d", in_channels=in_channels, out_channels=out_channels)
         shape = (*pair("Conv2d: kernel_size", kernel_size), in_channels, out_channels)
         self.weight = Parameter(init.uniform(shape, prod(shape[:3]), rng))
         self.bias = Parameter(init.uniform((out_channels,), prod(shape[:3]), rng)) if bias else None
@@ -58,6 +60,7 @@ class ConvTranspose2d(Module):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True,
                  output_size=None, rng=None):
         super().__init__()
+        check_positive("ConvTranspose2d", in_channels=in_channels, out_channels=out_channels)
         shape = (*pair("ConvTranspose2d: kernel_size", kernel_size), out_channels, in_channels)
         self.weight = Parameter(init.uniform(shape, prod(shape[:3]), rng))
         self.bias = Parameter(init.uniform((out_channels,), prod(shape[:3]), rng)) if bias else None
@@ -80,6 +83,7 @@ class BatchNorm(Module):
 
     def __init__(self, channels, momentum=0.1, eps=1e-5):
         super().__init__()
+        check_positive(type(self).__name__, channels=channels)
         self.weight = Parameter(np.ones(channels, np.float32))
         self.bias = Parameter(np.zeros(channels, np.float32))
         self.running_mean = backend.asarray(np.zeros(channels, np.float32))
@@ -118,6 +122,7 @@ class ConditionalBatchNorm(BatchNorm):
 
     def __init__(self, channels, classes, momentum=0.1, eps=1e-5):
         super().__init__(channels, momentum, eps)
+        check_positive("ConditionalBatchNorm", classes=classes)
         self.weight = Parameter(np.ones((classes, channels), np.float32))
         self.bias = Parameter(np.zeros((classes, channels), np.float32))
 
@@ -138,6 +143,7 @@ class LayerNorm(Module):
 
     def __init__(self, channels, eps=1e-5):
         super().__init__()
+        check_positive("LayerNorm", channels=channels)
         self.weight = Parameter(np.ones(channels, np.float32))
         self.bias = Parameter(np.zeros(channels, np.float32))
         self.eps = in_range("LayerNorm: eps", eps)

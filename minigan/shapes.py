@@ -2,6 +2,7 @@
 
 from itertools import accumulate
 from math import inf
+from numbers import Integral
 from operator import index as as_integer
 
 from minigan.tensor import composed, op
@@ -119,6 +120,13 @@ def integers(numbers):
         return tuple([as_integer(n) for n in numbers])
     except TypeError:
         raise TypeError(f"expected an integer, or several, got {numbers!r}") from None
+
+
+def check_positive(name, **numbers):
+    """ValueError, naming the argument, unless each of the numbers is an integer ≥ 1."""
+    for what, number in numbers.items():
+        if not isinstance(number, Integral) or number < 1:
+            raise ValueError(f"{name}: {what} is an integer ≥ 1, got {number!r}")
 
 
 def in_range(what, number, below=inf):

@@ -19,7 +19,7 @@ from minigan.runs.balance import Balance
 from minigan.runs.best import KeepBest
 from minigan.runs.commandline import command, fail, say
 from minigan.runs.evaluation import Evaluation
-from minigan.runs.loop import Experiment
+from minigan.runs.loop import Experiment, StopRequest
 from minigan.runs.models import build
 from minigan.runs.options import (
     DEFAULTS, breaking, breaks, classifier_of_run, data_of_run, load_data, model_named, of_the_run,
@@ -142,7 +142,7 @@ def resume(given):
     known = record if "data" not in given else record | {"places": {}}  # only where the user says
     dataset = data_of_run(known, options, folder)
     options["classifier"] = classifier_of_run(record, options, folder)
-    return folder, options, dataset, keep_engine(record.get("versions", {}))
+    return folder, options, dataset, keep_engine(record)
 
 
 def main(arguments=None):
@@ -160,8 +160,8 @@ def run(given):
         most = models.most_weights(begun) if begun else None
         if given.get("dry_run"):
             return dry_run(options, dataset, most) if dataset is not None else 0
-        with run_folder.held(folder):
-            return go(folder, options, dataset, note, resuming, began, most)
+        with run_folder.held(folder), StopRequest() as stop:
+            return go(folder, options, dataset, note, resuming, began, most, stop)
     except ArithmeticError as error:
         return fail(PROG, error, 1)
     finally:  # a run that went on by the plain engine leaves the process as it was
@@ -169,10 +169,11 @@ def run(given):
             fast.on()
 
 
-def go(folder, options, dataset, note, resuming, began, most):
-    """Train in a folder that is ours alone; the exit status."""
+def go(folder, options, dataset, note, resuming, began, most, stop):
+    """Train in a folder that is ours alone, until `stop` is asked for; the exit status."""
     before = recorded_options(run_folder.read_options(folder), folder) if resuming else options
-    work, pictures, evaluation = made_ready(folder, options, before, dataset, resuming, most)
+    work, pictures, evaluation = made_ready(folder, options, before, dataset, resuming, most,
+                                            stop)
     model = work.trainer
     if resuming:
         go_on(work, pictures.finished, options, before)
@@ -202,7 +203,7 @@ def go(folder, options, dataset, note, resuming, began, most):
                     1)
 
 
-def made_ready(folder, options, before, dataset, resuming, most):
+def made_ready(folder, options, before, dataset, resuming, most, stop):
     """(the run at its beginning, what draws its pictures, what measures it or None)."""
     if options["batch_size"] != before["batch_size"]:
         build(options, dataset, most)  # refuses one that does not fit
@@ -212,7 +213,7 @@ def made_ready(folder, options, before, dataset, resuming, most):
     pictures = Pictures(folder, model, dataset.x, options)
     evaluation = Evaluation(model, dataset.x, options) if options["evaluate_every"] else None
     work = Experiment(folder, model, batches, streams, pictures.snapshot, pictures.finish,
-                      evaluation)
+                      evaluation, stop)
     work.on_log = Balance(getattr(model, "objective", None))
     work.progress = lambda: batches_done(model)
     if options["keep_best"] and evaluation:

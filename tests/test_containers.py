@@ -103,5 +103,13 @@ def test_layers_in_a_set_which_has_no_order_are_refused(extra):
             use()
 
 
+@pytest.mark.parametrize("wrap", [lambda blocks: blocks.append(blocks), lambda blocks: blocks.append({"b": (blocks,)})])
+def test_a_list_that_contains_itself_is_named(wrap):
+    blocks = [nn.Dense(1, 1)]
+    wrap(blocks)
+    with pytest.raises(ValueError, match=r"extra\.1.* contains itself|extra contains itself"):
+        Held(blocks).parameters()
+
+
 def test_a_set_without_layers_is_nobodys_business():
     assert [name for name, _ in Held({"relu", 3, (None,)}).named_parameters()] == NAMES

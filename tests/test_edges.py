@@ -55,6 +55,24 @@ def test_numbers_out_of_range_are_refused_by_name(name):
         NUMBERS[name](nn.Parameter(np.ones(2, np.float32)))
 
 
+@pytest.mark.parametrize("number", [0, -1, 2.0, None, "3"])
+@pytest.mark.parametrize("layer, what", [
+    (lambda n: nn.Dense(n, 3), "Dense: in_features"), (lambda n: nn.Dense(3, n), "Dense: out_features"),
+    (lambda n: nn.Conv2d(n, 3, 2), "Conv2d: in_channels"), (lambda n: nn.Conv2d(3, n, 2), "Conv2d: out_channels"),
+    (lambda n: nn.Conv2d(3, 3, n), "Conv2d: kernel_size"),
+    (lambda n: nn.ConvTranspose2d(n, 3, 2), "ConvTranspose2d: in_channels"),
+    (lambda n: nn.ConvTranspose2d(3, n, 2), "ConvTranspose2d: out_channels"),
+    (lambda n: nn.BatchNorm(n), "BatchNorm: channels"), (lambda n: nn.LayerNorm(n), "LayerNorm: channels"),
+    (lambda n: nn.InstanceNorm(n), "InstanceNorm: channels"), (lambda n: nn.Embedding(n, 3), "Embedding: count"),
+    (lambda n: nn.Embedding(3, n), "Embedding: features"),
+    (lambda n: nn.ConditionalBatchNorm(n, 3), "ConditionalBatchNorm: channels"),
+    (lambda n: nn.ConditionalBatchNorm(3, n), "ConditionalBatchNorm: classes")])
+def test_a_layer_names_the_size_that_is_none(layer, what, number):
+    with pytest.raises(ValueError, match=f"{what} is an integer ≥ 1.*, got {number!r}"):
+        layer(number)
+    layer(np.int64(2))
+
+
 def test_a_gradient_that_is_an_array_gets_a_hint():
     p = nn.Parameter(np.ones(2, np.float32))
     p.grad = np.ones(2, np.float32)

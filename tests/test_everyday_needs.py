@@ -57,10 +57,38 @@ def test_a_run_begins_with_the_weights_of_another_and_says_which(train):
 def test_a_discriminator_that_does_not_fit_begins_anew_and_a_generator_is_refused(train):
     done(train(*IMAGES, "--steps", 1))
     out = done(train(*IMAGES, "--from", RUN, "--pack", 2, "--steps", 1, "--name", "packs"))
-    assert "so does the discriminator, which differs" in out
+    assert "so does the discriminator, which has other layers or shapes here" in out
     refused(train(*IMAGES[:2], "--from", RUN, "--width", 3, "--batch-size", 8), "--from", "generator", "(3, 32)")
     refused(train(*IMAGES, "--from", "nowhere"), "nowhere is not a run folder")
     assert len(list(Path("runs").iterdir())) == 2
+
+
+def test_a_run_begun_from_another_is_trained_as_that_was_unless_asked_otherwise(train):
+    """Or its discriminator would have another normalisation, and begin anew beside a trained generator."""
+    done(train(*IMAGES, "--objective", "lsgan", "--d-norm", "layer", "--minibatch", "deviation", "--steps", 1,
+               "--name", "a"))
+    small = ("--data", "digits", "--batch-size", 8, "--steps", 1, "--from", "runs/00000-a")
+
+    def options_of(name, *more):
+        out = done(train(*small, *more, "--name", name))
+        [folder] = Path("runs").glob(f"*-{name}")
+        options = run_folder.read_options(folder)["options"]
+        return "its discriminator; the" in out, [options[name] for name in (
+            "recipe", "objective", "d_norm", "minibatch")]
+    assert options_of("b") == (True, ["dcgan", "lsgan", "layer", "deviation"])
+    assert options_of("c", "--recipe", "spectral") == (False, ["spectral", "hinge", "spectral", "deviation"])
+    assert options_of("d", "--objective", "wgan-gp")[1] == ["dcgan", "wgan-gp", "default", "deviation"]
+
+
+@pytest.mark.parametrize("name, value", [("recipe", ["dcgan"]), ("objective", "no"), ("d_norm", None), ("width", 2.0),
+                                         ("minibatch", 3)])
+def test_a_strangers_run_cannot_begin_another_with_options_that_do_not_exist(train, name, value):
+    done(train(*IMAGES, "--steps", 1))
+    path = RUN / "options.json"
+    record = json.loads(path.read_text())
+    record["options"][name] = value
+    path.write_text(json.dumps(record))
+    refused(train("--data", "digits", "--from", RUN, "--steps", 1), f"its options.json has {name}")
 
 
 # Going on with something else

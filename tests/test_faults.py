@@ -17,7 +17,7 @@ from minigan import classifier, data, evaluate, fast, plots, report, sample
 from minigan import train as training
 from minigan.data import DataError
 from minigan.metrics import classifiers
-from minigan.runs import loop, models, options, run_folder
+from minigan.runs import loop, models, options, run_folder, versions
 from minigan.trainer import Facts
 from helpers import IMAGES, OFTEN, POINTS, assert_same_run, done, environment, refused, save_images, start, train
 
@@ -333,6 +333,27 @@ def test_a_plain_run_that_goes_on_leaves_the_fast_engine_on(train):
         patch.setattr(loop.Experiment, "run", lambda *a: found.append(fast.is_on()) or step(*a))
         done(train("--resume", "--steps", 3))
     assert found == [False] and fast.is_on()
+
+
+def test_a_run_is_compared_with_how_it_went_on_last():
+    """A run that went on with one thread and then goes on with two again is not what it would have been either."""
+    began = versions.versions()
+    other = began | {"engine": "another"}
+    resumed = {"versions": began, "resumed": [{"step": 1, "versions": other}]}
+    assert versions.keep_engine({"versions": began}) == ""
+    assert f"engine {began['engine']} (it had another)" in versions.keep_engine(resumed)
+    assert versions.with_versions(resumed, 2)["resumed"][1:] == [{"step": 2, "versions": began}]
+    for strange in ({}, {"versions": 3}, {"resumed": [7]}, {"resumed": "x", "versions": began}):
+        assert versions.keep_engine(strange) == ""
+
+
+def test_a_signal_before_the_first_step_of_a_new_run_is_heeded(train):
+    """From the moment when it has a folder: a run that was begun can be gone on with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "first_words", lambda *a: os.kill(os.getpid(), signal.SIGTERM) or "begun")
+        status, out, _ = train(*POINTS, "--steps", 2, "--name", "a")
+    assert status == 128 + signal.SIGTERM and "stopped after step 0 by SIGTERM" in out
+    done(train("--resume"))
 
 
 def test_the_hint_for_a_folder_with_a_dash_can_be_typed(train, tmp_path):

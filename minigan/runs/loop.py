@@ -30,12 +30,16 @@ HANGUP = getattr(signal, "SIGHUP", None)  # which Windows does not have
 class StopRequest:
     """While active, Ctrl-C, SIGTERM and the terminal's end are noted in `.signal` instead of
     interrupting a step half way; a second one of the same kind does what it always did. Only the
-    main thread of a process gets signals."""
+    main thread of a process gets signals. It may be entered again while it is active; the first
+    exit ends it."""
 
-    signal = None
+    def __init__(self):
+        self.signal, self._previous = None, {}
 
     def __enter__(self):
-        self.signal, self._previous = None, {}
+        if self._previous:
+            return self
+        self.signal = None
         if threading.current_thread() is threading.main_thread():
             numbers = [signal.SIGINT, signal.SIGTERM]
             if HANGUP and signal.getsignal(HANGUP) != signal.SIG_IGN:  # as nohup asks for
@@ -50,6 +54,7 @@ class StopRequest:
     def __exit__(self, *exception):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        self._previous = {}
 
 
 class Experiment:
@@ -58,17 +63,18 @@ class Experiment:
     `batches.deal(count)` gives so many real batches as one; `streams` are all random streams the
     trainer and the batches draw from. `on_snapshot(step)` draws; `on_finish()` draws what needs the
     whole run; `on_evaluate()` measures, {name: number}. `on_log(record)` may have something to say,
-    a line or None.
+    a line or None. `stop` may be active before the run is.
     """
 
-    def __init__(self, folder, trainer, batches, streams, on_snapshot, on_finish, on_evaluate=None):
+    def __init__(self, folder, trainer, batches, streams, on_snapshot, on_finish, on_evaluate=None,
+                 stop=None):
         self.folder, self.trainer = Path(folder), trainer
         self.batches, self.streams = batches, streams
         self.on_snapshot, self.on_finish, self.on_evaluate = on_snapshot, on_finish, on_evaluate
         self.on_log = lambda record: None
         self.progress = lambda: 0  # how many batches the trainer has had, if it tells within a step
         self._saved = None  # the step of the newest checkpoint
-        self._stop = StopRequest()
+        self._stop = stop or StopRequest()
         for name in ("checkpoints", "samples"):
             subfolder(self.folder, name)
 

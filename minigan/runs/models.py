@@ -191,12 +191,17 @@ def noise(n, latent, seed):
 
 
 def inherited(run, given):
-    """The options that a run begun with another's weights has from it, unless they are given."""
+    """The options that a run begun with another's weights has from it, unless they are given: what
+    its networks are, and how they are trained unless a recipe or an objective is given."""
     options = BEFORE | read_options(run)["options"] | given
-    found = {"model": options["model"]}
-    for name in {"width", "latent", "pack"} & model_class(found["model"]).OPTIONS.keys():
+    found, names = {"model": options["model"]}, {"width", "latent", "pack", "minibatch"}
+    if not {"recipe", "objective"} & given.keys():
+        names |= {"recipe", "objective", "d_norm"}
+    own = model_class(found["model"]).OPTIONS
+    for name in sorted(names & own.keys()):
         found[name] = value = options.get(name)
-        if type(value) is not int or value < 1:
+        _, _, *choices = own[name]
+        if value not in choices[0] if choices else type(value) is not int or value < 1:
             raise RunError(f"--from {run}: its options.json has {name} {str(value)[:40]}")
     return found
 
@@ -219,9 +224,10 @@ def begin_from(model, run):
             others += "" if own else f" and its {name}"
         except ValueError as error:
             if own:
-                raise ValueError(f"--from {run}: its generator is another one than this run's "
-                                 f"({error})") from None
-            anew += f", and so does the {name}, which differs ({error})"
+                raise ValueError(f"--from {run}: its generator is another one than this run's, for "
+                                 f"samples of another shape or with other layers ({error})"
+                                 ) from None
+            anew += f", and so does the {name}, which has other layers or shapes here"
     line = f"begun with the generator of {run} after step {steps}{others}; {anew}"
     return "; ".join([line, *complaints])
 
