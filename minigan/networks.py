@@ -33,6 +33,11 @@ def mlp(inputs, width, depth, outputs, activation, rng=None):
     return nn.Sequential(*layers, nn.Dense(inputs, outputs, rng=rng))
 
 
+def dense(inputs, outputs, activation, rng=None):
+    """The layers of a dense one with batch norm, and no bias before it."""
+    return [nn.Dense(inputs, outputs, bias=False, rng=rng), nn.BatchNorm(outputs), activation]
+
+
 def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, pack=1, rng=None):
     """The pair of Radford et al. 2016, arXiv:1511.06434, for images (H, W, C) that can be halved:
     `dcgan_generator`, and a `dcgan_discriminator` of (N, H, W, pack · C).

@@ -9,15 +9,15 @@ from benchmarks.twins import Labelled, adam, descend, noise
 
 
 class Discriminator(torch.nn.Module):
-    """Features of pictures, places before channels, and their score."""
+    """Features of pictures, and their score."""
 
     def __init__(self, body, score):
         super().__init__()
-        self.body = converted(body)[:-1].double()  # without its last layer, which flattens
+        self.body = converted(body).double()
         self.score = loaded(torch.nn.Linear(*score.weight.shape), score)
 
     def forward(self, x):
-        return self.body(x).permute(0, 2, 3, 1).flatten(1)
+        return self.body(x)
 
 
 def recogniser(q):

@@ -11,10 +11,9 @@ information itself. No label is ever seen: the categories become what samples di
 
 Q shares D's layers but the last one (§6); they learn both, as in the authors' program. L rests on
 fakes only, for real samples have no code. Q is a softmax of the category, and of each number a
-Gaussian whose mean and ln σ are outputs. As σ → 0 its L has no bound: so its λ is
-smaller (§6). The networks are DCGAN's. Two settings decide what the categories become. D is slow,
-as in the paper: else Q soon reads codes that no eye sees. And the noise is narrow, 4 numbers where
-the paper has 62: what it cannot vary is left to the code.
+Gaussian whose mean and ln σ are outputs. As σ → 0 its L has no bound: so its λ is smaller (§6).
+The networks are the paper's (appendix C.1): DCGAN's with one more dense layer, 16 times as wide, at
+G's beginning and D's end. It matters: without it the categories are not what an eye calls kinds.
 """
 
 from math import log, pi
@@ -34,19 +33,19 @@ class InfoGAN(Model):
         "continuous": (2, "how many numbers the continuous code has"),
         "info": (1.0, "λ of the categorical code's information"),
         "info_continuous": (0.1, "λ of the continuous code's"),
-        "width": (32, "channels next to the image, or hidden units of points"),
-        "latent": (4, "width of the noise beside the code"),
+        "width": (64, "channels next to the image, or hidden units of points"),
+        "latent": (62, "width of the noise beside the code"),
         "lr_g": (1e-3, "the generator's learning rate"),
         "lr_d": (2e-4, "of the discriminator and Q"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
-    BETAS = 0.5, 0.999
-    headline = "d_loss", "g_loss", "category_loss"
+    ON_POINTS = {"latent": 2}
+    objective = objectives.NonSaturating()
+    BETAS, headline = (0.5, 0.999), ("d_loss", "g_loss", "category_loss")
 
     def build(self, facts, options, rng):
-        self.latent, self.categories = options["latent"], options["categories"]
-        self.continuous = options["continuous"]
-        self.info, self.info_continuous = options["info"], options["info_continuous"]
+        for name in ("latent", "categories", "continuous", "info", "info_continuous"):
+            setattr(self, name, options[name])
         self.generator, self.discriminator, self.q = self.parts(facts, options["width"], rng)
         learned = [*self.discriminator.parameters(), *self.q.parameters()]
         self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)
@@ -57,20 +56,22 @@ class InfoGAN(Model):
         """G of (noise and numbers, category); D in two parts, features and score; Q of features."""
         latent = self.latent + self.continuous + self.categories
         if len(facts.shape) == 3:
-            G = networks.dcgan_generator(facts.shape, latent, width, rng=rng)
-            D = networks.dcgan_discriminator(facts.shape, width, rng=rng)
+            features = 16 * width
+            G = nn.Sequential(*networks.dense(latent, features, nn.ReLU(), rng),
+                              *networks.dcgan_generator(facts.shape, features, width, rng=rng))
+            *D, last = networks.dcgan_discriminator(facts.shape, width, rng=rng)
+            D += [*networks.dense(last.weight.shape[0], features, nn.LeakyReLU(0.2), rng),
+                  nn.Dense(features, 1, rng=rng)]
         else:
             G = networks.mlp(latent, width, 3, facts.shape[0], nn.ReLU, rng)
             D = networks.mlp(facts.shape[0], width, 3, 1, nn.LeakyReLU, rng)
-        (*body, score), hidden = D, 4 * width
-        Q = nn.Sequential(
-            nn.Dense(score.weight.shape[0], hidden, bias=False, rng=rng), nn.BatchNorm(hidden),
-            nn.LeakyReLU(0.2), nn.Dense(hidden, self.categories + 2 * self.continuous, rng=rng))
+        (*body, score), hidden = D, 2 * width
+        D = nn.Sequential(nn.Sequential(*body), score)
+        Q = nn.Sequential(*networks.dense(score.weight.shape[0], hidden, nn.LeakyReLU(0.2), rng),
+                          nn.Dense(hidden, self.categories + 2 * self.continuous, rng=rng))
         for network in (G, D, Q) if len(facts.shape) == 3 else ():
             init.dcgan(network, rng)
-        return nn.Beside(G, self.categories), nn.Sequential(nn.Sequential(*body), score), Q
-
-    objective = objectives.NonSaturating()
+        return nn.Beside(G, self.categories), D, Q
 
     def step(self, batch):
         self.steps += 1
@@ -117,9 +118,8 @@ class InfoGAN(Model):
     def codes(self, n, rng=None):
         """Of n samples the noise with the numbers beside it, the categories, and the numbers."""
         noise, rng = self.noise(n, rng), rng or self.streams["codes"]
-        categories = rng.integers(self.categories, size=n)
-        drawn = rng.uniform(-1.0, 1.0, (n, self.continuous))
-        numbers = constant(backend.asarray(drawn, self.dtype))
+        categories, shape = rng.integers(self.categories, size=n), (n, self.continuous)
+        numbers = constant(backend.asarray(rng.uniform(-1.0, 1.0, shape), self.dtype))
         return ops.concatenate(noise, numbers, axis=1), categories, numbers
 
     def inputs(self, n, rng):
