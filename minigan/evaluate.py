@@ -13,8 +13,7 @@ from minigan.data.files import printable
 from minigan.metrics import judges
 from minigan.pictures import report
 from minigan.pictures.evaluation import save_evaluation
-from minigan.runs import run_folder
-from minigan.runs import models
+from minigan.runs import models, run_folder, supply
 from minigan.runs.commandline import (
     Parser, command, non_negative, one_of, path, positive, say)
 from minigan.runs.options import classifier_of_run, data_of_run, recorded_options
@@ -58,18 +57,24 @@ def evaluate(folder, given):
     record = run_folder.read_options(folder)
     options = recorded_options(record, folder, PROG)
     trained, streams = models.load(folder, given.checkpoint), backend.Streams(given.seed)
-    training = data_of_run(record, options, folder).x
+    dataset = data_of_run(record, options, folder)
+    training, translates = dataset.x, "inputs" in models.asks(trained.model)
     against, real = compared_with(options, training, given.against)
     n = min(given.n or (10_000 if data.is_image(real.shape[1:]) else 2500), len(real))
     if n < LEAST:
         raise ValueError(f"{n} samples beside {len(real)} real ones: expected at least {LEAST}")
     real = judges.some(real, n, streams["real"])
     classifier = given.classifier or classifier_of_run(record, options, folder)
-    judge = judges.judge_for(options["data"], real, classifier)
-    drawn, known = trained.draw(n, given.seed), judge.features_of(training)
+    judge = judges.judge_for(options["data"], real, classifier, translates)
+    if translates:
+        trained.model.examples = supply.examples_of(options, dataset, trained.model.NEEDS, against)
+    drawn = trained.draw(n, given.seed)
     samples, ideal = drawn.x, []
+    known = None if judge.features is None else judge.features_of(training)
     measures = judge.measures(samples)
-    if against == "test":
+    if drawn.targets is not None:
+        measures += judges.beside_targets(drawn)
+    elif against == "test":
         # What a perfect generator would get. Of the very data that is compared with it would be too
         # good.
         ideal = judge.measures(data.to_unit(judges.some(training, n, streams["training"])))
@@ -84,7 +89,7 @@ def evaluate(folder, given):
     table = measured(measures, ideal, streams["halves"])
     save(folder / "metrics.json", {"step": trained.steps, "n": n, "against": against,
                                    "features": judge.name, "seed": given.seed, "metrics": table})
-    save_evaluation(folder / "evaluation.png", judge, samples, training, known)
+    save_evaluation(folder / "evaluation.png", judge, drawn, training, known)
     report.write(folder)
     say("\n" + printable(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}, "
                          f"{folder / 'report.html'}"))
@@ -93,12 +98,12 @@ def evaluate(folder, given):
 def compared_with(options, training, against):
     """("test" or "train", its samples). A mixture's test data are other points of it."""
     source = options["data"]
-    has_test = source in data.MIXTURES or source in data.WITH_TEST
+    has_test = source in data.MIXTURES or data.has_test(source)
     if against == "train" or against is None and not has_test:
         return "train", training
     if source in data.MIXTURES:
         return "test", data.load(source, seed=options["seed"] + 1).x
-    return "test", data.load(source, split="test").x
+    return "test", data.load(source, options["image_size"], split="test").x
 
 
 def measured(measures, ideal, stream):

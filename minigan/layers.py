@@ -118,6 +118,17 @@ class Upsample(Module):
         return ops.upsample(x, self.factor)
 
 
+class ReflectionPad(Module):
+    """`margin` more pixels on each side of a picture: those inside its edge, mirrored."""
+
+    def __init__(self, margin):
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, x):
+        return ops.pad(x, (0, self.margin, self.margin, 0), mode="reflect")
+
+
 class AveragePool(Module):
     """The mean of each `factor` × `factor` square."""
 

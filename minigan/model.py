@@ -26,12 +26,19 @@ class Facts(NamedTuple):
     shape: tuple          # of a sample: (H, W, C), or (features,)
     classes: tuple = ()   # their names
     shares: tuple = ()    # which part of the samples is of each class
+    other: tuple = ()     # shape of the second picture of a pair
 
 
 class Batch(NamedTuple):
     """Samples of the data, and what belongs to each of them."""
     x: object             # (n, …), pictures in [−1, 1]
     labels: object = None  # (n,) integers, a NumPy array
+    other: object = None  # (n, H, W, C′), the second picture of a pair, from which x is to be made
+    captions: object = None  # (n,) text
+
+    def where(self, rows):
+        """Some of the samples, with what belongs to them."""
+        return Batch(*[array if array is None else array[rows] for array in self])
 
     def parts(self, count):
         """The batch cut into so many equal ones."""
@@ -44,6 +51,8 @@ class Drawn(NamedTuple):
     """Samples of a model, and what each of them was asked to be."""
     x: object             # (n, …)
     labels: object = None  # (n,) integers, a NumPy array
+    inputs: object = None  # (n, …), what each was made from
+    targets: object = None  # (n, …), what should have become of it
 
 
 class Model:
@@ -61,7 +70,7 @@ class Model:
         "lr_decay": (1.0, "part of the learning rates that is left at the last step; they fall on "
                      "a straight line")}
     ON_POINTS = {}                  # defaults that are others on points
-    NEEDS = ()                      # "labels": data without them are refused
+    NEEDS = ()                      # of "labels", "pairs": data without them are refused
     headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
     batches_per_step = 1            # a batch for `step` is so many times the batch size
     lr_decay, last_step = 1.0, None  # rates fall linearly to lr_decay at last_step
@@ -144,17 +153,17 @@ class Model:
             raise ValueError(f"all {len(optimizer.params)} weights of a network are frozen, and "
                              "there is nothing to learn: requires_grad_(True) lets them move")
         loss.backward()
-        optimizer.step(self._share_of_rate())
+        optimizer.step(self.share_of_rate())
         first = self._first_bad.get(optimizer)
         norm, self._first_bad[optimizer] = optim.watched(
             optimizer, loss, loss.xp.full((), -1) if first is None else first, self.steps)
         return norm
 
-    def _share_of_rate(self):
+    def share_of_rate(self):
         """What is left of the learning rates in this step."""
-        return 1.0 if self.lr_decay == 1.0 else 1.0 + (self.lr_decay - 1.0) * self._done()
+        return 1.0 if self.lr_decay == 1.0 else 1.0 + (self.lr_decay - 1.0) * self.done()
 
-    def _done(self):
+    def done(self):
         """0 in the first step, 1 in the last one."""
         return min(1.0, (self.steps - 1) / max(1, self.last_step - 1))
 

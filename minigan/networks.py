@@ -94,6 +94,17 @@ def dcgan_discriminator(image_shape, width=64, norm="batch", outputs=1, rng=None
     return nn.Sequential(*layers, nn.Flatten(), nn.Dense(h * w * channels[-1], outputs, rng=rng))
 
 
+def patches(channels, width, norm, rng=None):
+    """A discriminator of patches: pictures (N, H, W, channels) → logits (N, H/4 − 1, W/4 − 1, 1),
+    each of 22 × 22 pixels. The PatchGAN of Isola et al. 2017, arXiv:1611.07004, §3.2.2, with one
+    layer less than for patches of 70 × 70. `norm` is nn.BatchNorm or nn.InstanceNorm."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 4, stride=2, padding=1, rng=rng), nn.LeakyReLU(0.2),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False, rng=rng),
+        norm(2 * width), nn.LeakyReLU(0.2),
+        nn.Conv2d(2 * width, 1, 4, padding=1, rng=rng))
+
+
 MINIBATCH = "none", "deviation", "discrimination"
 
 

@@ -9,7 +9,7 @@ from minigan import backend, init, ops
 from minigan.conv import conv2d, conv_transpose2d, pair
 from minigan.layers import (  # noqa: F401 (all are part of `nn`)
     AveragePool, Beside, Embedding, InstanceNorm, MinibatchDeviation, MinibatchDiscrimination,
-    Residual, SpectralNorm, Upsample)
+    ReflectionPad, Residual, SpectralNorm, Upsample)
 from minigan.module import Module, Parameter
 from minigan.normalize import batch_norm, check_channels, layer_norm
 from minigan.shapes import check_positive, in_range
@@ -218,9 +218,13 @@ class Dropout(Module):
     def forward(self, x):
         if not self.training or self.p == 0.0:
             return x
-        rng = self.rng or backend.streams["dropout"]
-        kept = (rng.random(x.shape) >= self.p) / (1.0 - self.p)
-        return x * backend.asarray(kept.astype(x.dtype))
+        return dropped(x, self.p, self.rng or backend.streams["dropout"])
+
+
+def dropped(x, p, rng):
+    """x with each element zero with probability p and otherwise divided by 1 − p, as `rng` says."""
+    kept = (rng.random(x.shape) >= p) / (1.0 - p)
+    return x * backend.asarray(kept.astype(x.dtype))
 
 
 class Sequential(Module):

@@ -1,8 +1,9 @@
 """The GAN objectives: the formulas and nothing else.
 
 r and f are the discriminator's scores for real and for fake samples, logits of shape (N, 1) or
-(N,); σ is the logistic function. D minimises the first loss with respect to its own weights, G the
-second one with respect to its. Every loss is a mean over the batch. The discriminator of a
+(N,), or of patches (N, h, w, 1); σ is the logistic function. D minimises the first loss with
+respect to its own weights, G the second one with respect to its. Every loss is a mean over the
+batch, and over the patches: of the losses, not the loss of a mean score. The discriminator of a
 Wasserstein objective is called a critic: its score is no probability. `undecided` is D's best score
 where real and fake samples are equally dense.
 
@@ -255,5 +256,6 @@ def _array(x):
 
 def _check_scores(*scores):
     for s in scores:
-        if s.ndim not in (1, 2) or s.ndim == 2 and s.shape[1] != 1:
-            raise ValueError(f"expected one score per sample, shape (N, 1) or (N,), got {s.shape}")
+        if s.ndim not in (1, 2, 4) or s.ndim > 1 and s.shape[-1] != 1:
+            raise ValueError("expected one score per sample, shape (N, 1) or (N,), or per patch, "
+                             f"(N, h, w, 1), got {s.shape}")

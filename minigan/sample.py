@@ -2,19 +2,20 @@
 
 import difflib
 import sys
+from math import ceil, sqrt
 from pathlib import Path
 
 import numpy as np
 
-from minigan import backend
+from minigan import backend, data
 from minigan.data import disk, files
 from minigan.data.files import printable
 from minigan.model import WAY
 from minigan.pictures import plots
-from minigan.runs import models
+from minigan.runs import models, supply
 from minigan.runs.commandline import (
     Parser, command, non_negative, one_of, path, positive, say)
-from minigan.runs.options import data_folders
+from minigan.runs.options import data_folders, data_of_run, recorded_options
 from minigan.runs.run_folder import read_options
 
 PROG = "minigan.sample"
@@ -27,9 +28,10 @@ def parser():
     p = Parser(prog=PROG, description="Draw samples from what a run has learned.",
                examples=("python -m minigan.sample runs/00000-fashion-mini-gan-s0 --grid out.png",
                          "python -m minigan.sample RUN --n 1000 --files pictures",
+                         "python -m minigan.sample RUN --input outline.png",
                          "python -m minigan.sample RUN --n 10000 --npz samples.npz"))
     p.add_argument("run", metavar="RUN", type=path, help="a run folder")
-    p.add_argument("--n", type=positive, default=64, help="how many")
+    p.add_argument("--n", type=positive, help="how many (default: 64, 1 of an --input)")
     p.add_argument("--seed", type=non_negative, default=0, help="of the noise")
     p.add_argument("--grid", metavar="PNG", type=path, help="write a picture of all (samples.png "
                    "if neither --npz nor --files is given)")
@@ -42,6 +44,8 @@ def parser():
                    "--keep-best kept (default: the newest)")
     p.add_argument("--label", metavar="CLASS", help="of a model of classes: all of this class, by "
                    "its name or number (default: as they are in the data)")
+    p.add_argument("--input", metavar="PICTURE", type=path, help="of a model that makes pictures of "
+                   "others: of this one (default: of those of the test set, or of the data)")
     p.add_argument("--interpolate", action="store_true",
                    help=f"n samples on ways from noise to noise, {WAY} on each: one way a row of "
                    "the picture")
@@ -60,8 +64,15 @@ def run(options):
     grid = options.grid or (None if options.npz or options.files else "samples.png")
     check(grid, options)
     asked = {} if options.label is None else {"label": label(run, options.label)}
+    if "inputs" in models.asks(run.model) or options.input:
+        asked |= inputs(run, options)
+    options.n = options.n or (1 if options.input else 64)
     samples = walked(run, options, asked) if options.interpolate else drawn(run, options, asked)
-    if grid:
+    if grid and "inputs" in models.asks(run.model):
+        made = run.model.draw(options.n, models.preview(options.seed), **asked)
+        pictures, each = plots.side_by_side(made._replace(x=backend.to_numpy(made.x)))
+        save_picture(grid, pictures, each * ceil(sqrt(options.n) / each))
+    elif grid:
         save_picture(grid, samples, WAY if options.interpolate else None)
     if options.npz:
         save(options.npz, samples)
@@ -100,6 +111,21 @@ def label(run, text):
                      + f" (classes: {', '.join(classes)[:400]})")
 
 
+def inputs(run, options):
+    """What a model that makes pictures of others is asked: for those of one picture, or of its
+    examples, which it gets here. ValueError for a model that makes none."""
+    if "inputs" not in models.asks(run.model):
+        raise ValueError(f"--input {options.input}: the run's model is {run.options['model']}, "
+                         "which does not make pictures of others")
+    if options.input:
+        return {"inputs": data.to_unit(data.read_picture(options.input, run.model.facts.other))}
+    record = read_options(options.run)
+    recorded = recorded_options(record, Path(options.run), PROG)
+    found = data_of_run(record, recorded, Path(options.run))
+    run.model.examples = supply.examples_of(recorded, found, run.model.NEEDS)
+    return {}
+
+
 def pixels(drawn):
     """Images as pixels, uint8, or points, on the host."""
     x = backend.to_numpy(drawn.x)
@@ -108,17 +134,21 @@ def pixels(drawn):
 
 def drawn(run, options, asked):
     """A block at a time, for floats would take four times as much memory as the result, several
-    times over."""
+    times over; of examples all at once, for each block would begin with the first."""
     rng, result = models.preview(options.seed), None
-    for begin in range(0, options.n, BLOCK):
-        block = pixels(run.model.draw(min(BLOCK, options.n - begin), rng, **asked))
+    most = options.n if "inputs" in models.asks(run.model) else BLOCK
+    for begin in range(0, options.n, most):
+        block = pixels(run.model.draw(min(most, options.n - begin), rng, **asked))
         if result is None:
             result = np.empty((options.n, *block.shape[1:]), block.dtype)
-        result[begin:begin + BLOCK] = block
+        result[begin:begin + most] = block
     return result
 
 
 def walked(run, options, asked):
+    if run.model.walk is None:
+        raise ValueError(f"--interpolate: the run's model is {run.options['model']}, which has no "
+                         "noise to go from and to")
     count = -(-options.n // WAY)
     return pixels(run.model.walk(models.preview(options.seed), count, **asked))[:options.n]
 

@@ -86,11 +86,12 @@ def start(given):
         raise ValueError("--keep-best needs --evaluate-every, which says how often the state is "
                          "measured")
     folder = run_folder.new_folder(given.get("out", "runs"), run_name(given, options))
-    known = data.fingerprint(dataset.x, dataset.labels if "labels" in model.NEEDS else None)
+    known = data.fingerprint(dataset.x, dataset.labels if "labels" in model.NEEDS else None,
+                             dataset.other if {"pairs", "domains"} & {*model.NEEDS} else None)
     run_folder.write_options(folder, {
         "options": options, "sample_shape": list(facts.shape), "classes": list(facts.classes),
-        "shares": list(facts.shares), "data": known, "versions": versions(),
-        "places": places(options, folder)})
+        "shares": list(facts.shares), "other_shape": list(facts.other), "data": known,
+        "versions": versions(), "places": places(options, folder)})
     return folder, options, dataset, note
 
 

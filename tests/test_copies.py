@@ -197,7 +197,7 @@ def test_after_a_decay_to_zero_nothing_moves():
     for batches in real_batches("points", 13, 1):
         before = [p.data.copy() for p in trainer.generator.parameters()]
         trainer.step(batches)
-        shares.append(trainer._share_of_rate())
+        shares.append(trainer.share_of_rate())
         still = all((p.data == array).all() for p, array in zip(trainer.generator.parameters(), before))
         assert still == (trainer.steps >= 10)
     np.testing.assert_allclose(shares, np.maximum(0.0, 1.0 - np.arange(13) / 9), atol=1e-15)

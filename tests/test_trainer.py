@@ -178,7 +178,7 @@ def test_learning_rates_fall_on_a_straight_line_to_the_last_step_and_stay_there(
     seen = []
     for batches in real_batches("points", 7, 1):
         trainer.step(batches)
-        share = trainer._share_of_rate()  # which both optimizers' rates are multiplied by
+        share = trainer.share_of_rate()  # which both optimizers' rates are multiplied by
         seen.append((share * trainer.g_optimizer.lr, share * trainer.d_optimizer.lr))
         assert (trainer.g_optimizer.lr, trainer.d_optimizer.lr) == (0.5, 0.25)
     falling = np.array([1.0, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2])

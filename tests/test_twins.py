@@ -16,7 +16,9 @@ __all__ = ["torch"]  # the fixture
 ROOT = Path(__file__).parent.parent
 FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25))
 SMALL = dict(width=2, latent=3, batch_size=8, lr_decay=1.0)  # how rates fall is tested with `Model`
-OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(labelled=12)}  # beside SMALL
+OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(labelled=12),
+           "cyclegan": dict(pool=10, blocks=2)}  # beside SMALL
+OTHER = {"pairs": (16, 16, 2), "domains": (16, 16, 1)}  # by what a model needs, the second pictures
 NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_toolbox
 
 
@@ -25,9 +27,10 @@ def float64_model(name, **options):
     given = dict(model=name) | SMALL | OPTIONS.get(name, {}) | options
     own = models.model_class(name).OPTIONS
     given = {key: value for key, value in given.items() if key in own or key == "model"}
-    options = models.complete(given, FACTS)
-    model = models.made(options, FACTS, backend.Streams(1))
-    [known] = batches(1, n=40, seed=3)
+    facts = FACTS._replace(other=other_shape(name))
+    options = models.complete(given, facts)
+    model = models.made(options, facts, backend.Streams(1))
+    [known] = batches(name, 1, n=40, seed=3)
     model.learn_from(known.x.astype("float32"), known.labels)
     for network in model.networks().values():
         for p in network.parameters():
@@ -37,10 +40,15 @@ def float64_model(name, **options):
     return model, options
 
 
-def batches(steps, n=SMALL["batch_size"], seed=2):
-    rng = np.random.default_rng(seed)
-    return [Batch(rng.uniform(-1, 1, (n, *FACTS.shape)), rng.integers(len(FACTS.classes), size=n))
-            for _ in range(steps)]
+def other_shape(name):
+    """That of the second pictures, () for a model that needs none."""
+    return next((shape for need, shape in OTHER.items() if need in models.model_class(name).NEEDS), ())
+
+
+def batches(name, steps, n=SMALL["batch_size"], seed=2):
+    rng, other = np.random.default_rng(seed), other_shape(name)
+    return [Batch(rng.uniform(-1, 1, (n, *FACTS.shape)), rng.integers(len(FACTS.classes), size=n),
+                  rng.uniform(-1, 1, (n, *other)) if other else None) for _ in range(steps)]
 
 
 def arrays_of(network):
@@ -56,14 +64,17 @@ def test_a_model_takes_the_steps_of_its_twin(torch, engine, name):
     twins = importlib.import_module(f"benchmarks.twins.{name}")
     model, _ = float64_model(name)
     twin = twins.Twin(model, backend.Streams(1))
-    for batch in batches(3):
+    for batch in batches(name, 3):
         ours = model.step(batch)
-        theirs = twin.step(torch.from_numpy(batch.x.transpose(0, 3, 1, 2).copy()), batch.labels)
+        x, other = [None if array is None else torch.from_numpy(array.transpose(0, 3, 1, 2).copy())
+                    for array in (batch.x, batch.other)]
+        theirs = twin.step(x, batch.labels, *([] if other is None else [other]))
         assert len(theirs) >= 2
         for key, value in theirs.items():
             np.testing.assert_allclose(float(ours[key]), value, rtol=1e-8, atol=1e-8, err_msg=key)
     again = twins.Twin(model, backend.Streams(1))  # minigan's weights after the steps, in PyTorch's order
-    assert twin.networks.keys() == {key for key in model.networks() if not key.startswith("averaged")}
+    learning = {key for key, network in model.networks().items() if network.parameters()}
+    assert twin.networks.keys() == {key for key in learning if not key.startswith("averaged")}
     for key, network in twin.networks.items():
         expected, found = arrays_of(again.networks[key]), arrays_of(network)
         for weight in expected:

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import minigan as mg
 import strict
 from minigan import data, evaluate, plots, report, sample
-from minigan.runs import models, run_folder
+from minigan.runs import models, run_folder, supply
 from minigan.runs.options import typed
 from minigan.trainer import Model
 from helpers import (assert_same_run, call, done, failed, last_checkpoint, refused, refused_by, save_images, stats_of,
                      train, undrawn)
 
 __all__ = ["call", "train", "undrawn"]  # the fixtures
+SOURCES = {"pairs": "edges:digits", "domains": "half:digits"}  # by what a model needs; digits for all others
 TINY = dict(width=2, latent=3, batch_size=8, ema=0.5)  # of which a model takes what it has
+SEEDLESS = "cyclegan",  # what draws no random numbers
 ENDINGS = "_loss", "_score", "_grad_norm"
 each_model = pytest.mark.parametrize("name", models.names())
 
@@ -27,7 +30,16 @@ def asked_for(name, **options):
     """A tiny run of a model on pictures with labels, as it is typed."""
     own = models.model_class(name).OPTIONS
     words = [(typed(option), value) for option, value in (TINY | options).items() if option in own]
-    return "--model", name, "--data", "digits", *[word for pair in words for word in pair]
+    return "--model", name, "--data", source_of(name), *[word for pair in words for word in pair]
+
+
+def source_of(name):
+    return next((SOURCES[need] for need in models.model_class(name).NEEDS if need in SOURCES), "digits")
+
+
+def translates(name):
+    """Whether a model makes pictures of others."""
+    return "inputs" in signature(models.model_class(name).draw).parameters
 
 
 @pytest.fixture
@@ -42,9 +54,9 @@ def built(name):
     """(model, batches) of a tiny run."""
     words = asked_for(name)[4:]
     chosen = {word[2:].replace("-", "_"): value for word, value in zip(words[::2], words[1::2])}
-    dataset = data.load("digits")
-    options = models.complete(dict(model=name, data="digits", seed=0, mirror=False) | chosen, models.facts_of(dataset))
-    return models.build(options, dataset)[:2]
+    given = dict(model=name, data=source_of(name), seed=0, mirror=False, image_size=None) | chosen
+    dataset = supply.load_data(given, models.model_class(name).NEEDS)
+    return models.build(models.complete(given, models.facts_of(dataset)), dataset)[:2]
 
 
 # The file
@@ -130,7 +142,8 @@ def test_a_dry_run_tells_its_options_and_networks_and_writes_nothing(train, name
     out = done(train(*asked_for(name), "--dry-run"))
     own = models.model_class(name).OPTIONS
     assert [option for option in own if not re.search(rf"^{option} +\S", out, re.M)] == []
-    learning = [part for part in built(name)[0].networks() if not part.startswith("averaged")]
+    learning = [part for part, network in built(name)[0].networks().items()
+                if network.parameters() and not part.startswith("averaged")]
     assert re.findall(r"^(\S+), [\d,]+ parameters: ", out, re.M) == learning  # an average learns nothing itself
     assert list(Path().iterdir()) == []
 
@@ -138,7 +151,7 @@ def test_a_dry_run_tells_its_options_and_networks_and_writes_nothing(train, name
 @each_model
 def test_a_run_may_begin_with_the_weights_of_another(train, run, name):
     """Without being told once more which model that is, and how wide; and goes on afterwards."""
-    out = done(train("--data", "digits", "--batch-size", 8, "--steps", 1, "--from", run, "--out", "more"))
+    out = done(train("--data", source_of(name), "--batch-size", 8, "--steps", 1, "--from", run, "--out", "more"))
     assert f"begun with the generator of {run} after step 2" in out and "differs" not in out
     done(train("--resume", "--out", "more", "--steps", 2))
     [more] = Path("more").iterdir()
@@ -162,14 +175,20 @@ def test_points_are_learned_from_or_refused_in_one_line(train, name):
 @pytest.mark.on_each_backend
 @each_model
 def test_it_draws_and_its_seed_alone_decides_what(run, name):
-    trained = mg.load(run)
-    drawn, again, other = trained.draw(20, seed=3), trained.sample(20, seed=3), trained.sample(20, seed=4)
+    trained, asked = mg.load(run), {}
+    if translates(name):
+        with pytest.raises(ValueError, match="makes pictures of others: give it some as `inputs`"):
+            trained.draw(2)
+        asked["inputs"] = data.to_unit(data.load(source_of(name)).other[:20])
+    drawn, again = trained.draw(20, seed=3, **asked), trained.sample(20, seed=3, **asked)
+    other = trained.sample(20, seed=4, **asked)
     assert type(drawn.x) is np.ndarray and drawn.x.dtype == np.float32
     assert drawn.x.shape == (20, 8, 8, 1) and abs(drawn.x).max() <= 1
     np.testing.assert_array_equal(drawn.x, again)
-    assert (again != other).any() and len(np.unique(again.reshape(20, -1), axis=0)) > 1
+    assert name in SEEDLESS or (again != other).any()
+    assert len(np.unique(again.reshape(20, -1), axis=0)) > 1
     assert drawn.labels is None or drawn.labels.shape == (20,) and drawn.labels.dtype.kind == "i"
-    assert trained.sample(0).shape == (0, 8, 8, 1)
+    assert trained.sample(0, **asked).shape == (0, 8, 8, 1)
 
 
 @pytest.mark.on_each_backend
@@ -178,7 +197,29 @@ def test_it_is_sampled_at_the_command_line(call, run, name):
     done(call(sample.main, run, "--n", 5, "--grid", "all.png", "--npz", "all.npz", "--files", "each"))
     assert data.load("all.npz").x.shape == (5, 8, 8, 1) and Path("all.png").stat().st_size > 100
     assert len(list(Path("each").glob("*.png"))) == 5
-    done(call(sample.main, run, "--n", 16, "--interpolate"))
+    interpolated = call(sample.main, run, "--n", 16, "--interpolate")
+    if models.model_class(name).walk:
+        done(interpolated)
+    else:
+        refused_by(interpolated, "--interpolate", name)
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if translates(name)])
+def test_a_picture_is_given_to_it_at_the_command_line(call, run, name):
+    mine = Path("mine/a.png")
+    mine.parent.mkdir()
+    Image.new("RGB", (20, 10), "red").save(mine)
+    done(call(sample.main, run, "--input", mine, "--grid", "made.png", "--files", "each"))
+    assert len(list(Path("each").iterdir())) == 1
+    done(call(sample.main, run, "--input", mine, "--n", 3))
+    Path("mine.txt").write_text("no picture")
+    for what in ("nowhere.png", "mine.txt", ".", "made.png"):
+        refused_by(call(sample.main, run, "--input", what), what)
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if not translates(name)])
+def test_a_model_that_makes_no_pictures_of_others_refuses_them(call, run, name):
+    refused_by(call(sample.main, run, "--input", "mine.png"), "--input mine.png", name)
 
 
 @each_model
@@ -187,6 +228,14 @@ def test_it_is_asked_for_a_class_or_says_that_it_cannot(call, run, name):
         refused_by(call(sample.main, run, "--label", 3), "--label 3", name)
         return
     trained = mg.load(run)
+    if translates(name):
+        kinds = trained.model.label_names()
+        asked = dict(inputs=data.to_unit(data.load(source_of(name)).other[:4]))
+        made = [trained.sample(4, label=kind, **asked) for kind in range(len(kinds))]
+        assert len(kinds) == 2 and (made[0] != made[1]).any()
+        done(call(sample.main, run, "--n", 2, "--label", kinds[0]))
+        refused_by(call(sample.main, run, "--label", "three"), "no such class", *kinds)
+        return
     np.testing.assert_array_equal(trained.draw(4, label=3).labels, [3] * 4)
     np.testing.assert_array_equal(trained.draw(3, label=[0, 9, 5]).labels, [0, 9, 5])
     of_each = np.stack([trained.sample(1, label=k)[0] for k in range(10)])  # at the same noise
@@ -201,11 +250,13 @@ def test_it_is_asked_for_a_class_or_says_that_it_cannot(call, run, name):
 def test_it_is_measured(train, call, run, name):
     done(train("--resume", "--steps", 3, "--evaluate-every", 3))
     quick = stats_of(run)[-1]["evaluation"]
-    assert "FD-LeNet-digits" in quick
+    assert translates(name) or "FD-LeNet-digits" in quick
     done(call(evaluate.main, run, "--n", 60))
     metrics = json.loads((run / "metrics.json").read_text())["metrics"]
-    assert metrics.keys() > quick.keys() and metrics["FD-LeNet-digits"]["value"] > 0
-    if "labels" in models.model_class(name).NEEDS and mg.load(run).draw(1).labels is not None:
+    assert metrics.keys() >= quick.keys() and all(metrics[measure]["value"] > 0 for measure in quick)
+    if translates(name):
+        assert metrics.keys() >= {"L1", "PSNR"} and quick["L1"] > 0
+    elif "labels" in models.model_class(name).NEEDS and mg.load(run).draw(1).labels is not None:
         assert 0 <= metrics["class_agreement"]["value"] <= 1
 
 
@@ -219,9 +270,19 @@ def test_its_page_shows_its_statistics(call, run, name):
 
 # Bad input
 
+def black(n, side):
+    return dict(other=np.zeros((n, side, side, 1), np.uint8))
+
+
 LACKING = {  # what a model needs: data beside the pictures that lack it, and what is to be said of them
     "labels": [({}, "has none"), (dict(labels=np.zeros(20, int), classes=np.array(["cats"])), "one only, cats"),
-               (dict(labels=np.arange(20) % 2, classes=np.array(["cats", "dogs", "owls"])), "no sample of class owls")]}
+               (dict(labels=np.arange(20) % 2, classes=np.array(["cats", "dogs", "owls"])), "no sample of class owls")],
+    "pairs": [({}, "has none"), (black(19, 16), "the same number and the same size"),
+              (black(20, 8), "the same number and the same size")],
+    "domains": [({}, "expected two kinds of pictures"),
+                (dict(labels=np.arange(20) % 3), "has 3 classes: expected two kinds"),
+                (dict(labels=np.zeros(20, int), classes=np.array(["cats", "dogs"])), "no picture of the kind dogs"),
+                (black(20, 8), "the same shape")]}
 
 
 @each_model
@@ -230,7 +291,9 @@ def test_data_without_what_it_needs_are_refused_and_others_learned_from(train, n
     for beside, words in [case for need in needs for case in LACKING[need]]:
         np.savez("lacking.npz", images=images, **beside)
         for last in ((), ("--dry-run",)):
-            refused(train(*asked_for(name), "--data", "lacking.npz", *last), f"--model {name}", "lacking.npz", words)
+            refused(train(*asked_for(name), "--data", "lacking.npz", *last), words)
+            if words != "the same shape":
+                refused(train(*asked_for(name), "--data", "lacking.npz", *last), "lacking.npz")
     assert not Path("runs").exists()
     if not needs:
         done(train(*asked_for(name), "--data", "lacking.npz", "--steps", 1))

@@ -2,7 +2,8 @@
 
 NAME.py defines `Twin(model, streams)`: PyTorch networks with the weights of minigan's `model`, and
 
-    step(x, labels)   one training step on channels-first pictures: {"d_loss": number, …}
+    step(x, labels)   one training step on channels-first pictures: {"d_loss": number, …};
+                      of pairs step(x, labels, other)
     networks          {name: PyTorch network}, by the names of the model's attributes
 
 Random numbers come from `streams`, by the names and in the order in which minigan draws them, for
@@ -34,6 +35,18 @@ class Labelled(torch.nn.Module):
 
     def forward(self, x, labels):
         return self.network(beside(x, labels, self.classes))
+
+
+class Masked(torch.nn.Module):
+    """Dropout. Which numbers are dropped is drawn in the order of a picture with its channels last."""
+
+    def __init__(self, p, stream):
+        super().__init__()
+        self.p, self.stream = p, stream
+
+    def forward(self, x):
+        kept = torch.from_numpy(self.stream.random(x.movedim(1, -1).shape) >= self.p)
+        return x * kept.movedim(-1, 1) / (1 - self.p)
 
 
 def adam(network, optimizer):

@@ -10,20 +10,8 @@ import torch
 from torch.nn.functional import cross_entropy, mse_loss
 
 from benchmarks.reference import channels_first, converted
-from benchmarks.twins import adam, descend, noise
+from benchmarks.twins import Masked, adam, descend, noise
 from benchmarks.twins.gan import translation
-
-
-class Dropout(torch.nn.Module):
-    """Which numbers are dropped is drawn in the order of a picture with its channels last."""
-
-    def __init__(self, p, stream):
-        super().__init__()
-        self.p, self.stream = p, stream
-
-    def forward(self, x):
-        kept = torch.from_numpy(self.stream.random(x.movedim(1, -1).shape) >= self.p)
-        return x * kept.movedim(-1, 1) / (1 - self.p)
 
 
 class Twin:
@@ -31,7 +19,7 @@ class Twin:
         self.latent, self.streams, self.labelled = model.latent, streams, model.labelled
         layers = [*model.discriminator.body.layers, model.discriminator.head]
         [p] = {layer.p for layer in layers if hasattr(layer, "p")}
-        self.dropout = Dropout(p, streams["dropout"])
+        self.dropout = Masked(p, streams["dropout"])
         plain = SimpleNamespace(layers=[layer for layer in layers if not hasattr(layer, "p")])
         self.G, self.D = converted(model.generator).double(), converted(plain).double()
         self.networks = {"generator": self.G, "discriminator": self.D}

@@ -36,16 +36,17 @@ class Batches:
         is its owner's to keep: restored together with `load_state_dict`, it makes the batches go on
         exactly where they were.
 
-    labels: None, or the (N,) integers that `deal` deals with the samples.
+    labels, other, captions: None, or what `deal` deals with the samples, of length N: integers, the
+        second pictures of pairs, text.
     mirror: None, or the generator that draws which pictures of a batch, every other one on average,
-        are turned left to right.
+        are turned left to right; those of a pair both or none.
 
     `for x in batches` goes on until it is left; `next_indices` says whose labels belong to a batch.
     `DataError` if a batch is empty or larger than the data, and for float pictures far out of
     [−1, 1].
     """
 
-    def __init__(self, x, batch_size, rng, mirror=None, labels=None):
+    def __init__(self, x, batch_size, rng, mirror=None, labels=None, other=None, captions=None):
         if mirror is not None and x.ndim != 4:
             raise DataError(f"mirror: expected pictures (N, H, W, C), got samples {x.shape[1:]}")
         self._check(x, batch_size)
@@ -53,8 +54,9 @@ class Batches:
         if isinstance(x, np.ndarray) and x.ndim == 4 and x.dtype.kind == "f" and some.max() > FAR:
             raise DataError(f"Batches: pictures {x.dtype} {x.shape} up to {some.max():.4g}: "
                             "expected them in [−1, 1], x / 127.5 - 1 of floats up to 255")
-        self.mirror, self.labels = mirror, labels
-        self.x = backend.current().xp.asarray(x) if x.nbytes <= ON_DEVICE else x
+        self.mirror, self.labels, self.captions = mirror, labels, captions
+        self.x = _near(x)
+        self.other = None if other is None else _near(other)
         self.batch_size, self.rng = batch_size, rng
         # Drawn when first needed, so that building draws nothing from `rng`.
         self._order = np.empty(0, np.int64)
@@ -79,7 +81,11 @@ class Batches:
     def deal(self, count=1):
         """The next `count` batches as one `Batch`, with its labels."""
         indices = np.concatenate([self.next_indices() for _ in range(count)])
-        return Batch(self.of(indices), None if self.labels is None else self.labels[indices])
+        turned = self._turned(len(indices))
+        labels, captions = [None if array is None else array[indices]
+                            for array in (self.labels, self.captions)]
+        other = None if self.other is None else _taken(self.other, indices, turned)
+        return Batch(_taken(self.x, indices, turned), labels, other, captions)
 
     def __iter__(self):
         while True:
@@ -87,12 +93,11 @@ class Batches:
 
     def of(self, indices):
         """The batch made of these samples: labels[indices] are its labels."""
-        xp = backend.xp_of(self.x)
-        x = to_unit(self.x[xp.asarray(indices)])
-        if self.mirror is None:
-            return x
-        turned = xp.asarray(self.mirror.random((len(x), 1, 1, 1)) < 0.5)
-        return xp.where(turned, x[:, :, ::-1], x)
+        return _taken(self.x, indices, self._turned(len(indices)))
+
+    def _turned(self, n):
+        """Which of n pictures are turned left to right, or None."""
+        return None if self.mirror is None else self.mirror.random((n, 1, 1, 1)) < 0.5
 
     def change(self, batch_size):
         """Go on with batches of another size, and a fresh epoch."""
@@ -118,3 +123,14 @@ class Batches:
                             f"batch size {self.batch_size} within the {order.size} samples of "
                             "the epoch")
         self._order, self._position = order, int(position)
+
+
+def _near(array):
+    """On the device, unless it is too large for that."""
+    return backend.current().xp.asarray(array) if array.nbytes <= ON_DEVICE else array
+
+
+def _taken(array, indices, turned):
+    xp = backend.xp_of(array)
+    x = to_unit(array[xp.asarray(indices)])
+    return x if turned is None else xp.where(xp.asarray(turned), x[:, :, ::-1], x)

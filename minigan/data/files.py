@@ -25,6 +25,7 @@ MAX_MEMBERS = 10_000  # of an archive
 MAX_HEADER, MAX_ITEM = 1 << 16, 1 << 12  # bytes of an array's header, and of one of its items
 MAX_UNPACKED = 1 << 26, 4  # bytes, or times the file's size: `read_arrays` takes no bombs
 ROUNDING = 1e-3  # so far below 0 is a picture in [0, 1] still one
+CAPTIONS = "captions.csv"  # what may lie beside the pictures of a folder
 SHEET = "a sheet drawn by minigan"  # the title of pictures that show samples side by side
 
 # What the system says of files that will not be there, or no files, the next time either.
@@ -70,7 +71,8 @@ def read_folder(folder, size):
 
     Returns pictures (N, height, width, C) uint8, C = 1 if all are grey, else 3; labels (N,) int64
     and class names where every picture lies in a subfolder (the class is the first folder on the
-    way to it; one without a picture is a class too), else None and ().
+    way to it; one without a picture is a class too), else None and (); the pictures' paths in the
+    folder.
     `DataError` if no picture can be read, or they are too many for memory.
     """
     skipped, names, subfolders = [], [], None
@@ -82,7 +84,7 @@ def read_folder(folder, size):
         elif runs:  # not a class, but where `--out` puts them
             subfolders.discard(os.path.relpath(where, folder).split(os.sep)[0])
         names += [os.path.relpath(os.path.join(where, name), folder) for name in found
-                  if not is_hidden(name)]
+                  if not is_hidden(name) and name != CAPTIONS]
     most = most_pictures(folder, len(names), size)
     x = np.empty((min(len(names), most), *size, 3), np.uint8)
     kept, grey, sheets = [], True, 0
@@ -110,7 +112,7 @@ def read_folder(folder, size):
         tell(f"{folder}: {len(skipped)} files skipped, not readable {pictures.NAMED} pictures "
              f"(such as {skipped[0]})")
     x = x[:len(kept)]
-    return (x[..., :1].copy() if grey else x), *classes_of(kept, folder, subfolders)
+    return (x[..., :1].copy() if grey else x), *classes_of(kept, folder, subfolders), kept
 
 
 def most_pictures(source, n, size):
@@ -178,6 +180,14 @@ def _read_picture(path, size):
         return decode(file, size)
 
 
+def native_size(path):
+    """(height, width) of a picture, as it is stored."""
+    from PIL import Image
+
+    with disk.regular(path) as file, Image.open(file, formats=pictures.FORMATS) as picture:
+        return picture.height, picture.width
+
+
 def decode(file, size):
     """As `_read_picture`, of an open file."""
     from PIL import Image, ImageOps
@@ -234,9 +244,10 @@ def read_npz(path):
         for ROUNDING) or all in [−1, 1]
     points: (N, d), finite floats
     labels: (N,) integers ≥ 0; classes: (K,) strings, the numbers themselves unless given
+    other: as images, the second pictures of pairs
 
     Returns pictures (N, H, W, C), uint8 or float32 in [−1, 1], or points float32; labels int64 or
-    None; class names.
+    None; class names; the second pictures or None.
     `DataError`, naming the file, if anything else is in it: shapes and dtypes are checked before
     memory is taken.
     """
@@ -244,7 +255,8 @@ def read_npz(path):
         if {"points.npy", "images.npy"} <= archive.NameToInfo.keys():
             raise DataError("has both points and images: expected one of them")
         x = _npz_points(archive) if "points.npy" in archive.NameToInfo else _npz_images(archive)
-        return x, *_npz_labels(archive, len(x))
+        other = _npz_images(archive, "other") if "other.npy" in archive.NameToInfo else None
+        return x, *_npz_labels(archive, len(x)), other
     return _read_archive(path, read)
 
 
@@ -305,24 +317,24 @@ def _npz_points(archive):
     return points
 
 
-def _npz_images(archive):
-    shape, dtype = _npy_header(archive, "images")
+def _npz_images(archive, name="images"):
+    shape, dtype = _npy_header(archive, name)
     if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)) or min(shape) < 1 or not (
             dtype == np.uint8 or dtype.kind == "f"):
-        raise DataError(f"images is {dtype} {shape}, expected uint8 or float (N, H, W), "
+        raise DataError(f"{name} is {dtype} {shape}, expected uint8 or float (N, H, W), "
                         "(N, H, W, 1) or (N, H, W, 3)")
-    images = np.ascontiguousarray(_npy_array(archive, "images").reshape(*shape[:3], -1))
+    images = np.ascontiguousarray(_npy_array(archive, name).reshape(*shape[:3], -1))
     if dtype == np.uint8:
         return images
     low, high = images.min(), images.max()
     if not (low >= -1 and high <= 1):  # so written, NaN is caught too
-        raise DataError(f"images are floats from {low} to {high}, expected all in [0, 1] or all in "
+        raise DataError(f"{name} are floats from {low} to {high}, expected all in [0, 1] or all in "
                         "[-1, 1]")
     images = images.astype(np.float32)
     # Arithmetic leaves tiny negative numbers; pictures in [−1, 1] have larger ones.
     if low < -ROUNDING:
         if low > -0.5:
-            tell(f"images are floats from {low:.3g} to {high:.3g}: taken as pictures in [-1, 1]")
+            tell(f"{name} are floats from {low:.3g} to {high:.3g}: taken as pictures in [-1, 1]")
         return images
     return 2 * np.clip(images, 0, 1) - 1
 

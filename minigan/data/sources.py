@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan.data import files, pictures, zipped
+from minigan.data import companions, files, made, pictures, zipped
+from minigan.data.emoji import read_emoji
 from minigan.data.files import DataError
 from minigan.data.mixtures import MIXTURES
 from minigan.data.published import MADE_OF, PUBLISHED, read_published
@@ -15,11 +16,17 @@ from minigan.data.stacked import read_stacked
 
 _DATASETS = os.path.join(os.path.dirname(__file__), "datasets")
 BUNDLED = {name: os.path.join(_DATASETS, name + ".npz") for name in ("fashion-mini", "digits")}
-WITH_TEST = (*PUBLISHED, *MADE_OF)  # the data sets that have a test split
+WITH_TEST = (*PUBLISHED, *MADE_OF, "emoji")  # the data sets that have a test split
 NAMES = (*MIXTURES, *BUNDLED, *WITH_TEST)
 
 
-class Dataset(NamedTuple):
+class _Labelled(NamedTuple):
+    x: np.ndarray
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+
+
+class Dataset(_Labelled):
     """What `load` returns; it unpacks as `x, labels, classes = load(...)`.
 
     x: pictures (N, H, W, C), uint8 or float32 in [−1, 1], C = 1 (grey) or 3 (RGB);
@@ -27,18 +34,26 @@ class Dataset(NamedTuple):
     labels: (N,) int64, `classes[labels[i]]` names the class of `x[i]`; None where the source has no
         classes
     classes: the names, a tuple of printable one-line strings; () where there are no labels
+    other: of pairs the second picture of each, (N, H, W, C′), from which `x` is to be made; or None
+    captions: (N,) text, what is said of each; or None
     """
-    x: np.ndarray
-    labels: np.ndarray | None
-    classes: tuple[str, ...]
+
+    other = captions = None
+
+    def with_companions(self, other=None, captions=None):
+        """The same with pairs and captions, each as long as `x` or None."""
+        found = Dataset(*self)
+        found.other, found.captions = other, captions
+        return found
 
 
-def load(source, image_size=None, split="train", seed=0, n=100_000):
+def load(source, image_size=None, split="train", seed=0, n=100_000, pairs=False):
     """The `Dataset` that `source` names.
 
     source: one of `NAMES`, or the path of a folder of pictures (see `files.read_folder`), of a
         `.zip` of them, or of an `.npz` (see `files.read_npz`). A name wins over a path; write
-        `./digits` for a folder of that name.
+        `./digits` for a folder of that name. `edges:SOURCE`, `half:SOURCE` and `masked:SOURCE` make
+        pairs of the pictures of another source (see `made`).
     image_size: to which the pictures of a folder or `.zip` are cropped and resized: a side in
         pixels, or (height, width), or "48x64", which is 48 high; 64 unless given. Other sources are
         never resized, and refused if they are of another size.
@@ -46,14 +61,19 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
         `stacked-mnist` have the latter.
     seed: what a mixture and `stacked-mnist` are drawn from; other sources don't look at it.
     n: how many points of a mixture are drawn.
+    pairs: whether a folder has two sub-folders whose pictures of equal names are pairs: `other`
+        those of the first one, `x` those of the second.
 
     `DataError` if there is no such source, or what is there cannot be used.
     """
     source = os.fspath(source)
+    prefix, base = without_prefix(source)
+    if prefix:
+        return _made_pairs(prefix[:-1], load(base, image_size, split, seed, n))
     size = None if image_size is None else pictures.sides(image_size)
     if split not in ("train", "test"):
         raise DataError(f"split: expected train or test, got {split}")
-    if split == "test" and source not in WITH_TEST:
+    if split == "test" and not has_test(source):
         raise DataError(f"{source} has no test split: only {', '.join(WITH_TEST)} have one")
     if source in MIXTURES:
         dataset = _draw(MIXTURES[source], n, seed)
@@ -61,12 +81,17 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
         dataset = Dataset(*read_published(source, split))
     elif source == "stacked-mnist":
         dataset = Dataset(*read_stacked(split, _stream("stacked-mnist", seed)))
+    elif source == "emoji":
+        x, labels, classes, other, captions = read_emoji(split, size)
+        dataset = Dataset(x, labels, classes).with_companions(other, captions)
     elif source not in BUNDLED and os.path.isfile(source) and source.lower().endswith(".zip"):
         dataset = Dataset(*zipped.read_zip(source, size or (64, 64)))
     elif source in BUNDLED or os.path.isfile(source):
-        dataset = Dataset(*files.read_npz(BUNDLED.get(source, source)))
+        *found, other = files.read_npz(BUNDLED.get(source, source))
+        dataset = Dataset(*found).with_companions(other)
     elif os.path.isdir(source):
-        dataset = Dataset(*files.read_folder(source, size or (64, 64)))
+        *found, names = files.read_folder(source, size or (64, 64))
+        dataset = companions.read_companions(source, Dataset(*found), names, pairs)
     else:
         near = difflib.get_close_matches(source.lower(), NAMES)
         raise DataError(f"there is no data set, folder, .zip or .npz file '{source}'"
@@ -76,6 +101,25 @@ def load(source, image_size=None, split="train", seed=0, n=100_000):
         raise DataError(f"{source}: image size {image_size} was asked for, its samples are "
                         f"{dataset.x.shape[1:]}: only a folder or a .zip of pictures is resized")
     return dataset
+
+
+def has_test(source):
+    """Whether the source has a test split."""
+    return without_prefix(source)[1] in WITH_TEST
+
+
+def without_prefix(source):
+    """("edges:", NAME) of "edges:NAME", and likewise of what else makes pairs; ("", source) of any
+    other source."""
+    prefix = next((f"{kind}:" for kind in made.MADE if source.startswith(f"{kind}:")), "")
+    return prefix, source[len(prefix):]
+
+
+def _made_pairs(kind, dataset):
+    if dataset.x.ndim != 4 or dataset.x.dtype != np.uint8:
+        raise DataError(f"{kind}: pairs are made of pictures, uint8 (N, H, W, C), and these are "
+                        f"{dataset.x.dtype} {dataset.x.shape}")
+    return dataset.with_companions(made.MADE[kind](dataset.x), dataset.captions)
 
 
 def _draw(mixture, n, seed):
@@ -94,11 +138,12 @@ def _stream(name, seed):
     return np.random.Generator(np.random.Philox(key))
 
 
-def fingerprint(x, labels=None):
+def fingerprint(x, labels=None, other=None):
     """What must be the same when a run goes on or is judged: shape, dtype and content of its data,
-    and the labels where it learns them."""
+    and the labels or the other pictures of pairs where it learns them."""
     found = {"shape": list(x.shape), "dtype": str(x.dtype), "sha256": _hash(x)}
-    return found if labels is None else found | {"labels": _hash(labels)}
+    beside = {"labels": labels, "other": other}
+    return found | {name: _hash(array) for name, array in beside.items() if array is not None}
 
 
 def _hash(array):

@@ -17,7 +17,7 @@ def half_sampling(metric, *samples, rng, halves=20):
     """`metric(*samples)` and its standard error: the standard deviation of the metric over random
     halves.
 
-    metric: takes arrays with their rows first, returns a number or a named tuple of numbers
+    metric: takes arrays with their rows first, returns a number or a tuple of numbers, named or not
     rng: the NumPy generator that draws half of the rows of every array, without replacement,
         `halves` times
 
@@ -42,5 +42,6 @@ def half_sampling(metric, *samples, rng, halves=20):
     # Where a metric has no finite value there is no error either: NaN.
     with np.errstate(invalid="ignore"):
         errors = np.std(found, axis=0, ddof=1)
-    return Estimate(value, type(value)(*errors.tolist()) if isinstance(value, tuple)
-                    else float(errors))
+    if not isinstance(value, tuple):
+        return Estimate(value, float(errors))
+    return Estimate(value, getattr(type(value), "_make", tuple)(errors.tolist()))

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigan import data, metrics
+from minigan import backend, data, metrics
 from minigan.metrics import classifiers
 from minigan.metrics.channels import ByChannel
 from minigan.metrics.general import GeneralFeatures
+from minigan.metrics.likeness import COARSEST, WINDOW
 
 DIGITS = tuple("0123456789"), (28, 28, 1)  # the classes of a network that knows MNIST, its pictures
 
@@ -101,6 +102,52 @@ class PointJudge:
                 *_among_neighbours(self.real, points)]
 
 
+class PixelJudge:
+    """Pictures that no network is known for, made from others: they are measured beside what should
+    have become of each, and not as a set."""
+
+    name, features = "pixels", None
+
+    def __init__(self, real):
+        self.real = real
+
+    def measures(self, images):
+        return []
+
+
+def beside_targets(drawn):
+    """The measures of pictures beside what should have become of each. L1 is of pictures in
+    [−1, 1], and L1-input what doing nothing has. The sliced Wasserstein distances, finest level
+    first, are times 1,000 as the paper prints them. SSIM and they need sides of 11 and 16."""
+    x, y = drawn.x, drawn.targets
+    found, sides = [], x.shape[1:3]
+    if drawn.inputs.shape == y.shape:
+        found.append(Measure({"L1-input": ""}, _mean, (_l1(drawn.inputs, y),)))
+    found += [Measure({"L1": "↓"}, _mean, (_l1(x, y),), True),
+              Measure({"PSNR": "↑"}, _mean, (metrics.psnr(y, x),), True)]
+    if min(sides) >= len(WINDOW):
+        found.append(Measure({"SSIM": "↑"}, _mean, (metrics.ssim(y, x),), True))
+    levels = [sides[0] // 2 ** i for i in range(8) if min(sides) // 2 ** i >= COARSEST]
+    if levels:
+        found.append(Measure({f"SWD-{side}": "↓" for side in levels}, _distances_of_patches,
+                             (y, x)))
+    return found
+
+
+def _l1(x, y):
+    return np.abs(x - y).mean(axis=(1, 2, 3))
+
+
+def _mean(values):
+    return float(np.mean(values, dtype=np.float64))
+
+
+def _distances_of_patches(real, fake):
+    """Of the same patches each time, so that halves differ by their pictures only."""
+    found = metrics.sliced_wasserstein(real, fake, backend.Streams()["patches"])
+    return tuple(1000.0 * level for level in found.levels)
+
+
 def _among_neighbours(real, fake):
     return [Measure({"precision": "↑", "recall": "↑"}, metrics.precision_recall, (real, fake)),
             Measure({"density": "↑", "coverage": "↑"}, metrics.density_coverage, (real, fake))]
@@ -115,16 +162,19 @@ def training_distance(training, real, fake):
                    tuple(distances))
 
 
-def judge_for(source, real, network=None):
+def judge_for(source, real, network=None, pairs=False):
     """The judge for the data set `source`, from real samples as they are in it. `network`, for
-    images, is the name or the file of a classifier, by default the shipped one for the data.
-    ValueError, saying what to do, if none is known, and if one is given for points."""
+    images, is the name or the file of a classifier, by default the shipped one for the data; of
+    `pairs`, none is needed. ValueError, saying what to do, if none is known, and if one is given
+    for points."""
     if not data.is_image(real.shape[1:]):
         if network is not None:
             raise ValueError(f"--classifier {network}: expected images, {source} has samples "
                              f"{real.shape[1:]}")
         return PointJudge(real, data.MIXTURES.get(source))
     network = network or classifiers.for_data(source)
+    if network is None and pairs:
+        return PixelJudge(real)
     if network is None:
         raise ValueError(f"no feature network is known for {source}: --classifier fashion takes "
                          "that of Fashion-MNIST for general features, and python -m "

@@ -56,6 +56,23 @@ def save_grid(path, images, columns=None, generated=True):
         picture.save(file, format="png", pnginfo=_mark(generated, Title=SHEET))
 
 
+def side_by_side(drawn):
+    """Pictures (N, …), each input, what was made of it and what should have been, one after the
+    other; and how many there are of each."""
+    shown = [array for array in (drawn.inputs, drawn.x, drawn.targets) if array is not None]
+    height, width = np.max([array.shape[1:3] for array in shown], axis=0)
+    colours = max(array.shape[3] for array in shown)
+    alike = [np.broadcast_to(_enlarged(to_pixels(array), height, width),
+                             (len(array), height, width, colours)) for array in shown]
+    return np.stack(alike, 1).reshape(-1, height, width, colours), len(shown)
+
+
+def _enlarged(images, height, width):
+    """Each pixel repeated."""
+    _, H, W, _ = images.shape
+    return images.repeat(height // H, axis=1).repeat(width // W, axis=2)
+
+
 def save_image(path, image, generated=True):
     """One image (H, W, C), in [−1, 1] or pixels, as PNG, a pixel for a pixel."""
     from PIL import Image

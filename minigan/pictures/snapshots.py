@@ -15,6 +15,7 @@ from minigan.trainer import GANTrainer
 
 BLOCK = 256  # samples that the discriminator is shown at once
 PER_CLASS, MOST_CLASSES = 8, 16  # in a picture of classes, a row for each
+EXAMPLES, SIDES = 32, 4  # in a picture of translations: how many, and how many in a row
 
 
 class Pictures:
@@ -38,7 +39,10 @@ class Pictures:
         path = self.folder / "samples" / f"{step:06d}.png"
         drawn = shown(self.model, self.n, self.seed)
         samples = backend.to_numpy(drawn.x)
-        if self.image:
+        if drawn.inputs is not None:
+            pictures, each = plots.side_by_side(drawn._replace(x=samples))
+            plots.save_grid(path, pictures, SIDES * each)
+        elif self.image:
             plots.save_grid(path, samples, None if drawn.labels is None else PER_CLASS)
             between = self.model.walk(models.preview(self.seed))
             plots.save_grid(self.folder / "interpolation.png", backend.to_numpy(between.x), WAY)
@@ -84,7 +88,9 @@ class Pictures:
 
 def shown(model, n, seed):
     """Some n samples for a picture; of a model that can be asked for a class PER_CLASS of each, of
-    the first MOST_CLASSES."""
+    the first MOST_CLASSES; of one that is given pictures what becomes of EXAMPLES."""
+    if "inputs" in models.asks(model):
+        return model.draw(EXAMPLES, models.preview(seed))
     if "label" not in models.asks(model):
         return model.draw(n, models.preview(seed))
     labels = np.repeat(np.arange(min(MOST_CLASSES, len(model.label_names()))), PER_CLASS)

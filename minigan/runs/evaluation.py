@@ -4,7 +4,7 @@ import numpy as np
 
 from minigan import backend, data
 from minigan.metrics import judges
-from minigan.runs.models import preview
+from minigan.runs.models import asks, preview
 
 
 class Evaluation:
@@ -15,13 +15,15 @@ class Evaluation:
         self.model, self.seed = model, options["seed"]
         self.n = min(2000 if data.is_image(x.shape[1:]) else 2500, len(x))
         chosen = judges.some(x, self.n, backend.Streams(self.seed)["evaluation reals"])
-        self.judge = judges.judge_for(options["data"], chosen, options["classifier"])
+        self.judge = judges.judge_for(options["data"], chosen, options["classifier"],
+                                      pairs="inputs" in asks(model))
         judges.quick(self.judge, chosen)  # now, not hundreds of steps later
 
     def __call__(self):
         drawn = self.model.draw(self.n, preview(self.seed))
         drawn = drawn._replace(x=backend.to_numpy(drawn.x))
+        beside = judges.beside_targets(drawn) if drawn.targets is not None else []
         if not np.isfinite(drawn.x).all():
             raise ArithmeticError("the generator's samples are not finite after step "
                                   f"{self.model.steps}")
-        return judges.quick(self.judge, drawn.x, self.model.measures(drawn, self.judge))
+        return judges.quick(self.judge, drawn.x, [*beside, *self.model.measures(drawn, self.judge)])

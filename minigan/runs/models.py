@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from minigan import backend, data
-from minigan.data import DataError, files
+from minigan.data import files
 from minigan.module import found_in
 from minigan.optim import Optimizer
+from minigan.runs import supply
 from minigan.runs.best import chosen_checkpoint
 from minigan.runs.checkpoints import newest_checkpoint
 from minigan.runs.run_folder import RunError, checkpoints, read_options
@@ -48,13 +49,15 @@ def facts_of(dataset):
     """What a model may know about a `Dataset`."""
     labels, classes = dataset.labels, dataset.classes
     shares = [] if labels is None else np.bincount(labels, minlength=len(classes)) / len(labels)
-    return Facts(tuple(dataset.x.shape[1:]), tuple(classes), tuple(map(float, shares)))
+    other = () if dataset.other is None else dataset.other.shape[1:]
+    return Facts(tuple(dataset.x.shape[1:]), tuple(classes), tuple(map(float, shares)),
+                 tuple(other))
 
 
 def facts_in(record):
     """The same of a run's data, as its options.json has it."""
     return Facts(tuple(record["sample_shape"]), tuple(record.get("classes", ())),
-                 tuple(record.get("shares", ())))
+                 tuple(record.get("shares", ())), tuple(record.get("other_shape", ())))
 
 
 def complete(options, facts):
@@ -104,31 +107,19 @@ def build(options, dataset, most=None):
     """(model, batches, streams), all at their beginning. The streams are the run's own, so that
     another one in this process draws nothing from them."""
     x, labels = dataset.x, dataset.labels
-    if "labels" in model_class(options["model"]).NEEDS:
-        check_labels(options, dataset)
+    needs = model_class(options["model"]).NEEDS
+    supply.check(options, dataset, needs)
     streams = backend.Streams(options["seed"])
     model = made(options, facts_of(dataset), streams, most)
     model.learn_from(x, labels)
+    if "inputs" in asks(model):
+        model.examples = supply.examples_of(options, dataset, needs)
     taken = model.batches_per_step * options["batch_size"] * prod(x.shape[1:]) * 4
     if taken > files.MAX_BYTES:
         raise ValueError(f"{model.batches_per_step} batches of {options['batch_size']} in each "
                          f"step take {taken / 2**30:.3g} GiB: expected at most "
                          f"{files.MAX_BYTES // 2**30}; a smaller --n-critic needs less")
-    mirror = streams["mirror"] if options["mirror"] else None
-    return model, data.Batches(x, options["batch_size"], streams["data"], mirror, labels), streams
-
-
-def check_labels(options, dataset):
-    """DataError for data that a model of classes cannot learn from."""
-    what = f"--model {options['model']} learns classes, and {options['data']}"
-    if dataset.labels is None:
-        raise DataError(f"{what} has none: in a folder each sub-folder is one, in an .npz `labels` "
-                        "are")
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    if len(counts) < 2:
-        raise DataError(f"{what} has one only, {dataset.classes[0]}")
-    if not counts.all():
-        raise DataError(f"{what} has no sample of class {dataset.classes[int(counts.argmin())]}")
+    return model, supply.batches_of(options, dataset, needs, streams), streams
 
 
 class Trained:
@@ -140,7 +131,7 @@ class Trained:
         for network in model.networks().values():
             network.eval()
 
-    network = property(lambda self: self.model.averaged)
+    network = property(lambda self: getattr(self.model, "averaged", self.model.generator))
     discriminator = property(lambda self: self.model.discriminator)
     latent = property(lambda self: self.model.latent)
 
@@ -154,8 +145,8 @@ class Trained:
 
     def draw(self, n, seed=0, **asked):
         """n samples as `Drawn`, from the random numbers of `seed`."""
-        x, labels = self.model.draw(max(n, 1), preview(seed), **asked)
-        return Drawn(backend.to_numpy(x)[:n], labels if labels is None else labels[:n])
+        drawn = self.model.draw(max(n, 1), preview(seed), **asked)
+        return Drawn(*[None if array is None else backend.to_numpy(array)[:n] for array in drawn])
 
     def sample(self, n, seed=0, **asked):
         """n samples as a NumPy array."""

@@ -7,7 +7,7 @@ import os
 
 from minigan import backend, data
 from minigan.data import DataError, files
-from minigan.runs import models
+from minigan.runs import models, supply
 from minigan.runs.commandline import (
     Parser, flag, non_negative, one_of, path, positive, real, size)
 from minigan.runs.run_folder import RunError, latest_folder, read_options
@@ -50,7 +50,7 @@ def parser(model="gan", prog="minigan.train", **more):
     p.add_argument("--mirror", type=flag, nargs="?", const=True, metavar="True|False",
                    help="turn every other picture left to right, drawn anew each time it is seen")
     p.add_argument("--from", type=path, metavar="RUN", help="begin with the weights of this run; "
-                   "model, width, latent and pack are its own unless given")
+                   "model, networks and recipe are its own unless given")
     p.add_argument("--out", metavar="FOLDER", type=path,
                    help="where run folders are made (default: runs)")
     p.add_argument("--name", help="the run folder's name after its number (default: from data, "
@@ -185,7 +185,7 @@ def breaks(options, recorded):
 
 
 def load_data(options):
-    return data.load(options["data"], image_size=options["image_size"], seed=options["seed"])
+    return supply.load_data(options, models.model_class(options["model"]).NEEDS)
 
 
 FILES = ("data", "classifier")  # the options that may name a file or a folder
@@ -196,15 +196,12 @@ def places(options, folder):
     recorded, for a relative path means nothing in another working directory."""
     found = {}
     for name in FILES:
-        if _is_path(options[name]):
-            path = os.path.abspath(options[name])
+        prefix, value = data.without_prefix(options[name] or "")
+        if value and value not in data.NAMES and os.path.exists(value):
+            path = os.path.abspath(value)
             with contextlib.suppress(ValueError):  # another drive
-                found[name] = [path, os.path.relpath(path, folder)]
+                found[name] = [prefix + path, prefix + os.path.relpath(path, folder)]
     return found
-
-
-def _is_path(value):
-    return value is not None and value not in data.NAMES and os.path.exists(value)
 
 
 def _candidates(record, options, name, folder):
@@ -212,9 +209,11 @@ def _candidates(record, options, name, folder):
     known = record.get("places")
     known = known.get(name) if isinstance(known, dict) else None
     known = [each for each in known if isinstance(each, str)] if isinstance(known, list) else []
-    others = [os.path.normpath(os.path.join(folder, each)) for each in known[:2]]
+    others = [prefix + os.path.normpath(os.path.join(folder, each))
+              for prefix, each in map(data.without_prefix, known[:2])]
     given = options[name]
-    return [given] if given in data.NAMES else list(dict.fromkeys([given, *others]))
+    is_name = data.without_prefix(given)[1] in data.NAMES
+    return [given] if is_name else list(dict.fromkeys([given, *others]))
 
 
 def data_of_run(record, options, folder):
@@ -252,10 +251,11 @@ def check_facts(path, recorded, found, labelled):
 
 
 def _fingerprint(dataset, record):
-    """Of the labels too if the run's is."""
+    """Of the labels and the pairs too if the run's is."""
     known = record.get("data")
-    labelled = isinstance(known, dict) and "labels" in known
-    return data.fingerprint(dataset.x, dataset.labels if labelled else None)
+    known = known if isinstance(known, dict) else {}
+    return data.fingerprint(dataset.x, dataset.labels if "labels" in known else None,
+                            dataset.other if "other" in known else None)
 
 
 def data_folders(record, folder):
@@ -264,6 +264,7 @@ def data_folders(record, folder):
     if not isinstance(options.get("data"), str):
         return []
     found = _candidates(record, options, "data", folder)
+    found = [path for _, path in map(data.without_prefix, found)]
     return [path for path in found if path not in data.NAMES and os.path.isdir(path)]
 
 

@@ -90,12 +90,14 @@ def _unsound(record):
     classes, shares = record.get("classes", []), record.get("shares", [])  # runs of old have none
     if not isinstance(options, dict):
         return "options"
-    if not isinstance(shape, list) or len(shape) not in (1, 3) or any(
-            type(n) is not int or n < 1 for n in shape):
-        return "sample_shape"
+    other = record.get("other_shape", [])
+    for name, sides in (("sample_shape", shape), *([("other_shape", other)] if other else [])):
+        if not isinstance(sides, list) or len(sides) not in (1, 3) or any(
+                type(n) is not int or n < 1 for n in sides):
+            return name
     if not isinstance(classes, list) or any(type(name) is not str for name in classes):
         return "classes"
-    if not isinstance(shares, list) or len(shares) != len(classes) or any(
+    if not isinstance(shares, list) or len(shares) not in (0, len(classes)) or any(
             type(share) is not float or not 0 <= share <= 1 for share in shares) or (
             shares and abs(sum(shares) - 1) > 1e-8):
         return "shares"

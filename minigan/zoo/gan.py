@@ -142,7 +142,7 @@ class GAN(GANTrainer):
             x = augment(x, self.policy, self.streams["augment"], p)
         if self.instance_noise:
             noise = self.streams["instance"].standard_normal(x.shape, self.dtype)
-            x = x + self.instance_noise * (1.0 - self._done()) * constant(backend.asarray(noise))
+            x = x + self.instance_noise * (1.0 - self.done()) * constant(backend.asarray(noise))
         return super().seen(x)
 
     def observe(self, real_scores):
