@@ -8,6 +8,7 @@
     zipped      a `.zip` of pictures
     published   MNIST, Fashion-MNIST and CIFAR-10: found or downloaded, and verified
     stacked     three digits of MNIST in one picture
+    figures     pictures drawn from known attributes, with captions: `shapes`
     batches     `Batches`: a data set in shuffled batches
 """
 
