@@ -120,7 +120,7 @@ def test_what_each_kind_looks_like(cover):
         widths = by_name[kind].sum(axis=1)
         assert 0 < widths[7] < widths[10] < widths[12] and by_name[kind][7, 15:17].sum() == widths[7]
     star = by_name["star"]
-    assert star[24, 16] == 0 and star[24, 11:14].sum() > 0.5  # a notch at the bottom, tips beside it
+    assert star[22, 15:17].sum() == 0 and star[22, 19:22].sum() > 1  # a notch at the bottom, a tip beside it
     assert by_name["triangle"][20, 9:23].min() == 1  # and a triangle's base
 
 
