@@ -106,6 +106,12 @@ def test_the_inside_has_exactly_the_colour_and_the_ground_is_white(pictures, cov
         assert (picture[share == 0] == 255).all() and (share == 0).sum() > 500
 
 
+def test_a_pixel_is_the_rounded_mixture_of_colour_and_ground(pictures, cover):
+    share = np.rint(64 * cover)[..., None] / 64  # of 8 × 8 points
+    colours = figures.COLOURS[attributes_of(EVERY[::2])["colour"]][:, None, None]
+    assert abs(pictures[::2] - (255 + share * (colours - 255))).max() <= 0.5
+
+
 def test_what_each_kind_looks_like(cover):
     large = table(cover)[:, 0, 2, 4]  # in the centre, where 16 is the first pixel right of and below it
     by_name = dict(zip(KINDS, large))
