@@ -11,6 +11,7 @@
     made        pairs made from pictures: outlines, halves, holes
     published   MNIST, Fashion-MNIST and CIFAR-10: found or downloaded, and verified
     stacked     three digits of MNIST in one picture
+    figures     pictures drawn from known attributes, with captions: `shapes`
     batches     `Batches`: a data set in shuffled batches
 """
 

@@ -26,6 +26,7 @@ few.
 from minigan.metrics.distances import (  # noqa: F401
     Moments, frechet_distance, frechet_distance_of_moments, kernel_distance, moments)
 from minigan.metrics.error_bars import Estimate, half_sampling  # noqa: F401
+from minigan.metrics.exact import ShapesJudge, agreement  # noqa: F401
 from minigan.metrics.likeness import (  # noqa: F401
     SlicedWasserstein, psnr, sliced_wasserstein, ssim)
 from minigan.metrics.matching import assignment, code_agreement  # noqa: F401
