@@ -29,7 +29,7 @@ def parser():
                          "python -m minigan.evaluate RUN --classifier fashion --checkpoint best"))
     p.add_argument("run", metavar="RUN", type=path, help="a run folder")
     p.add_argument("--n", type=positive, help="how many samples, at most as many as real ones "
-                   "(default: 10000 images, 2500 points)")
+                   "(default: 10000 images, 300 made from others, 2500 points)")
     p.add_argument("--against", metavar="SPLIT", type=one_of(["test", "train"]),
                    help="which part of the data, test or train (default: test where there is one)")
     p.add_argument("--classifier", metavar="NAME|FILE", type=path,
@@ -60,26 +60,33 @@ def evaluate(folder, given):
     dataset = data_of_run(record, options, folder)
     training, translates = dataset.x, "inputs" in models.asks(trained.model)
     against, real = compared_with(options, training, given.against)
-    n = min(given.n or (10_000 if data.is_image(real.shape[1:]) else 2500), len(real))
+    if translates:
+        trained.model.examples = supply.examples_of(options, dataset, trained.model.NEEDS, against)
+        examples = trained.model.examples
+        real = examples.other if examples.x is None else examples.x
+    usual = 300 if translates else 10_000 if data.is_image(real.shape[1:]) else 2500
+    n = min(given.n or usual, len(real))
     if n < LEAST:
         raise ValueError(f"{n} samples beside {len(real)} real ones: expected at least {LEAST}")
     real = judges.some(real, n, streams["real"])
     classifier = given.classifier or classifier_of_run(record, options, folder)
     judge = judges.judge_for(options["data"], real, classifier, translates)
-    if translates:
-        trained.model.examples = supply.examples_of(options, dataset, trained.model.NEEDS, against)
     drawn = trained.draw(n, given.seed)
     samples, ideal = drawn.x, []
     known = None if judge.features is None else judge.features_of(training)
     measures = judge.measures(samples)
     if drawn.targets is not None:
-        measures += judges.beside_targets(drawn)
-    elif against == "test":
+        measures += judges.beside_targets(drawn, options["data"])
+    elif against == "test" and known is not None:
         # What a perfect generator would get. Of the very data that is compared with it would be too
         # good.
         ideal = judge.measures(data.to_unit(judges.some(training, n, streams["training"])))
         measures.append(judges.training_distance(known, judge.features, judge.features_of(samples)))
     measures += trained.model.measures(drawn, judge)
+    if not measures:
+        raise ValueError(f"what should become of the pictures of {options['data']} is not known, and "
+                         "no feature network: --classifier fashion compares the results with the "
+                         "other kind by general features")
 
     say(printable(f"{folder}, step {trained.steps}: {n} samples beside {n} of "
                   f"{options['data']} ({against}), features: {judge.name}"))

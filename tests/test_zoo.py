@@ -277,7 +277,7 @@ def black(n, side):
 LACKING = {  # what a model needs: data beside the pictures that lack it, and what is to be said of them
     "labels": [({}, "has none"), (dict(labels=np.zeros(20, int), classes=np.array(["cats"])), "one only, cats"),
                (dict(labels=np.arange(20) % 2, classes=np.array(["cats", "dogs", "owls"])), "no sample of class owls")],
-    "pairs": [({}, "has none"), (black(19, 16), "the same number and the same size"),
+    "pairs": [({}, "has no pairs"), (black(19, 16), "the same number and the same size"),
               (black(20, 8), "the same number and the same size")],
     "domains": [({}, "expected two kinds of pictures"),
                 (dict(labels=np.arange(20) % 3), "has 3 classes: expected two kinds"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from minigan.data import companions, files, made, pictures, zipped
 from minigan.data.emoji import read_emoji
+from minigan.data.figures import read_shapes
 from minigan.data.files import DataError
 from minigan.data.mixtures import MIXTURES
 from minigan.data.published import MADE_OF, PUBLISHED, read_published
@@ -16,7 +17,7 @@ from minigan.data.stacked import read_stacked
 
 _DATASETS = os.path.join(os.path.dirname(__file__), "datasets")
 BUNDLED = {name: os.path.join(_DATASETS, name + ".npz") for name in ("fashion-mini", "digits")}
-WITH_TEST = (*PUBLISHED, *MADE_OF, "emoji")  # the data sets that have a test split
+WITH_TEST = (*PUBLISHED, *MADE_OF, "emoji", "shapes")  # the data sets that have a test split
 NAMES = (*MIXTURES, *BUNDLED, *WITH_TEST)
 
 
@@ -53,13 +54,14 @@ def load(source, image_size=None, split="train", seed=0, n=100_000, pairs=False)
     source: one of `NAMES`, or the path of a folder of pictures (see `files.read_folder`), of a
         `.zip` of them, or of an `.npz` (see `files.read_npz`). A name wins over a path; write
         `./digits` for a folder of that name. `edges:SOURCE`, `half:SOURCE` and `masked:SOURCE` make
-        pairs of the pictures of another source (see `made`).
+        pairs of the pictures of another source (see `made`). `shapes:ATTRIBUTE`, such as
+        shapes:colour, has the values of that as labels; `shapes` has the kinds.
     image_size: to which the pictures of a folder or `.zip` are cropped and resized: a side in
         pixels, or (height, width), or "48x64", which is 48 high; 64 unless given. Other sources are
         never resized, and refused if they are of another size.
     split: "train" or "test"; the published sets (`mnist`, `fashion`, `cifar10`) and
         `stacked-mnist` have the latter.
-    seed: what a mixture and `stacked-mnist` are drawn from; other sources don't look at it.
+    seed: what a mixture, `shapes` and `stacked-mnist` are drawn from; others don't look at it.
     n: how many points of a mixture are drawn.
     pairs: whether a folder has two sub-folders whose pictures of equal names are pairs: `other`
         those of the first one, `x` those of the second.
@@ -81,6 +83,10 @@ def load(source, image_size=None, split="train", seed=0, n=100_000, pairs=False)
         dataset = Dataset(*read_published(source, split))
     elif source == "stacked-mnist":
         dataset = Dataset(*read_stacked(split, _stream("stacked-mnist", seed)))
+    elif source.split(":")[0] == "shapes":
+        found = read_shapes(split, _stream("shapes", seed), source.partition(":")[2] or "kind")
+        dataset = Dataset(found.x, found.labels, found.classes).with_companions(
+            found.other, found.captions)
     elif source == "emoji":
         x, labels, classes, other, captions = read_emoji(split, size)
         dataset = Dataset(x, labels, classes).with_companions(other, captions)
@@ -105,7 +111,8 @@ def load(source, image_size=None, split="train", seed=0, n=100_000, pairs=False)
 
 def has_test(source):
     """Whether the source has a test split."""
-    return without_prefix(source)[1] in WITH_TEST
+    base = without_prefix(source)[1]
+    return base in WITH_TEST or base.startswith("shapes:")
 
 
 def without_prefix(source):

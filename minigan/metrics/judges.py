@@ -115,10 +115,11 @@ class PixelJudge:
         return []
 
 
-def beside_targets(drawn):
+def beside_targets(drawn, source):
     """The measures of pictures beside what should have become of each. L1 is of pictures in
     [−1, 1], and L1-input what doing nothing has. The sliced Wasserstein distances, finest level
-    first, are times 1,000 as the paper prints them. SSIM and they need sides of 11 and 16."""
+    first, are times 1,000 as the paper prints them. SSIM and they need sides of 11 and 16. Of
+    `shapes` it is also told whether the attributes are right."""
     x, y = drawn.x, drawn.targets
     found, sides = [], x.shape[1:3]
     if drawn.inputs.shape == y.shape:
@@ -127,11 +128,24 @@ def beside_targets(drawn):
               Measure({"PSNR": "↑"}, _mean, (metrics.psnr(y, x),), True)]
     if min(sides) >= len(WINDOW):
         found.append(Measure({"SSIM": "↑"}, _mean, (metrics.ssim(y, x),), True))
+    if data.without_prefix(source)[1].split(":")[0] == "shapes":
+        found += attributes_beside_targets(drawn)
     levels = [sides[0] // 2 ** i for i in range(8) if min(sides) // 2 ** i >= COARSEST]
     if levels:
         found.append(Measure({f"SWD-{side}": "↓" for side in levels}, _distances_of_patches,
                              (y, x)))
     return found
+
+
+def attributes_beside_targets(drawn):
+    """[the `Measure` of how many pictures of `shapes` show what they should, attribute by attribute
+    and in all of them, by the exact judge]."""
+    judge = metrics.ShapesJudge()
+    seen, asked = judge.attributes(drawn.x), judge.attributes(drawn.targets)
+    right = np.stack([seen[name] == asked[name] for name in asked], 1).astype(np.float64)
+    right = np.concatenate([right, right.all(1, keepdims=True)], 1)
+    return [Measure({f"right_{name}": "↑" for name in (*asked, "all")},
+                    lambda right: tuple(right.mean(0).tolist()), (right,), True)]
 
 
 def _l1(x, y):

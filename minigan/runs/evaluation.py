@@ -12,7 +12,7 @@ class Evaluation:
     the same training data every time. ValueError for data that cannot be judged."""
 
     def __init__(self, model, x, options):
-        self.model, self.seed = model, options["seed"]
+        self.model, self.seed, self.source = model, options["seed"], options["data"]
         self.n = min(2000 if data.is_image(x.shape[1:]) else 2500, len(x))
         chosen = judges.some(x, self.n, backend.Streams(self.seed)["evaluation reals"])
         self.judge = judges.judge_for(options["data"], chosen, options["classifier"],
@@ -22,7 +22,7 @@ class Evaluation:
     def __call__(self):
         drawn = self.model.draw(self.n, preview(self.seed))
         drawn = drawn._replace(x=backend.to_numpy(drawn.x))
-        beside = judges.beside_targets(drawn) if drawn.targets is not None else []
+        beside = [] if drawn.targets is None else judges.beside_targets(drawn, self.source)
         if not np.isfinite(drawn.x).all():
             raise ArithmeticError("the generator's samples are not finite after step "
                                   f"{self.model.steps}")

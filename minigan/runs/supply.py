@@ -11,20 +11,22 @@ def load_data(options, needs):
     """The data of a run, as a model with these NEEDS takes them."""
     found = data.load(options["data"], options["image_size"], seed=options["seed"],
                       pairs="pairs" in needs)
-    return domains.in_domains(found, options["data"]) if "domains" in needs else found
+    if "domains" not in needs or found.x.ndim != 4:  # points are refused by `check`
+        return found
+    return domains.in_domains(found, options["data"])
 
 
 def check(options, dataset, needs):
     """DataError for data that a model with these NEEDS cannot learn from."""
     if "labels" in needs:
         check_labels(f"--model {options['model']} learns classes, and {options['data']}", dataset)
-    if "pairs" in needs and dataset.other is None:
-        raise DataError(f"--model {options['model']} learns from pairs, and {options['data']} has "
-                        "none: edges:NAME, half:NAME and masked:NAME make pairs of any pictures, "
-                        "and a folder has them as pictures of the same name in two sub-folders")
+    what = f"--model {options['model']} makes pictures of pictures, and {options['data']} has "
     if {"pairs", "domains"} & {*needs} and dataset.x.ndim != 4:
-        raise DataError(f"--model {options['model']} makes pictures of pictures, and the samples of "
-                        f"{options['data']} are {dataset.x.shape[1:]}")
+        raise DataError(f"{what}points {dataset.x.shape[1:]}")
+    if "pairs" in needs and dataset.other is None:
+        raise DataError(f"{what}no pairs: edges:NAME, half:NAME and masked:NAME make pairs of any "
+                        "pictures, and a folder has them as pictures of the same name in two "
+                        "sub-folders")
     if "pairs" in needs and dataset.other.shape[:3] != dataset.x.shape[:3]:
         raise DataError(f"{options['data']}: the pictures of its pairs are "
                         f"{dataset.other.shape[:3]} and {dataset.x.shape[:3]}: expected the same "
@@ -56,7 +58,7 @@ def examples_of(options, dataset, needs, split="test"):
     kinds: of the test split if the source has one, which training never sees; else, or if "train"
     is asked for, of the data themselves."""
     if split == "test" and data.has_test(options["data"]):
-        dataset = data.load(options["data"], options["image_size"], "test")
+        dataset = data.load(options["data"], options["image_size"], "test", options["seed"])
     elif "domains" in needs:
         dataset = data.load(options["data"], options["image_size"], seed=options["seed"])
     if "domains" in needs:
