@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import backend, data
+from minigan import backend
 from minigan.data import files
 from minigan.module import found_in
 from minigan.optim import Optimizer

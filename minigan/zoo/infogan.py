@@ -6,8 +6,8 @@ GAN may ignore c. InfoGAN asks that samples tell it, by a large mutual informati
     min over G and Q, max over D of   V(D, G) − λ L(G, Q)                          (eq. 6)
     L(G, Q) = E log Q(c | G(z, c)) + H(c) ≤ I(c; G(z, c))                          (eq. 5)
 
-Q guesses the code of a sample. Any Q gives a lower bound, and the best one, Q = P(c | x), the
-information itself. No label is ever seen: the categories become what samples differ in most.
+Q guesses the code of a sample. Any Q gives a lower bound, and Q = P(c | x) the information itself.
+No label is ever seen: the categories become what samples differ in most.
 
 Q shares D's layers but the last one (§6); they learn both, as in the authors' program. L rests on
 fakes only, for real samples have no code. Q is a softmax of the category, and of each number a
@@ -29,6 +29,7 @@ from minigan.trainer import Drawn, Model, averaged, frozen
 
 class InfoGAN(Model):
     OPTIONS = Model.OPTIONS | {
+        "steps": (4000, "training steps"),
         "categories": (10, "values of the categorical code"),
         "continuous": (2, "how many numbers the continuous code has"),
         "info": (1.0, "λ of the categorical code's information"),
