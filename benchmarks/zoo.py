@@ -2,7 +2,8 @@
 
 The model is trained with its defaults on its example, as `python -m minigan.train` does it, with
 three seeds, and measured as `python -m minigan.evaluate` does it. Beside it stands the
-unconditional `gan` with the same width, rates and steps. Each run is kept in
+unconditional `gan` with the same width, rates and steps, or the model without what makes it what it
+is. Each run is kept in
 benchmarks/results/zoo.json as it ends, and not done again; the picture of the first seed lies
 beside it. The table is made of what is there.
 """
@@ -25,33 +26,55 @@ from minigan.runs import models
 RESULTS = Path(__file__).parent / "results"
 
 
+class Beside(NamedTuple):
+    """What a model is compared with: a model, how it is asked for, and at most how many seeds."""
+    model: str
+    options: str | None = None  # None: the same width, rates and steps
+    seeds: int = 3
+
+
 class Example(NamedTuple):
     data: str
-    shown: tuple           # the measures in the table, by how their names begin
-    baseline: bool = True  # the `gan` beside it
+    shown: tuple            # the measures in the table, by how their names begin
+    options: str = ""
+    beside: Beside | None = Beside("gan")
 
 
 CLASSES = "class_agreement", "FD-", "coverage"
+LIKENESS = "L1", "PSNR", "SSIM", "SWD-32", "SWD-16"
 EXAMPLES = {
     "cgan": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
     "acgan": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
     "projection": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
-    "infogan": [Example("mnist", ("code_agreement", "FD-", "coverage"), baseline=False)],
+    "infogan": [Example("mnist", ("code_agreement", "FD-", "coverage"), beside=None)],
     "gman": [Example("fashion-mini", ("FD-", "coverage"))],
     "d2gan": [Example("fashion-mini", ("FD-", "coverage"))],
+    "pix2pix": [Example("edges:emoji", LIKENESS, "--mirror", Beside("pix2pix", "--gan 0"))],
+    "cyclegan": [
+        Example("shapes:texture", ("right_all", "right_texture", "right_kind", "right_colour", "L1"),
+                beside=Beside("cyclegan", "--cycle 0", 1)),
+        Example("emoji", ("L1-input", "L1", "SWD-32"), "--mirror", None)],
 }
-SHARED = "width", "lr_g", "lr_d", "lr_decay", "steps", "batch_size", "ema"  # with the baseline
+SHARED = "width", "lr_g", "lr_d", "lr_decay", "steps", "batch_size", "ema"  # with the `gan` beside
 
 
 def runs_of(model, example, seeds):
-    """What is to be done, as {"model", "data", "options", "seed"}: seed by seed the model, and the
-    `gan` beside it."""
-    facts = models.facts_of(data.load(example.data))
-    resolved = models.complete(dict(model=model), facts)
-    shared = " ".join(f"--{name.replace('_', '-')} {resolved[name]}" for name in SHARED)
-    sides = [(model, "")] + [("gan", f"--recipe annealed {shared}")] * example.baseline
+    """What is to be done, as {"model", "data", "options", "seed"}: seed by seed the model, and what
+    stands beside it."""
+    sides = [(model, example.options, seeds)]
+    if example.beside:
+        other, options, count = example.beside
+        own = same_budget(model, example) if options is None else f"{example.options} {options}"
+        sides.append((other, own.strip(), count))
     return [dict(model=side, data=example.data, options=options, seed=seed)
-            for seed in range(seeds) for side, options in sides]
+            for seed in range(seeds) for side, options, count in sides if seed < count]
+
+
+def same_budget(model, example):
+    """The options of a `gan` with the model's width, rates and steps."""
+    resolved = models.complete(dict(model=model), models.facts_of(data.load(example.data)))
+    shared = " ".join(f"--{name.replace('_', '-')} {resolved[name]}" for name in SHARED)
+    return f"--recipe annealed {shared}"
 
 
 def train(run):
@@ -64,10 +87,15 @@ def train(run):
         [made] = Path(folder).iterdir()
         command("evaluate", made)
         if run["seed"] == 0 and run["model"] != "gan":
-            shutil.copy(sorted((made / "samples").glob("*.png"))[-1],
-                        RESULTS / f"zoo_{run['model']}_{run['data']}.png")
+            shutil.copy(sorted((made / "samples").glob("*.png"))[-1], RESULTS / picture_name(run))
         measured = json.loads((made / "metrics.json").read_text())["metrics"]
     return dict(metrics={name: row["value"] for name, row in measured.items()}, seconds=seconds)
+
+
+def picture_name(run):
+    """Such as zoo_cgan_mnist.png and zoo_pix2pix_edges-emoji_gan-0.png."""
+    words = f"zoo {run['model']} {run['data']} {run['options'].replace('--', '').replace(' ', '-')}"
+    return "_".join(words.replace(":", "-").split()) + ".png"
 
 
 def command(name, *arguments):
@@ -85,7 +113,8 @@ def table(example, due, runs):
         cells = [mean_and_error([named(run["metrics"], name) for run in of_it])
                  for name in example.shown]
         seconds = mean_and_error([run["seconds"] for run in of_it])
-        lines.append(f"| {model} | {len(of_it)} | {' | '.join(cells)} | {seconds} |")
+        title = model if model == "gan" else f"{model} {options}".strip()
+        lines.append(f"| {title} | {len(of_it)} | {' | '.join(cells)} | {seconds} |")
     return "\n".join(lines)
 
 

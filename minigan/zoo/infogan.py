@@ -8,7 +8,6 @@ GAN may ignore c. InfoGAN asks that samples tell it, by a large mutual informati
 
 Q guesses the code of a sample. Any Q gives a lower bound, and Q = P(c | x) the information itself.
 No label is ever seen: the categories become what samples differ in most.
-
 Q shares D's layers but the last one (§6); they learn both, as in the authors' program. L rests on
 fakes only, for real samples have no code. Q is a softmax of the category, and of each number a
 Gaussian whose mean and ln σ are outputs. As σ → 0 its L has no bound: so its λ is smaller (§6).
