@@ -12,7 +12,7 @@ from minigan import backend, data, metrics
 from minigan.data.files import printable
 from minigan.metrics import judges
 from minigan.pictures import report
-from minigan.pictures.evaluation import save_evaluation
+from minigan.pictures.evaluation import save_evaluation, save_translations
 from minigan.runs import models, run_folder, supply
 from minigan.runs.commandline import (
     Parser, command, non_negative, one_of, path, positive, say)
@@ -84,9 +84,9 @@ def evaluate(folder, given):
         measures.append(judges.training_distance(known, judge.features, judge.features_of(samples)))
     measures += trained.model.measures(drawn, judge)
     if not measures:
-        raise ValueError(f"what should become of the pictures of {options['data']} is not known, and "
-                         "no feature network: --classifier fashion compares the results with the "
-                         "other kind by general features")
+        raise ValueError(f"what should become of the pictures of {options['data']} is not known, "
+                         "and no feature network: --classifier fashion compares the results with "
+                         "the other kind by general features")
 
     say(printable(f"{folder}, step {trained.steps}: {n} samples beside {n} of "
                   f"{options['data']} ({against}), features: {judge.name}"))
@@ -96,7 +96,10 @@ def evaluate(folder, given):
     table = measured(measures, ideal, streams["halves"])
     save(folder / "metrics.json", {"step": trained.steps, "n": n, "against": against,
                                    "features": judge.name, "seed": given.seed, "metrics": table})
-    save_evaluation(folder / "evaluation.png", judge, drawn, training, known)
+    if translates:
+        save_translations(folder / "evaluation.png", drawn)
+    else:
+        save_evaluation(folder / "evaluation.png", judge, samples, training, known)
     report.write(folder)
     say("\n" + printable(f"{folder / 'metrics.json'}, {folder / 'evaluation.png'}, "
                          f"{folder / 'report.html'}"))

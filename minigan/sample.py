@@ -44,8 +44,8 @@ def parser():
                    "--keep-best kept (default: the newest)")
     p.add_argument("--label", metavar="CLASS", help="of a model of classes: all of this class, by "
                    "its name or number (default: as they are in the data)")
-    p.add_argument("--input", metavar="PICTURE", type=path, help="of a model that makes pictures of "
-                   "others: of this one (default: of those of the test set, or of the data)")
+    p.add_argument("--input", metavar="PICTURE", type=path, help="of a model that makes pictures "
+                   "of others: of this one (default: of those of the test set, or of the data)")
     p.add_argument("--interpolate", action="store_true",
                    help=f"n samples on ways from noise to noise, {WAY} on each: one way a row of "
                    "the picture")

@@ -66,8 +66,8 @@ def rows_of_pairs(folder, dataset, names):
     """The rows of the first and of the second pictures of each pair, in the order of their names.
     DataError if the folder has not two sub-folders with pictures of the same names and sizes."""
     if len(dataset.classes) != 2:
-        raise DataError(f"{folder}: pairs lie in two sub-folders, as pictures of the same name, and "
-                        f"it has {len(dataset.classes)} with pictures")
+        raise DataError(f"{folder}: pairs lie in two sub-folders, as pictures of the same name, "
+                        f"and it has {len(dataset.classes)} with pictures")
     sides = [{}, {}]
     for row, (name, label) in enumerate(zip(names, dataset.labels)):
         stem, _ = os.path.splitext(os.path.relpath(name, name.split(os.sep)[0]))
@@ -85,8 +85,8 @@ def rows_of_pairs(folder, dataset, names):
         first, second = [files.native_size(os.path.join(folder, names[side[stem]]))
                          for side in sides]
         if first != second:
-            raise DataError(f"{folder}: the pair {stem} has pictures of {first[0]} × {first[1]} and "
-                            f"{second[0]} × {second[1]} pixels: cropped, they would not lie on "
+            raise DataError(f"{folder}: the pair {stem} has pictures of {first[0]} × {first[1]} "
+                            f"and {second[0]} × {second[1]} pixels: cropped, they would not lie on "
                             "each other")
     order = sorted(sides[0])
     return [np.array([side[stem] for stem in order]) for side in sides]

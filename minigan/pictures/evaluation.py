@@ -9,20 +9,20 @@ from minigan.pictures import plots
 MOST = 60  # of pictures made from others
 
 
-def save_evaluation(path, judge, drawn, training, training_features):
+def save_translations(path, drawn):
+    """What pictures were made from, what was made, and what should have been, side by side."""
+    shown, each = plots.side_by_side(Drawn(*[array if array is None else array[:MOST]
+                                             for array in drawn]))
+    plots.save_grid(path, shown, 6 * each)
+
+
+def save_evaluation(path, judge, samples, training, training_features):
     """Of points (N, 2), where the real and the generated ones are. Of images both kinds, their
-    classes, and what in the training data is nearest to the most real-looking generated ones. Of
-    pictures made from others: input, result and target.
+    classes, and what in the training data is nearest to the most real-looking generated ones.
 
     judge: of `metrics.judges`, with the real samples; training: the training data, and their
         features for the judge.
     """
-    samples = drawn.x
-    if drawn.inputs is not None:
-        shown, each = plots.side_by_side(Drawn(*[array if array is None else array[:MOST]
-                                                 for array in drawn]))
-        plots.save_grid(path, shown, 6 * each)
-        return
     if not data.is_image(samples.shape[1:]):
         plots.save_densities(path, judge.real, samples)
         return

@@ -11,8 +11,8 @@ D_B alone would let G make any picture of kind B from a. The cycle asks that a c
 that what the kinds share must stay. The identity asks that what is of kind B already stays as it
 is. G and F minimise E (D_B(G(a)) − 1)² + E (D_A(F(b)) − 1)² + λ (L_cyc + ½ L_identity), ½ being the
 option `identity`. Discriminators are slowed down: their loss is halved, and half of the fakes that
-they see come from a pool of 50 earlier ones (§4). Rates are constant in the first half of the steps,
-and fall linearly to 0 in the second.
+they see come from a pool of 50 earlier ones (§4). Rates are constant in the first half of the
+steps, and fall linearly to 0 in the second.
 
 Networks (appendix 7.2): G and F are two convolutions that halve, residual blocks, and two that
 double, all with instance norm; discriminators judge patches of 22 × 22 pixels.
