@@ -141,6 +141,7 @@ def test_a_residual_and_sizes(torch):
     for factor in (2, 3):
         compare(nn.Upsample(factor)(tensor).data, functional.interpolate(theirs_of(torch, x), scale_factor=factor))
     compare(nn.AveragePool()(tensor).data, functional.avg_pool2d(theirs_of(torch, x), 2))
+    compare(nn.ReflectionPad(2)(tensor).data, torch.nn.ReflectionPad2d(2)(theirs_of(torch, x)))
 
 
 def attention(q, k, v):

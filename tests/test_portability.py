@@ -101,7 +101,8 @@ def test_no_layer_waits_in_training_or_evaluation():
         (2, 6, 4, 3): [nn.Conv2d(3, 2, 4, 2, 1), nn.ConvTranspose2d(3, 2, 4, 2, 1), nn.Sequential(nn.BatchNorm(3)),
                        nn.LayerNorm(3), nn.Flatten(), nn.InstanceNorm(3, affine=True), nn.Upsample(), nn.AveragePool(),
                        nn.SpectralNorm(nn.Conv2d(3, 2, 3)), nn.SpectralNorm(nn.ConvTranspose2d(3, 2, 4, 2, 1)),
-                       nn.ConditionalBatchNorm(3, 2), nn.Beside(nn.Conv2d(5, 1, 3), 2), nn.MinibatchDeviation()],
+                       nn.ConditionalBatchNorm(3, 2), nn.Beside(nn.Conv2d(5, 1, 3), 2), nn.MinibatchDeviation(),
+                       nn.ReflectionPad(1)],
     }
     labels, table = np.array([1, 0]), nn.Embedding(4, 2)
     own = {kind for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}

@@ -47,8 +47,12 @@ def model_class(name):
 
 def facts_of(dataset):
     """What a model may know about a `Dataset`."""
-    labels, classes = dataset.labels, dataset.classes
-    shares = [] if labels is None else np.bincount(labels, minlength=len(classes)) / len(labels)
+    labels, classes, counts = dataset.labels, dataset.classes, np.zeros(0)
+    if labels is not None:
+        counts = np.bincount(labels, minlength=len(classes))
+    elif classes:  # two kinds, each in an array of its own
+        counts = np.array([len(dataset.other), len(dataset.x)])
+    shares = counts / counts.sum()
     other = () if dataset.other is None else dataset.other.shape[1:]
     return Facts(tuple(dataset.x.shape[1:]), tuple(classes), tuple(map(float, shares)),
                  tuple(other))

@@ -97,7 +97,7 @@ def _unsound(record):
             return name
     if not isinstance(classes, list) or any(type(name) is not str for name in classes):
         return "classes"
-    if not isinstance(shares, list) or len(shares) not in (0, len(classes)) or any(
+    if not isinstance(shares, list) or len(shares) != len(classes) or any(
             type(share) is not float or not 0 <= share <= 1 for share in shares) or (
             shares and abs(sum(shares) - 1) > 1e-8):
         return "shares"
