@@ -64,16 +64,15 @@ def run(options):
     grid = options.grid or (None if options.npz or options.files else "samples.png")
     check(grid, options)
     asked = {} if options.label is None else {"label": label(run, options.label)}
-    if "inputs" in models.asks(run.model) or options.input:
-        asked |= inputs(run, options)
     options.n = options.n or (1 if options.input else 64)
-    samples = walked(run, options, asked) if options.interpolate else drawn(run, options, asked)
-    if grid and "inputs" in models.asks(run.model):
-        made = run.model.draw(options.n, models.preview(options.seed), **asked)
-        pictures, each = plots.side_by_side(made._replace(x=backend.to_numpy(made.x)))
-        save_picture(grid, pictures, each * ceil(sqrt(options.n) / each))
-    elif grid:
-        save_picture(grid, samples, WAY if options.interpolate else None)
+    if options.interpolate:
+        samples, shown, columns = walked(run, options, asked), None, WAY
+    elif "inputs" in models.asks(run.model) or options.input:
+        samples, shown, columns = translated(run, options, asked)
+    else:
+        samples, shown, columns = drawn(run, options, asked), None, None
+    if grid:
+        save_picture(grid, samples if shown is None else shown, columns)
     if options.npz:
         save(options.npz, samples)
     if options.files:
@@ -111,19 +110,23 @@ def label(run, text):
                      + f" (classes: {', '.join(classes)[:400]})")
 
 
-def inputs(run, options):
-    """What a model that makes pictures of others is asked: for those of one picture, or of its
-    examples, which it gets here. ValueError for a model that makes none."""
-    if "inputs" not in models.asks(run.model):
+def translated(run, options, asked):
+    """(pictures made of one that is given, or of the run's examples; these beside what they were
+    made from and should have been; in how many columns). ValueError for a model that makes none."""
+    model, folder = run.model, Path(options.run)
+    if "inputs" not in models.asks(model):
         raise ValueError(f"--input {options.input}: the run's model is {run.options['model']}, "
                          "which does not make pictures of others")
     if options.input:
-        return {"inputs": data.to_unit(data.read_picture(options.input, run.model.facts.other))}
-    record = read_options(options.run)
-    recorded = recorded_options(record, Path(options.run), PROG)
-    found = data_of_run(record, recorded, Path(options.run))
-    run.model.examples = supply.examples_of(recorded, found, run.model.NEEDS)
-    return {}
+        asked["inputs"] = data.to_unit(data.read_picture(options.input, model.facts.other))
+    else:
+        record = read_options(folder)
+        recorded = recorded_options(record, folder, PROG)
+        model.examples = supply.examples_of(recorded, data_of_run(record, recorded, folder),
+                                            model.NEEDS)
+    made = model.draw(options.n, models.preview(options.seed), **asked)
+    shown, each = plots.side_by_side(made._replace(x=backend.to_numpy(made.x)))
+    return pixels(made), shown, each * ceil(sqrt(options.n) / each)
 
 
 def pixels(drawn):
@@ -134,14 +137,13 @@ def pixels(drawn):
 
 def drawn(run, options, asked):
     """A block at a time, for floats would take four times as much memory as the result, several
-    times over; of examples all at once, for each block would begin with the first."""
+    times over."""
     rng, result = models.preview(options.seed), None
-    most = options.n if "inputs" in models.asks(run.model) else BLOCK
-    for begin in range(0, options.n, most):
-        block = pixels(run.model.draw(min(most, options.n - begin), rng, **asked))
+    for begin in range(0, options.n, BLOCK):
+        block = pixels(run.model.draw(min(BLOCK, options.n - begin), rng, **asked))
         if result is None:
             result = np.empty((options.n, *block.shape[1:]), block.dtype)
-        result[begin:begin + most] = block
+        result[begin:begin + BLOCK] = block
     return result
 
 
