@@ -10,6 +10,9 @@ from PIL import Image
 from minigan import data
 from minigan.data import DataError, domains, made
 from minigan.data.batches import to_unit
+from helpers import done, refused, train
+
+__all__ = ["train"]  # the fixture
 
 
 def square(side=12, channels=3, value=(255, 0, 0)):
@@ -201,6 +204,25 @@ def test_captions_that_are_a_folder_or_a_device_are_refused(folder):
     (folder / "captions.csv").mkdir()
     with pytest.raises(DataError, match="captions.csv: "):
         data.load(folder, 8)
+
+
+def test_pairs_made_of_a_folder_are_found_again_from_another_directory(train, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    done(train("--model", "pix2pix", "--data", "edges:p", "--image-size", 8, "--width", 2, "--batch-size", 2,
+               "--steps", 1, "--out", "made"))
+    [run] = (folder.parent / "made").iterdir()
+    monkeypatch.chdir(folder / "a")
+    done(train("--resume", run, "--steps", 2))
+    picture(folder / "a" / "1.png", "blue")
+    refused(train("--resume", run, "--steps", 3), "edges:", "p has changed since")
+
+
+def test_a_pair_that_is_changed_in_its_second_picture_only_is_noticed(train, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    tiny = ("--image-size", 8, "--width", 2, "--batch-size", 2, "--out", "made")
+    done(train("--model", "pix2pix", "--data", "p", *tiny, "--steps", 1))
+    picture(folder / "a" / "1.png", "blue")
+    refused(train("--resume", "--out", "made", "--steps", 2), "p has changed since")
 
 
 # Two kinds
