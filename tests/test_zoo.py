@@ -20,9 +20,9 @@ from helpers import (assert_same_run, call, done, failed, last_checkpoint, refus
 
 __all__ = ["call", "train", "undrawn"]  # the fixtures
 SOURCES = {"pairs": "edges:digits", "domains": "half:digits",
-           "masked": "masked:digits"}  # by what a model needs; digits for all others
+           "masked": "masked:digits", "small": "small:digits"}  # by what a model needs; digits for all others
 TINY = dict(width=2, latent=3, batch_size=8, ema=0.5)  # of which a model takes what it has
-SEEDLESS = "cyclegan", "inpaint"  # what draws no random numbers
+SEEDLESS = "cyclegan", "inpaint", "srgan"  # what draws no random numbers
 ENDINGS = "_loss", "_score", "_grad_norm"
 each_model = pytest.mark.parametrize("name", models.names())
 
@@ -281,6 +281,7 @@ LACKING = {  # what a model needs: data beside the pictures that lack it, and wh
     "pairs": [({}, "has no pairs"), (black(19, 16), "the same number and the same size"),
               (black(20, 8), "the same number and the same size")],
     "masked": [({}, "other pairs than --data masked:"), (black(20, 16), "other pairs than --data masked:")],
+    "small": [({}, "other pairs than --data small:"), (black(20, 16), "other pairs than --data small:")],
     "domains": [({}, "expected two kinds of pictures"),
                 (dict(labels=np.arange(20) % 3), "has 3 classes: expected two kinds"),
                 (dict(labels=np.zeros(20, int), classes=np.array(["cats", "dogs"])), "no picture of the kind dogs"),
