@@ -70,8 +70,8 @@ class Model:
         "lr_decay": (1.0, "part of the learning rates that is left at the last step; they fall on "
                      "a straight line")}
     ON_POINTS = {}                  # defaults that are others on points
-    # Of "labels", "pairs", "domains", and "masked", pairs as masked:NAME makes them (and likewise of
-    # what else makes pairs): data without are refused.
+    # Of "labels", "pairs", "domains", and the kinds of pairs that `data.made` makes, such as
+    # "masked": data without are refused.
     NEEDS = ()
     headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
     batches_per_step = 1            # a batch for `step` is so many times the batch size
