@@ -159,7 +159,8 @@ def test_a_weight_that_leaves_less_than_nothing_is_refused(weight):
 
 def test_other_data_are_refused_with_the_prefix_that_makes_them_fit(train):
     for source, named in (("digits", "digits"), ("half:digits", "digits"), ("emoji", "emoji")):
-        refused(train("--model", "inpaint", "--data", source), "--model inpaint", f"--data masked:{named} makes")
+        words = "--model inpaint", f"masked:{named} makes", f"not from {source}"
+        refused(train("--model", "inpaint", "--data", source), *words)
 
 
 def test_the_examples_are_the_test_pictures_with_a_hole():

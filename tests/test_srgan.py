@@ -47,7 +47,7 @@ def test_sides_that_are_not_multiples_of_4_are_refused(shape, tmp_path):
 def test_pairs_of_different_sizes_are_for_this_model_only(train):
     refused(train("--model", "pix2pix", "--data", "small:digits"), "small:digits", "the same number and the same size")
     refused(train("--model", "cyclegan", "--data", "small:emoji"), "the same shape")
-    refused(train("--model", "srgan", "--data", "masked:digits"), "--model srgan", "--data small:digits makes")
+    refused(train("--model", "srgan", "--data", "masked:digits"), "--model srgan", "small:digits makes")
 
 
 # The pixel shuffle

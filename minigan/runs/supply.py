@@ -28,7 +28,8 @@ def check(options, dataset, needs):
     kind = next((kind for kind in made.MADE if kind in needs), None)
     if kind and not options["data"].startswith(f"{kind}:"):
         _, base = data.without_prefix(options["data"])
-        raise DataError(f"{what}other pairs than --data {kind}:{base} makes, from which it learns")
+        raise DataError(f"--model {options['model']} learns from the pairs that {kind}:{base} "
+                        f"makes, and not from {options['data']}")
     if "pairs" in needs and dataset.other is None:
         raise DataError(f"{what}no pairs: edges:NAME, half:NAME and masked:NAME make pairs of any "
                         "pictures, and a folder has them as pictures of the same name in two "
