@@ -54,6 +54,10 @@ EXAMPLES = {
         Example("shapes:texture", ("right_all", "right_texture", "right_kind", "right_colour", "L1"),
                 beside=Beside("cyclegan", "--cycle 0", 1)),
         Example("emoji", ("L1-input", "L1", "SWD-32"), "--mirror", None)],
+    "inpaint": [Example("masked:emoji", ("PSNR-hole", "PSNR-hole-mean", *LIKENESS), "--mirror",
+                        Beside("inpaint", "--adversarial 0"))],
+    "srgan": [Example("small:emoji", ("PSNR-bicubic", *LIKENESS), "--mirror",
+                      Beside("srgan", "--adversarial 0"))],
 }
 SHARED = "width", "lr_g", "lr_d", "lr_decay", "steps", "batch_size", "ema"  # with the `gan` beside
 

@@ -118,6 +118,26 @@ class Upsample(Module):
         return ops.upsample(x, self.factor)
 
 
+class PixelShuffle(Module):
+    """Twice or `factor` times the height and width, by as many channels less: (N, H, W, C f²) →
+    (N, fH, fW, C). The f² numbers of a pixel and channel become a square of f × f pixels, row by
+    row; channels are in PyTorch's order. Behind a convolution it is the sub-pixel convolution of
+    Shi et al. 2016, arXiv:1609.05158, eq. 4."""
+
+    def __init__(self, factor=2):
+        super().__init__()
+        check_positive("PixelShuffle", factor=factor)
+        self.factor = factor
+
+    def forward(self, x):
+        f = self.factor
+        if x.ndim != 4 or x.shape[-1] % f ** 2:
+            raise ValueError(f"PixelShuffle: expected x (N, H, W, C · {f ** 2}), got {x.shape}")
+        N, H, W, C = x.shape[0], x.shape[1], x.shape[2], x.shape[3] // f ** 2
+        squares = x.reshape(N, H, W, C, f, f).transpose(0, 1, 4, 2, 5, 3)
+        return squares.reshape(N, f * H, f * W, C)
+
+
 class ReflectionPad(Module):
     """`margin` more pixels on each side of a picture: those inside its edge, mirrored."""
 

@@ -70,7 +70,9 @@ class Model:
         "lr_decay": (1.0, "part of the learning rates that is left at the last step; they fall on "
                      "a straight line")}
     ON_POINTS = {}                  # defaults that are others on points
-    NEEDS = ()                      # of "labels", "pairs": data without them are refused
+    # Of "labels", "pairs", "domains", and the kinds of pairs that `data.made` makes, such as
+    # "masked": data without are refused.
+    NEEDS = ()
     headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
     batches_per_step = 1            # a batch for `step` is so many times the batch size
     lr_decay, last_step = 1.0, None  # rates fall linearly to lr_decay at last_step

@@ -14,7 +14,7 @@ from minigan import backend, data, fast
 from minigan.data.files import printable
 from minigan.metrics import judges
 from minigan.pictures.snapshots import Pictures
-from minigan.runs import models, run_folder, statistics
+from minigan.runs import models, run_folder, statistics, supply
 from minigan.runs.balance import Balance
 from minigan.runs.best import KeepBest
 from minigan.runs.commandline import command, fail, say
@@ -87,7 +87,7 @@ def start(given):
                          "measured")
     folder = run_folder.new_folder(given.get("out", "runs"), run_name(given, options))
     known = data.fingerprint(dataset.x, dataset.labels if "labels" in model.NEEDS else None,
-                             dataset.other if {"pairs", "domains"} & {*model.NEEDS} else None)
+                             dataset.other if supply.SECOND & {*model.NEEDS} else None)
     run_folder.write_options(folder, {
         "options": options, "sample_shape": list(facts.shape), "classes": list(facts.classes),
         "shares": list(facts.shares), "other_shape": list(facts.other), "data": known,

@@ -1,5 +1,7 @@
 """What models share that make a picture of a picture: what they are shown, and what they draw."""
 
+import contextlib
+
 import numpy as np
 
 from minigan import backend
@@ -48,3 +50,15 @@ class Translator(Model):
                 asked = None if labels is None else labels[i:i + block]
                 parts.append(self.translated(x, rng, asked).data)
         return backend.xp_of(parts[0]).concatenate(parts)
+
+
+@contextlib.contextmanager
+def evaluating(network):
+    """Within it the network is in evaluation mode, so that what becomes of a picture depends on no
+    other one; then it is in the mode that it was in."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

@@ -20,7 +20,7 @@ from minigan import backend, classifier, data, plots, report, train as training
 from minigan.data import sources
 from minigan.metrics import (
     density_coverage, frechet_distance, kernel_distance, likeness, precision_recall, sliced_wasserstein)
-from minigan.runs import checkpoints, run_folder
+from minigan.runs import checkpoints, models, run_folder
 from minigan.runs.loop import Experiment
 from minigan.train import main
 
@@ -366,3 +366,18 @@ def squared(x, y):
 
 
 GRID, RING = data.MIXTURES["grid25"], data.MIXTURES["ring8"]
+
+
+def small_translator(name, facts, **options):
+    """A tiny model of pictures from pictures, in float64, whose weights are large enough to matter."""
+    options = models.complete(dict(model=name, width=2, steps=10) | options, facts)
+    model = models.made(options, facts, backend.Streams(1))
+    for network in model.networks().values():
+        for p in network.parameters():
+            p.data = p.data * (10.0 if p.ndim > 1 and abs(p.data).max() < 0.2 else 1.0)
+        network.astype("float64")
+    return model
+
+
+def gradient_of(network):
+    return np.concatenate([p.grad.numpy().ravel() for p in network.parameters()])

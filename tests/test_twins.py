@@ -17,8 +17,10 @@ ROOT = Path(__file__).parent.parent
 FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25))
 SMALL = dict(width=2, latent=3, batch_size=8, lr_decay=1.0)  # how rates fall is tested with `Model`
 OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(labelled=12),
-           "cyclegan": dict(pool=10, blocks=2)}  # beside SMALL
-OTHER = {"pairs": (16, 16, 2), "domains": (16, 16, 1)}  # by what a model needs, the second pictures
+           "cyclegan": dict(pool=10, blocks=2), "inpaint": dict(bottleneck=5, adversarial=0.4),
+           "srgan": dict(blocks=2, adversarial=0.5)}  # beside SMALL
+OTHER = {"pairs": (16, 16, 2), "domains": (16, 16, 1), "masked": (16, 16, 1),
+         "small": (4, 4, 1)}  # the second pictures, by what a model needs
 NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_toolbox
 
 
@@ -58,11 +60,11 @@ def arrays_of(network):
 
 
 @pytest.mark.on_each_engine
-@pytest.mark.parametrize("name", NOT_GAN)
-def test_a_model_takes_the_steps_of_its_twin(torch, engine, name):
+@pytest.mark.parametrize("name, options", [*[(name, {}) for name in NOT_GAN], ("srgan", dict(relativistic=True))])
+def test_a_model_takes_the_steps_of_its_twin(torch, engine, name, options):
     """Three steps in float64: every loss and every weight to 1e-8."""
     twins = importlib.import_module(f"benchmarks.twins.{name}")
-    model, _ = float64_model(name)
+    model, _ = float64_model(name, **options)
     twin = twins.Twin(model, backend.Streams(1))
     for batch in batches(name, 3):
         ours = model.step(batch)

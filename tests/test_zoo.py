@@ -19,9 +19,10 @@ from helpers import (assert_same_run, call, done, failed, last_checkpoint, refus
                      train, undrawn)
 
 __all__ = ["call", "train", "undrawn"]  # the fixtures
-SOURCES = {"pairs": "edges:digits", "domains": "half:digits"}  # by what a model needs; digits for all others
+SOURCES = {"pairs": "edges:digits", "domains": "half:digits",
+           "masked": "masked:digits", "small": "small:digits"}  # by what a model needs; digits for all others
 TINY = dict(width=2, latent=3, batch_size=8, ema=0.5)  # of which a model takes what it has
-SEEDLESS = "cyclegan",  # what draws no random numbers
+SEEDLESS = "cyclegan", "inpaint", "srgan"  # what draws no random numbers
 ENDINGS = "_loss", "_score", "_grad_norm"
 each_model = pytest.mark.parametrize("name", models.names())
 
@@ -279,6 +280,8 @@ LACKING = {  # what a model needs: data beside the pictures that lack it, and wh
                (dict(labels=np.arange(20) % 2, classes=np.array(["cats", "dogs", "owls"])), "no sample of class owls")],
     "pairs": [({}, "has no pairs"), (black(19, 16), "the same number and the same size"),
               (black(20, 8), "the same number and the same size")],
+    "masked": [({}, "the pairs that masked:"), (black(20, 16), "the pairs that masked:")],
+    "small": [({}, "the pairs that small:"), (black(20, 16), "the pairs that small:")],
     "domains": [({}, "expected two kinds of pictures"),
                 (dict(labels=np.arange(20) % 3), "has 3 classes: expected two kinds"),
                 (dict(labels=np.zeros(20, int), classes=np.array(["cats", "dogs"])), "no picture of the kind dogs"),

@@ -8,7 +8,7 @@
     zipped      a `.zip` of pictures
     companions  what a folder has beside its pictures: captions, pairs
     emoji       pictures of two styles, with names
-    made        pairs made from pictures: outlines, halves, holes
+    made        pairs made from pictures: outlines, halves, holes, small ones
     published   MNIST, Fashion-MNIST and CIFAR-10: found or downloaded, and verified
     stacked     three digits of MNIST in one picture
     figures     pictures drawn from known attributes, with captions: `shapes`

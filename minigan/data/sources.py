@@ -53,9 +53,10 @@ def load(source, image_size=None, split="train", seed=0, n=100_000, pairs=False)
 
     source: one of `NAMES`, or the path of a folder of pictures (see `files.read_folder`), of a
         `.zip` of them, or of an `.npz` (see `files.read_npz`). A name wins over a path; write
-        `./digits` for a folder of that name. `edges:SOURCE`, `half:SOURCE` and `masked:SOURCE` make
-        pairs of the pictures of another source (see `made`). `shapes:ATTRIBUTE`, such as
-        shapes:colour, has the values of that as labels; `shapes` has the kinds.
+        `./digits` for a folder of that name. `edges:SOURCE`, `half:SOURCE`, `masked:SOURCE` and
+        `small:SOURCE` make pairs of the pictures of another source (see `made`).
+        `shapes:ATTRIBUTE`, such as shapes:colour, has the values of that as labels; `shapes` has
+        the kinds.
     image_size: to which the pictures of a folder or `.zip` are cropped and resized: a side in
         pixels, or (height, width), or "48x64", which is 48 high; 64 unless given. Other sources are
         never resized, and refused if they are of another size.

@@ -125,7 +125,7 @@ def beside_targets(drawn, source):
     if drawn.inputs.shape == y.shape:
         found.append(Measure({"L1-input": ""}, _mean, (_l1(drawn.inputs, y),)))
     found += [Measure({"L1": "↓"}, _mean, (_l1(x, y),), True),
-              Measure({"PSNR": "↑"}, _mean, (metrics.psnr(y, x),), True)]
+              psnr("PSNR", y, x)]
     if min(sides) >= len(WINDOW):
         found.append(Measure({"SSIM": "↑"}, _mean, (metrics.ssim(y, x),), True))
     if data.without_prefix(source)[1].split(":")[0] == "shapes":
@@ -135,6 +135,11 @@ def beside_targets(drawn, source):
         found.append(Measure({f"SWD-{side}": "↓" for side in levels}, _distances_of_patches,
                              (y, x)))
     return found
+
+
+def psnr(name, a, b, better="↑"):
+    """The `Measure` of the mean peak signal-to-noise ratio of pictures a beside b."""
+    return Measure({name: better}, _mean, (metrics.psnr(a, b),), True)
 
 
 def attributes_beside_targets(drawn):

@@ -73,6 +73,16 @@ def _enlarged(images, height, width):
     return images.repeat(height // H, axis=1).repeat(width // W, axis=2)
 
 
+def bicubic(images, height, width):
+    """Images (N, h, w, C), in [−1, 1] or pixels, enlarged by bicubic interpolation, as Pillow does
+    it: pixels (N, height, width, C)."""
+    from PIL import Image
+    enlarged = [[Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC)
+                 for channel in image] for image in to_pixels(images).transpose(0, 3, 1, 2)]
+    return np.array([[np.asarray(channel) for channel in image]
+                     for image in enlarged]).transpose(0, 2, 3, 1)
+
+
 def save_image(path, image, generated=True):
     """One image (H, W, C), in [−1, 1] or pixels, as PNG, a pixel for a pixel."""
     from PIL import Image

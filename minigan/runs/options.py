@@ -36,7 +36,8 @@ def parser(model="gan", prog="minigan.train", **more):
                elsewhere=lambda option: elsewhere(option, model), **more)
     p.add_argument("--data", metavar="NAME|PATH", type=path, help=f"{', '.join(data.NAMES)}, a "
                    "folder or a .zip of pictures, or an .npz with `images` or `points`; with "
-                   "edges:, half: or masked: before it, pairs made of it (default: fashion-mini)")
+                   "edges:, half:, masked: or small: before it, pairs made of it (default: "
+                   "fashion-mini)")
     p.add_argument("--model", metavar="NAME", type=one_of(models.names()),
                    help=f"{', '.join(models.names())}; --model NAME --help lists its options "
                    "(default: gan)")

@@ -3,8 +3,10 @@
 import numpy as np
 
 from minigan import backend, data
-from minigan.data import DataError, domains
+from minigan.data import DataError, domains, made
 from minigan.trainer import Batch
+
+SECOND = {"pairs", "domains", *made.MADE}  # what a model needs that learns from second pictures
 
 
 def load_data(options, needs):
@@ -21,8 +23,13 @@ def check(options, dataset, needs):
     if "labels" in needs:
         check_labels(f"--model {options['model']} learns classes, and {options['data']}", dataset)
     what = f"--model {options['model']} makes pictures of pictures, and {options['data']} has "
-    if {"pairs", "domains"} & {*needs} and dataset.x.ndim != 4:
+    if SECOND & {*needs} and dataset.x.ndim != 4:
         raise DataError(f"{what}points {dataset.x.shape[1:]}")
+    kind = next((kind for kind in made.MADE if kind in needs), None)
+    if kind and not options["data"].startswith(f"{kind}:"):
+        _, base = data.without_prefix(options["data"])
+        raise DataError(f"--model {options['model']} learns from the pairs that {kind}:{base} "
+                        f"makes, and not from {options['data']}")
     if "pairs" in needs and dataset.other is None:
         raise DataError(f"{what}no pairs: edges:NAME, half:NAME and masked:NAME make pairs of any "
                         "pictures, and a folder has them as pictures of the same name in two "
@@ -50,7 +57,7 @@ def batches_of(options, dataset, needs, streams):
     if "domains" in needs:
         return domains.UnpairedBatches(dataset.x, dataset.other, size, rng, mirror)
     return data.Batches(dataset.x, size, rng, mirror, dataset.labels,
-                        dataset.other if "pairs" in needs else None)
+                        dataset.other if SECOND & {*needs} else None)
 
 
 def examples_of(options, dataset, needs, split="test"):

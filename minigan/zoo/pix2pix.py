@@ -20,7 +20,7 @@ its speed (§3.3). G has the non-saturating loss. `--gan 0` leaves the L1 term a
 
 from minigan import init, networks, nn, objectives, ops, optim
 from minigan.model import frozen
-from minigan.translation import Translator
+from minigan.translation import Translator, evaluating
 
 
 class Pix2pix(Translator):
@@ -70,12 +70,8 @@ class Pix2pix(Translator):
 
     def translated(self, inputs, rng, labels):
         """With the running statistics of batch norm, and with dropout: it is the noise."""
-        training = self.generator.training
-        self.generator.eval()
-        try:
+        with evaluating(self.generator):
             return self.generator(inputs, rng)
-        finally:
-            self.generator.train(training)
 
 
 class UNet(nn.Module):
