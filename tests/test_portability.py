@@ -103,6 +103,7 @@ def test_no_layer_waits_in_training_or_evaluation():
                        nn.SpectralNorm(nn.Conv2d(3, 2, 3)), nn.SpectralNorm(nn.ConvTranspose2d(3, 2, 4, 2, 1)),
                        nn.ConditionalBatchNorm(3, 2), nn.Beside(nn.Conv2d(5, 1, 3), 2), nn.MinibatchDeviation(),
                        nn.ReflectionPad(1)],
+        (2, 3, 3, 4): [nn.PixelShuffle(2)],
     }
     labels, table = np.array([1, 0]), nn.Embedding(4, 2)
     own = {kind for kind in vars(nn).values() if isinstance(kind, type) and issubclass(kind, nn.Module)}

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import images, mixtures
 from minigan import classifier, data, evaluate, sample, train
 from minigan.metrics import judges
+from minigan.runs import models
 from minigan.trainer import RECIPES
 from helpers import FUZZ_MANY, FUZZ_QUICK
 
@@ -70,7 +71,7 @@ def test_the_objectives_and_their_defaults():
 
 
 def test_every_option_and_data_set_it_names_exists():
-    parsers = [module.parser() for module in (train, sample, evaluate, classifier)]
+    parsers = [*(module.parser() for module in (sample, evaluate, classifier)), *map(train.parser, models.names())]
     options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README))
     assert named <= options, named - options
