@@ -70,7 +70,7 @@ class Model:
         "lr_decay": (1.0, "part of the learning rates that is left at the last step; they fall on "
                      "a straight line")}
     ON_POINTS = {}                  # defaults that are others on points
-    NEEDS = ()                      # of "labels", "pairs": data without them are refused
+    NEEDS = ()                      # of "labels", "pairs", "domains", "pictures": others are refused
     headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
     batches_per_step = 1            # a batch for `step` is so many times the batch size
     lr_decay, last_step = 1.0, None  # rates fall linearly to lr_decay at last_step

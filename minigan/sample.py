@@ -118,7 +118,7 @@ def inputs(run, options):
         raise ValueError(f"--input {options.input}: the run's model is {run.options['model']}, "
                          "which does not make pictures of others")
     if options.input:
-        return {"inputs": data.to_unit(data.read_picture(options.input, run.model.facts.other))}
+        return {"inputs": data.to_unit(data.read_picture(options.input, run.model.input_shape()))}
     record = read_options(options.run)
     recorded = recorded_options(record, Path(options.run), PROG)
     found = data_of_run(record, recorded, Path(options.run))

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25))
 SMALL = dict(width=2, latent=3, batch_size=8, lr_decay=1.0)  # how rates fall is tested with `Model`
 OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(labelled=12),
-           "cyclegan": dict(pool=10, blocks=2)}  # beside SMALL
+           "cyclegan": dict(pool=10, blocks=2), "stargan": dict(n_critic=2, blocks=2)}  # beside SMALL
 OTHER = {"pairs": (16, 16, 2), "domains": (16, 16, 1)}  # by what a model needs, the second pictures
 NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_toolbox
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minigan import backend, data
-from minigan.data import DataError, domains
+from minigan.data import DataError, domains, figures
 from minigan.trainer import Batch
 
 
@@ -21,7 +21,7 @@ def check(options, dataset, needs):
     if "labels" in needs:
         check_labels(f"--model {options['model']} learns classes, and {options['data']}", dataset)
     what = f"--model {options['model']} makes pictures of pictures, and {options['data']} has "
-    if {"pairs", "domains"} & {*needs} and dataset.x.ndim != 4:
+    if {"pairs", "domains", "pictures"} & {*needs} and dataset.x.ndim != 4:
         raise DataError(f"{what}points {dataset.x.shape[1:]}")
     if "pairs" in needs and dataset.other is None:
         raise DataError(f"{what}no pairs: edges:NAME, half:NAME and masked:NAME make pairs of any "
@@ -61,9 +61,27 @@ def examples_of(options, dataset, needs, split="test"):
         dataset = data.load(options["data"], options["image_size"], "test", options["seed"])
     elif "domains" in needs:
         dataset = data.load(options["data"], options["image_size"], seed=options["seed"])
+    streams = backend.Streams()
     if "domains" in needs:
         found = domains.examples_in_domains(dataset)
-    else:
+    elif "pairs" in needs:
         found = Batch(data.to_unit(dataset.x), None, data.to_unit(dataset.other))
-    order = backend.Streams()["examples"].permutation(len(found.other))
-    return found.where(order)
+    else:
+        found = examples_of_classes(options["data"], dataset, streams["asked"])
+    return found.where(streams["examples"].permutation(len(found.other)))
+
+
+def examples_of_classes(source, dataset, rng):
+    """A `Batch` of pictures, each with a class other than its own, drawn from `rng`, that it is to
+    become; and what it should then be, where that is known."""
+    others = rng.integers(1, len(dataset.classes), len(dataset.x))
+    asked = (dataset.labels + others) % len(dataset.classes)
+    name, _, attribute = source.partition(":")
+    targets = None
+    if name == "shapes":
+        codes = figures.codes_said(dataset.captions)
+        targets = figures.render(figures.counterpart(codes, attribute or "kind", asked))
+    elif source == "emoji:style":
+        targets = dataset.other
+    return Batch(None if targets is None else data.to_unit(targets), asked,
+                 data.to_unit(dataset.x))
