@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan import backend, data
+from minigan.captioned import check_known
 from minigan.data import disk, files
 from minigan.data.files import printable
 from minigan.model import WAY
@@ -29,6 +30,7 @@ def parser():
                examples=("python -m minigan.sample runs/00000-fashion-mini-gan-s0 --grid out.png",
                          "python -m minigan.sample RUN --n 1000 --files pictures",
                          "python -m minigan.sample RUN --input outline.png",
+                         "python -m minigan.sample RUN --caption 'a small red star at the left'",
                          "python -m minigan.sample RUN --n 10000 --npz samples.npz"))
     p.add_argument("run", metavar="RUN", type=path, help="a run folder")
     p.add_argument("--n", type=positive, help="how many (default: 64, 1 of an --input)")
@@ -46,6 +48,8 @@ def parser():
                    "its name or number (default: as they are in the data)")
     p.add_argument("--input", metavar="PICTURE", type=path, help="of a model that makes pictures "
                    "of others: of this one (default: of those of the test set, or of the data)")
+    p.add_argument("--caption", metavar="TEXT", help="of a model of captions: what is to be seen "
+                   "(default: those of the test set, or of the data)")
     p.add_argument("--interpolate", action="store_true",
                    help=f"n samples on ways from noise to noise, {WAY} on each: one way a row of "
                    "the picture")
@@ -64,11 +68,15 @@ def run(options):
     grid = options.grid or (None if options.npz or options.files else "samples.png")
     check(grid, options)
     asked = {} if options.label is None else {"label": label(run, options.label)}
-    if "inputs" in models.asks(run.model) or options.input:
-        asked |= inputs(run, options)
+    if options.input:
+        asked["inputs"] = picture(run, options.input)
+    if options.caption is not None:
+        asked["caption"] = caption(run, options.caption)
+    if models.shows_examples(run.model) and not {"inputs", "caption"} & asked.keys():
+        show_examples(run, options)
     options.n = options.n or (1 if options.input else 64)
     samples = walked(run, options, asked) if options.interpolate else drawn(run, options, asked)
-    if grid and "inputs" in models.asks(run.model):
+    if grid and models.shows_examples(run.model) and not options.interpolate:
         made = run.model.draw(options.n, models.preview(options.seed), **asked)
         pictures, each = plots.side_by_side(made._replace(x=backend.to_numpy(made.x)))
         save_picture(grid, pictures, each * ceil(sqrt(options.n) / each))
@@ -111,19 +119,29 @@ def label(run, text):
                      + f" (classes: {', '.join(classes)[:400]})")
 
 
-def inputs(run, options):
-    """What a model that makes pictures of others is asked: for those of one picture, or of its
-    examples, which it gets here. ValueError for a model that makes none."""
+def picture(run, path):
+    """The picture (1, H, W, C) at `path`, for a model that makes others of it."""
     if "inputs" not in models.asks(run.model):
-        raise ValueError(f"--input {options.input}: the run's model is {run.options['model']}, "
-                         "which does not make pictures of others")
-    if options.input:
-        return {"inputs": data.to_unit(data.read_picture(options.input, run.model.input_shape()))}
+        raise ValueError(f"--input {path}: the run's model is {run.options['model']}, which does "
+                         "not make pictures of others")
+    return data.to_unit(data.read_picture(path, run.model.input_shape()))
+
+
+def caption(run, text):
+    """The text, for a model that makes pictures of captions and knows its words."""
+    if "caption" not in models.asks(run.model):
+        raise ValueError(f"--caption {text}: the run's model is {run.options['model']}, which does "
+                         "not make pictures of captions")
+    check_known(text, run.model.facts.words)
+    return text
+
+
+def show_examples(run, options):
+    """Give a model the pictures or captions that it draws of, where nothing else is asked for."""
     record = read_options(options.run)
     recorded = recorded_options(record, Path(options.run), PROG)
     found = data_of_run(record, recorded, Path(options.run))
     run.model.examples = supply.examples_of(recorded, found, run.model.NEEDS)
-    return {}
 
 
 def pixels(drawn):
@@ -136,7 +154,7 @@ def drawn(run, options, asked):
     """A block at a time, for floats would take four times as much memory as the result, several
     times over; of examples all at once, for each block would begin with the first."""
     rng, result = models.preview(options.seed), None
-    most = options.n if "inputs" in models.asks(run.model) else BLOCK
+    most = options.n if models.shows_examples(run.model) else BLOCK
     for begin in range(0, options.n, most):
         block = pixels(run.model.draw(min(most, options.n - begin), rng, **asked))
         if result is None:

@@ -146,11 +146,12 @@ def _stream(name, seed):
     return np.random.Generator(np.random.Philox(key))
 
 
-def fingerprint(x, labels=None, other=None):
+def fingerprint(x, labels=None, other=None, captions=None):
     """What must be the same when a run goes on or is judged: shape, dtype and content of its data,
-    and the labels or the other pictures of pairs where it learns them."""
+    and the labels, the other pictures of pairs or the captions where it learns them."""
     found = {"shape": list(x.shape), "dtype": str(x.dtype), "sha256": _hash(x)}
-    beside = {"labels": labels, "other": other}
+    text = None if captions is None else np.frombuffer("\0".join(captions).encode(), np.uint8)
+    beside = {"labels": labels, "other": other, "captions": text}
     return found | {name: _hash(array) for name, array in beside.items() if array is not None}
 
 

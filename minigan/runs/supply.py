@@ -3,6 +3,7 @@
 import numpy as np
 
 from minigan import backend, data
+from minigan.captioned import vocabulary
 from minigan.data import DataError, domains, figures
 from minigan.trainer import Batch
 
@@ -20,9 +21,15 @@ def check(options, dataset, needs):
     """DataError for data that a model with these NEEDS cannot learn from."""
     if "labels" in needs:
         check_labels(f"--model {options['model']} learns classes, and {options['data']}", dataset)
-    what = f"--model {options['model']} makes pictures of pictures, and {options['data']} has "
-    if {"pairs", "domains", "pictures"} & {*needs} and dataset.x.ndim != 4:
+    of = "captions" if "captions" in needs else "pictures"
+    what = f"--model {options['model']} makes pictures of {of}, and {options['data']} has "
+    if {"pairs", "domains", "pictures", "captions"} & {*needs} and dataset.x.ndim != 4:
         raise DataError(f"{what}points {dataset.x.shape[1:]}")
+    if "captions" in needs and dataset.captions is None:
+        raise DataError(f"{what}no captions: a folder has them in a captions.csv, whose lines are "
+                        "file,caption")
+    if "captions" in needs and not vocabulary(dataset.captions):
+        raise DataError(f"{what}captions without any word, such as '{dataset.captions[0]}'")
     if "pairs" in needs and dataset.other is None:
         raise DataError(f"{what}no pairs: edges:NAME, half:NAME and masked:NAME make pairs of any "
                         "pictures, and a folder has them as pictures of the same name in two "
@@ -50,12 +57,13 @@ def batches_of(options, dataset, needs, streams):
     if "domains" in needs:
         return domains.UnpairedBatches(dataset.x, dataset.other, size, rng, mirror)
     return data.Batches(dataset.x, size, rng, mirror, dataset.labels,
-                        dataset.other if "pairs" in needs else None)
+                        dataset.other if "pairs" in needs else None,
+                        dataset.captions if "captions" in needs else None)
 
 
 def examples_of(options, dataset, needs, split="test"):
-    """What a model that makes pictures of others is shown, as a `Batch` in an order that mixes
-    kinds: of the test split if the source has one, which training never sees; else, or if "train"
+    """What a model that makes pictures of others, or of captions, is shown, as a `Batch` in an
+    order that mixes kinds: of the test split if the source has one, which training never sees; else, or if "train"
     is asked for, of the data themselves."""
     if split == "test" and data.has_test(options["data"]):
         dataset = data.load(options["data"], options["image_size"], "test", options["seed"])
@@ -66,9 +74,12 @@ def examples_of(options, dataset, needs, split="test"):
         found = domains.examples_in_domains(dataset)
     elif "pairs" in needs:
         found = Batch(data.to_unit(dataset.x), None, data.to_unit(dataset.other))
+    elif "captions" in needs:
+        found = Batch(data.to_unit(dataset.x), captions=dataset.captions)
     else:
         found = examples_of_classes(options["data"], dataset, streams["asked"])
-    return found.where(streams["examples"].permutation(len(found.other)))
+    n = len(found.x if found.other is None else found.other)
+    return found.where(streams["examples"].permutation(n))
 
 
 def examples_of_classes(source, dataset, rng):
