@@ -63,8 +63,8 @@ def batches_of(options, dataset, needs, streams):
 
 def examples_of(options, dataset, needs, split="test"):
     """What a model that makes pictures of others, or of captions, is shown, as a `Batch` in an
-    order that mixes kinds: of the test split if the source has one, which training never sees; else, or if "train"
-    is asked for, of the data themselves."""
+    order that mixes kinds: of the test split if the source has one, which training never sees;
+    else, or if "train" is asked for, of the data themselves."""
     if split == "test" and data.has_test(options["data"]):
         dataset = data.load(options["data"], options["image_size"], "test", options["seed"])
     elif "domains" in needs:

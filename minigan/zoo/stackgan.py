@@ -3,7 +3,7 @@
 A text encoder makes t of a caption. The paper's was trained before; here each network learns its
 own. Of t the generator makes the mean μ and the deviation σ of a normal distribution (§3.2):
 
-    c = μ + σ ε,   ε from N(0, I),   with the loss KL(N(μ, σ²) | N(0, I)) = ½ Σ (μ² + σ² − 1 − ln σ²)
+    c = μ + σ ε, ε from N(0, I), with the loss KL(N(μ, σ²) | N(0, I)) = ½ Σ (μ² + σ² − 1 − ln σ²)
 
 so that near captions share pictures. Stage I draws a picture of half the size from (z, c); stage II
 makes the picture itself of that one and c (§3.3, §3.4). Each stage has a discriminator, which is
@@ -91,8 +91,8 @@ class StackGAN(Captioned):
 
         self.average.update(self.steps)
         return {"d_loss": d_loss.data, "g_loss": g_loss.data, "kl_loss": kl_loss.data,
-                "real_score": real_scores.mean().data, "fake_score": fake_scores.mean().data,
-                "wrong_score": wrong_scores.mean().data, "d_grad_norm": d_norm, "g_grad_norm": g_norm}
+                "d_grad_norm": d_norm, "g_grad_norm": g_norm, "real_score": real_scores.mean().data,
+                "fake_score": fake_scores.mean().data, "wrong_score": wrong_scores.mean().data}
 
 
 class Generator(nn.Module):

@@ -32,16 +32,16 @@ from minigan.translation import Translator
 
 class StarGAN(Translator):
     OPTIONS = Translator.OPTIONS | {
-        "steps": (3000, "training steps"),
-        "batch_size": (16, "pictures per batch"),
-        "width": (32, "channels of the first layer of each network"),
+        "steps": (4000, "training steps"),
+        "batch_size": (8, "pictures per batch"),
+        "width": (16, "channels of the first layer of each network"),
         "blocks": (3, "residual blocks"),
         "cls": (1.0, "λ_cls, the weight of the classifier's losses"),
         "rec": (10.0, "λ_rec, the weight of the reconstruction's L1 distance"),
         "gp": (10.0, "λ_gp, the weight of the gradient penalty"),
         "n_critic": (5, "discriminator steps per generator step"),
-        "lr_g": (2e-4, "the generator's learning rate"),
-        "lr_d": (2e-4, "the discriminator's"),
+        "lr_g": (5e-4, "the generator's learning rate"),
+        "lr_d": (5e-4, "the discriminator's"),
         "lr_decay": (0.0, "part of the learning rates that is left at the last step; they fall on "
                           "a straight line")}
     NEEDS = "labels", "pictures"
