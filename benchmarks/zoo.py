@@ -58,6 +58,13 @@ EXAMPLES = {
                         Beside("inpaint", "--adversarial 0"))],
     "srgan": [Example("small:emoji", ("PSNR-bicubic", *LIKENESS), "--mirror",
                       Beside("srgan", "--adversarial 0"))],
+    "stargan": [
+        Example("shapes:colour", ("right_colour", "right_kind", "right_size", "right_place",
+                                  "right_texture", "right_all", "L1"),
+                beside=Beside("stargan", "--rec 0", 1)),
+        Example("emoji:style", ("L1-input", "L1", "SWD-32"), "--mirror", None)],
+    "stackgan": [Example("shapes", ("right_all_seen", "right_all_unseen", "right_kind",
+                                    "right_colour", "right_place", "L1"), beside=None)],
 }
 SHARED = "width", "lr_g", "lr_d", "lr_decay", "steps", "batch_size", "ema"  # with the `gan` beside
 

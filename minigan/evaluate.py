@@ -29,7 +29,7 @@ def parser():
                          "python -m minigan.evaluate RUN --classifier fashion --checkpoint best"))
     p.add_argument("run", metavar="RUN", type=path, help="a run folder")
     p.add_argument("--n", type=positive, help="how many samples, at most as many as real ones "
-                   "(default: 10000 images, 300 made from others, 2500 points)")
+                   "(default: 10000 images, 300 made from others or from captions, 2500 points)")
     p.add_argument("--against", metavar="SPLIT", type=one_of(["test", "train"]),
                    help="which part of the data, test or train (default: test where there is one)")
     p.add_argument("--classifier", metavar="NAME|FILE", type=path,
@@ -58,19 +58,19 @@ def evaluate(folder, given):
     options = recorded_options(record, folder, PROG)
     trained, streams = models.load(folder, given.checkpoint), backend.Streams(given.seed)
     dataset = data_of_run(record, options, folder)
-    training, translates = dataset.x, "inputs" in models.asks(trained.model)
+    training, shows = dataset.x, models.shows_examples(trained.model)
     against, real = compared_with(options, training, given.against)
-    if translates:
+    if shows:
         trained.model.examples = supply.examples_of(options, dataset, trained.model.NEEDS, against)
         examples = trained.model.examples
         real = examples.other if examples.x is None else examples.x
-    usual = 300 if translates else 10_000 if data.is_image(real.shape[1:]) else 2500
+    usual = 300 if shows else 10_000 if data.is_image(real.shape[1:]) else 2500
     n = min(given.n or usual, len(real))
     if n < LEAST:
         raise ValueError(f"{n} samples beside {len(real)} real ones: expected at least {LEAST}")
     real = judges.some(real, n, streams["real"])
     classifier = given.classifier or classifier_of_run(record, options, folder)
-    judge = judges.judge_for(options["data"], real, classifier, translates)
+    judge = judges.judge_for(options["data"], real, classifier, shows)
     drawn = trained.draw(n, given.seed)
     samples, ideal = drawn.x, []
     known = None if judge.features is None else judge.features_of(training)
@@ -96,7 +96,7 @@ def evaluate(folder, given):
     table = measured(measures, ideal, streams["halves"])
     save(folder / "metrics.json", {"step": trained.steps, "n": n, "against": against,
                                    "features": judge.name, "seed": given.seed, "metrics": table})
-    if translates:
+    if shows:
         save_translations(folder / "evaluation.png", drawn)
     else:
         save_evaluation(folder / "evaluation.png", judge, samples, training, known)

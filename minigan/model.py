@@ -27,6 +27,7 @@ class Facts(NamedTuple):
     classes: tuple = ()   # their names
     shares: tuple = ()    # which part of the samples is of each class
     other: tuple = ()     # shape of the second picture of a pair
+    words: tuple = ()     # of the captions, sorted
 
 
 class Batch(NamedTuple):
@@ -70,9 +71,7 @@ class Model:
         "lr_decay": (1.0, "part of the learning rates that is left at the last step; they fall on "
                      "a straight line")}
     ON_POINTS = {}                  # defaults that are others on points
-    # Of "labels", "pairs", "domains", and the kinds of pairs that `data.made` makes, such as
-    # "masked": data without are refused.
-    NEEDS = ()
+    NEEDS = ()                      # what data must have, of those in runs.supply.check
     headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
     batches_per_step = 1            # a batch for `step` is so many times the batch size
     lr_decay, last_step = 1.0, None  # rates fall linearly to lr_decay at last_step
@@ -93,10 +92,11 @@ class Model:
         """Make networks, drawn from `rng`, and optimizers."""
         raise NotImplementedError
 
-    def learn_from(self, x, labels):
-        """All of the data, (N, …) uint8 or float32, and their labels or None: given once, before
-        the first step of a run. A model that trains on chosen samples beside its batches keeps them
-        here. It draws them from a stream of its own, for a resumed run must choose the same."""
+    def learn_from(self, x, labels, captions=None):
+        """All of the data, (N, …) uint8 or float32, and their labels and captions or None: given
+        once, before the first step of a run. A model that trains on chosen samples beside its
+        batches keeps them here. It draws them from a stream of its own, for a resumed run must
+        choose the same."""
 
     def step(self, batch):
         """One training step on a `Batch`: {name: 0-d array}. Nothing waits for the device. What the

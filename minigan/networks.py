@@ -105,6 +105,27 @@ def patches(channels, width, norm, rng=None):
         nn.Conv2d(2 * width, 1, 4, padding=1, rng=rng))
 
 
+def residual_translator(inputs, outputs, width, blocks, first_norm=True, rng=None):
+    """A generator of pictures from others, (N, H, W, inputs) → (N, H, W, outputs) in (−1, 1), H and
+    W multiples of 4: two convolutions halve the sides, residual blocks follow, and two transposed
+    convolutions double them again. All layers but the last have instance norm, or all but the
+    first and the last. Johnson et al. 2016, arXiv:1603.08155, as Zhu et al. 2017,
+    arXiv:1703.10593, appendix 7.2, have it."""
+    conv = lambda before, after, size: [
+        nn.ReflectionPad(size // 2), nn.Conv2d(before, after, size, rng=rng)]
+    norm = lambda before, after, size: [*conv(before, after, size), nn.InstanceNorm(after)]
+    down = lambda n: [nn.Conv2d(n, 2 * n, 4, stride=2, padding=1, rng=rng),
+                      nn.InstanceNorm(2 * n), nn.ReLU()]
+    up = lambda n: [nn.ConvTranspose2d(2 * n, n, 4, stride=2, padding=1, rng=rng),
+                    nn.InstanceNorm(n), nn.ReLU()]
+    block = lambda n: nn.Residual(nn.Sequential(*norm(n, n, 3), nn.ReLU(), *norm(n, n, 3)))
+    first = norm if first_norm else conv
+    return nn.Sequential(
+        *first(inputs, width, 7), nn.ReLU(), *down(width), *down(2 * width),
+        *[block(4 * width) for _ in range(blocks)],
+        *up(2 * width), *up(width), *conv(width, outputs, 7), nn.Tanh())
+
+
 MINIBATCH = "none", "deviation", "discrimination"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan import backend, data
+from minigan.captioned import check_known
 from minigan.data import disk, files
 from minigan.data.files import printable
 from minigan.model import WAY
@@ -29,6 +30,7 @@ def parser():
                examples=("python -m minigan.sample runs/00000-fashion-mini-gan-s0 --grid out.png",
                          "python -m minigan.sample RUN --n 1000 --files pictures",
                          "python -m minigan.sample RUN --input outline.png",
+                         "python -m minigan.sample RUN --caption 'a small red star at the left'",
                          "python -m minigan.sample RUN --n 10000 --npz samples.npz"))
     p.add_argument("run", metavar="RUN", type=path, help="a run folder")
     p.add_argument("--n", type=positive, help="how many (default: 64, 1 of an --input)")
@@ -46,6 +48,8 @@ def parser():
                    "its name or number (default: as they are in the data)")
     p.add_argument("--input", metavar="PICTURE", type=path, help="of a model that makes pictures "
                    "of others: of this one (default: of those of the test set, or of the data)")
+    p.add_argument("--caption", metavar="TEXT", help="of a model of captions: what is to be seen "
+                   "(default: those of the test set, or of the data)")
     p.add_argument("--interpolate", action="store_true",
                    help=f"n samples on ways from noise to noise, {WAY} on each: one way a row of "
                    "the picture")
@@ -64,11 +68,17 @@ def run(options):
     grid = options.grid or (None if options.npz or options.files else "samples.png")
     check(grid, options)
     asked = {} if options.label is None else {"label": label(run, options.label)}
+    if options.input:
+        asked["inputs"] = picture(run, options.input)
+    if options.caption is not None:
+        asked["caption"] = caption(run, options.caption)
+    if models.shows_examples(run.model) and not {"inputs", "caption"} & asked.keys():
+        show_examples(run.model, Path(options.run))
     options.n = options.n or (1 if options.input else 64)
     if options.interpolate:
         samples, shown, columns = walked(run, options, asked), None, WAY
-    elif "inputs" in models.asks(run.model) or options.input:
-        samples, shown, columns = translated(run, options, asked)
+    elif models.shows_examples(run.model):
+        samples, shown, columns = side_by_side(run, options, asked)
     else:
         samples, shown, columns = drawn(run, options, asked), None, None
     if grid:
@@ -110,21 +120,34 @@ def label(run, text):
                      + f" (classes: {', '.join(classes)[:400]})")
 
 
-def translated(run, options, asked):
-    """(pictures made of one that is given, or of the run's examples; these beside what they were
-    made from and should have been; in how many columns). ValueError for a model that makes none."""
-    model, folder = run.model, Path(options.run)
-    if "inputs" not in models.asks(model):
-        raise ValueError(f"--input {options.input}: the run's model is {run.options['model']}, "
-                         "which does not make pictures of others")
-    if options.input:
-        asked["inputs"] = data.to_unit(data.read_picture(options.input, model.facts.other))
-    else:
-        record = read_options(folder)
-        recorded = recorded_options(record, folder, PROG)
-        model.examples = supply.examples_of(recorded, data_of_run(record, recorded, folder),
-                                            model.NEEDS)
-    made = model.draw(options.n, models.preview(options.seed), **asked)
+def picture(run, path):
+    """The picture (1, H, W, C) at `path`, for a model that makes others of it."""
+    if "inputs" not in models.asks(run.model):
+        raise ValueError(f"--input {path}: the run's model is {run.options['model']}, which does "
+                         "not make pictures of others")
+    return data.to_unit(data.read_picture(path, run.model.input_shape()))
+
+
+def caption(run, text):
+    """The text, for a model that makes pictures of captions and knows its words."""
+    if "caption" not in models.asks(run.model):
+        raise ValueError(f"--caption {text}: the run's model is {run.options['model']}, which does "
+                         "not make pictures of captions")
+    check_known(text, run.model.facts.words)
+    return text
+
+
+def show_examples(model, folder):
+    """Give a model the pictures or captions that it draws of, where nothing else is asked for."""
+    record = read_options(folder)
+    options = recorded_options(record, folder, PROG)
+    model.examples = supply.examples_of(options, data_of_run(record, options, folder), model.NEEDS)
+
+
+def side_by_side(run, options, asked):
+    """(what is made of the picture or caption that is given, or of the examples; this beside what
+    it was made from and should have been; in how many columns)."""
+    made = run.model.draw(options.n, models.preview(options.seed), **asked)
     shown, each = plots.side_by_side(made._replace(x=backend.to_numpy(made.x)))
     return pixels(made), shown, each * ceil(sqrt(options.n) / each)
 

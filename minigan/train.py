@@ -87,10 +87,12 @@ def start(given):
                          "measured")
     folder = run_folder.new_folder(given.get("out", "runs"), run_name(given, options))
     known = data.fingerprint(dataset.x, dataset.labels if "labels" in model.NEEDS else None,
-                             dataset.other if supply.SECOND & {*model.NEEDS} else None)
+                             dataset.other if supply.SECOND & {*model.NEEDS} else None,
+                             dataset.captions if "captions" in model.NEEDS else None)
     run_folder.write_options(folder, {
         "options": options, "sample_shape": list(facts.shape), "classes": list(facts.classes),
         "shares": list(facts.shares), "other_shape": list(facts.other), "data": known,
+        "words": list(facts.words) if "captions" in model.NEEDS else [],
         "versions": versions(), "places": places(options, folder)})
     return folder, options, dataset, note
 

@@ -20,6 +20,10 @@ class Translator(Model):
     examples = None
     walk = None  # there is no way from one picture to another
 
+    def input_shape(self):
+        """(H, W, C) of the pictures that it is shown."""
+        return self.facts.other
+
     def translated(self, inputs, rng, labels):
         """What becomes of pictures (n, H, W, C), a tensor, if they are asked to become of the kinds
         `labels`, (n,) integers or None; random numbers come from `rng`."""

@@ -14,11 +14,12 @@ from helpers import torch
 __all__ = ["torch"]  # the fixture
 
 ROOT = Path(__file__).parent.parent
-FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25))
+FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25), words=("blue", "large", "ring", "star"))
+SAID = np.array(["a large blue star", "a star", "a blue ring", "large, large, blue"])
 SMALL = dict(width=2, latent=3, batch_size=8, lr_decay=1.0)  # how rates fall is tested with `Model`
 OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(labelled=12),
            "cyclegan": dict(pool=10, blocks=2), "inpaint": dict(bottleneck=5, adversarial=0.4),
-           "srgan": dict(blocks=2, adversarial=0.5)}  # beside SMALL
+           "srgan": dict(blocks=2, adversarial=0.5), "stargan": dict(n_critic=2, blocks=2)}  # beside SMALL
 OTHER = {"pairs": (16, 16, 2), "domains": (16, 16, 1), "masked": (16, 16, 1),
          "small": (4, 4, 1)}  # the second pictures, by what a model needs
 NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_toolbox
@@ -33,7 +34,7 @@ def float64_model(name, **options):
     options = models.complete(given, facts)
     model = models.made(options, facts, backend.Streams(1))
     [known] = batches(name, 1, n=40, seed=3)
-    model.learn_from(known.x.astype("float32"), known.labels)
+    model.learn_from(known.x.astype("float32"), known.labels, known.captions)
     for network in model.networks().values():
         for p in network.parameters():
             if p.ndim > 1:
@@ -50,7 +51,8 @@ def other_shape(name):
 def batches(name, steps, n=SMALL["batch_size"], seed=2):
     rng, other = np.random.default_rng(seed), other_shape(name)
     return [Batch(rng.uniform(-1, 1, (n, *FACTS.shape)), rng.integers(len(FACTS.classes), size=n),
-                  rng.uniform(-1, 1, (n, *other)) if other else None) for _ in range(steps)]
+                  rng.uniform(-1, 1, (n, *other)) if other else None, SAID[rng.integers(len(SAID), size=n)])
+            for _ in range(steps)]
 
 
 def arrays_of(network):
@@ -70,7 +72,8 @@ def test_a_model_takes_the_steps_of_its_twin(torch, engine, name, options):
         ours = model.step(batch)
         x, other = [None if array is None else torch.from_numpy(array.transpose(0, 3, 1, 2).copy())
                     for array in (batch.x, batch.other)]
-        theirs = twin.step(x, batch.labels, *([] if other is None else [other]))
+        said = [batch.captions] if "captions" in models.model_class(name).NEEDS else []
+        theirs = twin.step(x, batch.labels, *([] if other is None else [other]), *said)
         assert len(theirs) >= 2
         for key, value in theirs.items():
             np.testing.assert_allclose(float(ours[key]), value, rtol=1e-8, atol=1e-8, err_msg=key)

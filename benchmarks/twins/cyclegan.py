@@ -20,15 +20,15 @@ class Block(torch.nn.Sequential):
         return x + super().forward(x)
 
 
-def generator(channels, width, blocks):
+def generator(seen, width, blocks, made, first_norm=True):
     down = lambda n: [torch.nn.Conv2d(n, 2 * n, 4, 2, 1), torch.nn.InstanceNorm2d(2 * n),
                       torch.nn.ReLU()]
     up = lambda n: [torch.nn.ConvTranspose2d(2 * n, n, 4, 2, 1), torch.nn.InstanceNorm2d(n),
                     torch.nn.ReLU()]
     return torch.nn.Sequential(
-        *convolution(channels, width, 7), torch.nn.ReLU(), *down(width), *down(2 * width),
+        *convolution(seen, width, 7)[:2 if first_norm else 1], torch.nn.ReLU(), *down(width), *down(2 * width),
         *[Block(4 * width) for _ in range(blocks)], *up(2 * width), *up(width),
-        convolution(width, channels, 7)[0], torch.nn.Tanh())
+        convolution(width, made, 7)[0], torch.nn.Tanh())
 
 
 def discriminator(channels, width):
@@ -63,8 +63,8 @@ class Twin:
         blocks = sum(hasattr(layer, "residual") for layer in model.generator.layers)
         copy = lambda make, ours, *sizes: loaded(make(channels, *sizes), ours).double()
         self.networks = {
-            "generator": copy(generator, model.generator, width, blocks),
-            "backward": copy(generator, model.backward, width, blocks),
+            "generator": copy(generator, model.generator, width, blocks, channels),
+            "backward": copy(generator, model.backward, width, blocks, channels),
             "discriminator_a": copy(discriminator, model.discriminator_a, width),
             "discriminator_b": copy(discriminator, model.discriminator_b, width)}
         self.G, self.F, self.D_a, self.D_b = self.networks.values()

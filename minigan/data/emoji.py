@@ -15,13 +15,15 @@ COMPOSING = {*range(0x1F466, 0x1F46A), 0x1F9D1, 0x200D, 0xFE0F}
 FAMILY = 0x1F46A
 
 
-def read_emoji(split, size=None):
+def read_emoji(split, size=None, by_style=False):
     """Pictures (n, 32, 32, 3) uint8 by Noto Emoji, labels and class names of their Unicode groups,
     the same emoji by Twemoji, and their Unicode names as captions.
 
     The test split (201 of 1,636) has the emoji whose code point is divisible by 8; of a composed
     one that of the first sign which is no person. So those that are drawn almost alike, such as a
     runner or a firefighter of each sex, are on the same side.
+    by_style: the pictures of both styles one after the other, labelled by it, each with its
+    counterpart in the other one.
     size: None, or 32 × 32, or 64 × 64, which is not bundled: `emoji/emoji64.npz` in the folder that
     $MINIGAN_DATA names. `DataError` if it is not there.
     """
@@ -29,8 +31,11 @@ def read_emoji(split, size=None):
     told = np.array([_telling(code) for code in arrays["code"]])
     rows = np.flatnonzero((told % EVERY == 0) == (split == "test"))
     classes = tuple(map(str, arrays["classes"]))
-    return (arrays["noto"][rows], arrays["labels"][rows], classes, arrays["twemoji"][rows],
-            arrays["names"][rows])
+    noto, twemoji, names = [arrays[name][rows] for name in ("noto", "twemoji", "names")]
+    if by_style:
+        return (np.concatenate([noto, twemoji]), np.repeat([0, 1], len(rows)), STYLES,
+                np.concatenate([twemoji, noto]), np.concatenate([names, names]))
+    return noto, arrays["labels"][rows], classes, twemoji, names
 
 
 def _telling(code):

@@ -127,6 +127,20 @@ def caption(code):
     return f"a {' '.join(words)} {'in' if place == 'centre' else 'at'} the {place}"
 
 
+@cache
+def _codes_by_caption():
+    return {caption(code): code for code in range(COUNT)}
+
+
+def codes_said(captions):
+    """The codes (n,) of captions, the inverse of `caption`. `DataError` for what is none."""
+    known = _codes_by_caption()
+    if unknown := [words for words in captions if words not in known]:
+        raise DataError(f"codes_said: '{unknown[0]}' is not said of any picture of shapes, "
+                        f"expected such as '{caption(0)}'")
+    return np.array([known[words] for words in captions], np.int64)
+
+
 def _checked(codes):
     return _check_integers("shapes: codes", codes, COUNT)
 

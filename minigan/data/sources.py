@@ -56,7 +56,8 @@ def load(source, image_size=None, split="train", seed=0, n=100_000, pairs=False)
         `./digits` for a folder of that name. `edges:SOURCE`, `half:SOURCE`, `masked:SOURCE` and
         `small:SOURCE` make pairs of the pictures of another source (see `made`).
         `shapes:ATTRIBUTE`, such as shapes:colour, has the values of that as labels; `shapes` has
-        the kinds.
+        the kinds. `emoji:style` has the pictures of both styles, with the styles as labels; `emoji`
+        has one, and the groups.
     image_size: to which the pictures of a folder or `.zip` are cropped and resized: a side in
         pixels, or (height, width), or "48x64", which is 48 high; 64 unless given. Other sources are
         never resized, and refused if they are of another size.
@@ -88,8 +89,8 @@ def load(source, image_size=None, split="train", seed=0, n=100_000, pairs=False)
         found = read_shapes(split, _stream("shapes", seed), source.partition(":")[2] or "kind")
         dataset = Dataset(found.x, found.labels, found.classes).with_companions(
             found.other, found.captions)
-    elif source == "emoji":
-        x, labels, classes, other, captions = read_emoji(split, size)
+    elif source in ("emoji", "emoji:style"):
+        x, labels, classes, other, captions = read_emoji(split, size, source == "emoji:style")
         dataset = Dataset(x, labels, classes).with_companions(other, captions)
     elif source not in BUNDLED and os.path.isfile(source) and source.lower().endswith(".zip"):
         dataset = Dataset(*zipped.read_zip(source, size or (64, 64)))
@@ -113,7 +114,7 @@ def load(source, image_size=None, split="train", seed=0, n=100_000, pairs=False)
 def has_test(source):
     """Whether the source has a test split."""
     base = without_prefix(source)[1]
-    return base in WITH_TEST or base.startswith("shapes:")
+    return base in (*WITH_TEST, "emoji:style") or base.startswith("shapes:")
 
 
 def without_prefix(source):
@@ -146,11 +147,12 @@ def _stream(name, seed):
     return np.random.Generator(np.random.Philox(key))
 
 
-def fingerprint(x, labels=None, other=None):
+def fingerprint(x, labels=None, other=None, captions=None):
     """What must be the same when a run goes on or is judged: shape, dtype and content of its data,
-    and the labels or the other pictures of pairs where it learns them."""
+    and the labels, the other pictures of pairs or the captions where it learns them."""
     found = {"shape": list(x.shape), "dtype": str(x.dtype), "sha256": _hash(x)}
-    beside = {"labels": labels, "other": other}
+    text = None if captions is None else np.frombuffer("\0".join(captions).encode(), np.uint8)
+    beside = {"labels": labels, "other": other, "captions": text}
     return found | {name: _hash(array) for name, array in beside.items() if array is not None}
 
 

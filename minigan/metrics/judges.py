@@ -103,8 +103,8 @@ class PointJudge:
 
 
 class PixelJudge:
-    """Pictures that no network is known for, made from others: they are measured beside what should
-    have become of each, and not as a set."""
+    """Pictures that no network is known for, made from others or from captions: they are measured
+    beside what should have become of each, and not as a set."""
 
     name, features = "pixels", None
 
@@ -122,7 +122,7 @@ def beside_targets(drawn, source):
     `shapes` it is also told whether the attributes are right."""
     x, y = drawn.x, drawn.targets
     found, sides = [], x.shape[1:3]
-    if drawn.inputs.shape == y.shape:
+    if drawn.inputs is not None and drawn.inputs.shape == y.shape:
         found.append(Measure({"L1-input": ""}, _mean, (_l1(drawn.inputs, y),)))
     found += [Measure({"L1": "↓"}, _mean, (_l1(x, y),), True),
               psnr("PSNR", y, x)]
@@ -143,14 +143,20 @@ def psnr(name, a, b, better="↑"):
 
 
 def attributes_beside_targets(drawn):
-    """[the `Measure` of how many pictures of `shapes` show what they should, attribute by attribute
-    and in all of them, by the exact judge]."""
+    """[a `Measure` of how many pictures of `shapes` show what they should, attribute by attribute
+    and in all of them, by the exact judge; and the latter for the combinations of kind and colour
+    that training sees, and for those that it never does]."""
     judge = metrics.ShapesJudge()
-    seen, asked = judge.attributes(drawn.x), judge.attributes(drawn.targets)
+    codes = judge.codes(drawn.targets)
+    seen, asked = judge.attributes(drawn.x), data.figures.attributes_of(codes)
     right = np.stack([seen[name] == asked[name] for name in asked], 1).astype(np.float64)
     right = np.concatenate([right, right.all(1, keepdims=True)], 1)
+    unseen = data.figures.is_unseen(codes)
+    parts = {"right_all_seen": right[~unseen, -1], "right_all_unseen": right[unseen, -1]}
     return [Measure({f"right_{name}": "↑" for name in (*asked, "all")},
-                    lambda right: tuple(right.mean(0).tolist()), (right,), True)]
+                    lambda right: tuple(right.mean(0).tolist()), (right,), True),
+            *[Measure({name: "↑"}, _mean, (part,), True) for name, part in parts.items()
+              if len(part) > 1]]
 
 
 def _l1(x, y):

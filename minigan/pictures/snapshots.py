@@ -15,7 +15,7 @@ from minigan.trainer import GANTrainer
 
 BLOCK = 256  # samples that the discriminator is shown at once
 PER_CLASS, MOST_CLASSES = 8, 16  # in a picture of classes, a row for each
-EXAMPLES, SIDES = 32, 4  # in a picture of translations: how many, and how many in a row
+EXAMPLES, SIDES = 32, 4  # in a picture of what is made of examples: how many, and in a row
 
 
 class Pictures:
@@ -39,13 +39,11 @@ class Pictures:
         path = self.folder / "samples" / f"{step:06d}.png"
         drawn = shown(self.model, self.n, self.seed)
         samples = backend.to_numpy(drawn.x)
-        if drawn.inputs is not None:
+        if models.shows_examples(self.model):
             pictures, each = plots.side_by_side(drawn._replace(x=samples))
             plots.save_grid(path, pictures, SIDES * each)
         elif self.image:
             plots.save_grid(path, samples, None if drawn.labels is None else PER_CLASS)
-            between = self.model.walk(models.preview(self.seed))
-            plots.save_grid(self.folder / "interpolation.png", backend.to_numpy(between.x), WAY)
         elif samples.shape[1] != 2 or not isinstance(self.model, GANTrainer):
             plots.save_points(path, samples, self.reals)
         else:
@@ -53,6 +51,9 @@ class Pictures:
                             getattr(self.model.objective, "undecided", None),
                             "score" if self.model.pack == 1
                             else f"score beside {self.model.pack - 1} copies")
+        if self.image and self.model.walk is not None:
+            between = self.model.walk(models.preview(self.seed))
+            plots.save_grid(self.folder / "interpolation.png", backend.to_numpy(between.x), WAY)
         lines = self.statistics.read()
         report.write(self.folder, report.FRAMES_IN_TRAINING, lines)
         write_csv(self.folder, lines)
@@ -88,8 +89,8 @@ class Pictures:
 
 def shown(model, n, seed):
     """Some n samples for a picture; of a model that can be asked for a class PER_CLASS of each, of
-    the first MOST_CLASSES; of one that is given pictures what becomes of EXAMPLES."""
-    if "inputs" in models.asks(model):
+    the first MOST_CLASSES; of one that is given pictures or captions what becomes of EXAMPLES."""
+    if models.shows_examples(model):
         return model.draw(EXAMPLES, models.preview(seed))
     if "label" not in models.asks(model):
         return model.draw(n, models.preview(seed))

@@ -4,7 +4,7 @@ import numpy as np
 
 from minigan import backend, data
 from minigan.metrics import judges
-from minigan.runs.models import asks, preview
+from minigan.runs.models import preview, shows_examples
 
 
 class Evaluation:
@@ -16,7 +16,7 @@ class Evaluation:
         self.n = min(2000 if data.is_image(x.shape[1:]) else 2500, len(x))
         chosen = judges.some(x, self.n, backend.Streams(self.seed)["evaluation reals"])
         self.judge = judges.judge_for(options["data"], chosen, options["classifier"],
-                                      pairs="inputs" in asks(model))
+                                      pairs=shows_examples(model))
         judges.quick(self.judge, chosen)  # now, not hundreds of steps later
 
     def __call__(self):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan import backend
+from minigan.captioned import vocabulary
 from minigan.data import files
 from minigan.module import found_in
 from minigan.optim import Optimizer
@@ -54,14 +55,16 @@ def facts_of(dataset):
         counts = np.array([len(dataset.other), len(dataset.x)])
     shares = counts / counts.sum()
     other = () if dataset.other is None else dataset.other.shape[1:]
+    words = () if dataset.captions is None else vocabulary(dataset.captions)
     return Facts(tuple(dataset.x.shape[1:]), tuple(classes), tuple(map(float, shares)),
-                 tuple(other))
+                 tuple(other), words)
 
 
 def facts_in(record):
     """The same of a run's data, as its options.json has it."""
     return Facts(tuple(record["sample_shape"]), tuple(record.get("classes", ())),
-                 tuple(record.get("shares", ())), tuple(record.get("other_shape", ())))
+                 tuple(record.get("shares", ())), tuple(record.get("other_shape", ())),
+                 tuple(record.get("words", ())))
 
 
 def complete(options, facts):
@@ -110,13 +113,13 @@ def made(options, facts, streams, most=None):
 def build(options, dataset, most=None):
     """(model, batches, streams), all at their beginning. The streams are the run's own, so that
     another one in this process draws nothing from them."""
-    x, labels = dataset.x, dataset.labels
+    x = dataset.x
     needs = model_class(options["model"]).NEEDS
     supply.check(options, dataset, needs)
     streams = backend.Streams(options["seed"])
     model = made(options, facts_of(dataset), streams, most)
-    model.learn_from(x, labels)
-    if "inputs" in asks(model):
+    model.learn_from(x, dataset.labels, dataset.captions)
+    if shows_examples(model):
         model.examples = supply.examples_of(options, dataset, needs)
     taken = model.batches_per_step * options["batch_size"] * prod(x.shape[1:]) * 4
     if taken > files.MAX_BYTES:
@@ -173,6 +176,11 @@ def learning(model):
 def asks(model):
     """What the model can be asked for when it draws: names such as "label"."""
     return list(signature(model.draw).parameters)[2:]
+
+
+def shows_examples(model):
+    """Whether it draws of the data's own pictures or captions if nothing else is asked for."""
+    return hasattr(model, "examples")
 
 
 def preview(seed):

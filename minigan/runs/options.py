@@ -232,7 +232,7 @@ def data_of_run(record, options, folder):
             continue
         if _fingerprint(found, record) == record.get("data"):
             check_facts(folder / "options.json", models.facts_in(record), models.facts_of(found),
-                        labelled="labels" in record["data"])
+                        labelled="labels" in record["data"], captioned="captions" in record["data"])
             options["data"] = source
             return found
         errors.append(ValueError(f"{source} has changed since {folder} was started, or is another "
@@ -241,22 +241,27 @@ def data_of_run(record, options, folder):
     raise errors[0]
 
 
-def check_facts(path, recorded, found, labelled):
-    """ValueError for a record of other samples than those of the run's data, or other classes."""
+def check_facts(path, recorded, found, labelled, captioned):
+    """ValueError for a record of other samples than those of the run's data, or other classes or
+    words."""
     if recorded.shape != found.shape:
         raise ValueError(f"{path}: its sample_shape is {list(recorded.shape)}, that of its data "
                          f"{list(found.shape)}")
     if labelled and len(recorded.classes) != len(found.classes):
         raise ValueError(f"{path}: it has {len(recorded.classes)} classes, its data "
                          f"{len(found.classes)}")
+    if captioned and recorded.words != found.words:
+        raise ValueError(f"{path}: its {len(recorded.words)} words are not those of its data's "
+                         "captions")
 
 
 def _fingerprint(dataset, record):
-    """Of the labels and the pairs too if the run's is."""
+    """Of the labels, the pairs and the captions too if the run's is."""
     known = record.get("data")
     known = known if isinstance(known, dict) else {}
     return data.fingerprint(dataset.x, dataset.labels if "labels" in known else None,
-                            dataset.other if "other" in known else None)
+                            dataset.other if "other" in known else None,
+                            dataset.captions if "captions" in known else None)
 
 
 def data_folders(record, folder):

@@ -16,6 +16,7 @@ import json
 import re
 from pathlib import Path
 
+from minigan.captioned import LONGEST
 from minigan.data import DataError, disk
 from minigan.data.disk import write_whole
 from minigan.runs.statistics import read_stats  # noqa: F401 (it belongs here)
@@ -101,6 +102,10 @@ def _unsound(record):
             type(share) is not float or not 0 <= share <= 1 for share in shares) or (
             shares and abs(sum(shares) - 1) > 1e-8):
         return "shares"
+    words = record.get("words", [])
+    if not isinstance(words, list) or any(
+            type(word) is not str or not 0 < len(word) <= LONGEST for word in words):
+        return "words"
     return ""
 
 

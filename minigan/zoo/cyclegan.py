@@ -48,7 +48,8 @@ class CycleGAN(Translator):
             raise ValueError(f"CycleGAN: pictures of both kinds have the same shape, got "
                              f"{facts.other} and {shape}")
         self.generator, self.backward = [
-            init.dcgan(generator(shape[-1], width, options["blocks"], rng), rng) for _ in "ab"]
+            init.dcgan(networks.residual_translator(shape[-1], shape[-1], width, options["blocks"],
+                                                    rng=rng), rng) for _ in "ab"]
         self.discriminator_a, self.discriminator_b = [
             init.dcgan(networks.patches(shape[-1], width, nn.InstanceNorm, rng), rng) for _ in "ab"]
         self.pool_a, self.pool_b = Pool(options["pool"], shape), Pool(options["pool"], shape)
@@ -108,22 +109,6 @@ class CycleGAN(Translator):
 
 def distance(x, y):
     return ops.abs(x - y).mean()
-
-
-def generator(channels, width, blocks, rng):
-    """Pictures (N, H, W, C) → (N, H, W, C) in (−1, 1), H and W multiples of 4."""
-    conv = lambda before, after, size: [
-        nn.ReflectionPad(size // 2), nn.Conv2d(before, after, size, rng=rng)]
-    norm = lambda before, after, size: [*conv(before, after, size), nn.InstanceNorm(after)]
-    down = lambda n: [nn.Conv2d(n, 2 * n, 4, stride=2, padding=1, rng=rng),
-                      nn.InstanceNorm(2 * n), nn.ReLU()]
-    up = lambda n: [nn.ConvTranspose2d(2 * n, n, 4, stride=2, padding=1, rng=rng),
-                    nn.InstanceNorm(n), nn.ReLU()]
-    block = lambda n: nn.Residual(nn.Sequential(*norm(n, n, 3), nn.ReLU(), *norm(n, n, 3)))
-    return nn.Sequential(
-        *norm(channels, width, 7), nn.ReLU(), *down(width), *down(2 * width),
-        *[block(4 * width) for _ in range(blocks)],
-        *up(2 * width), *up(width), *conv(width, channels, 7), nn.Tanh())
 
 
 class Pool(nn.Module):

@@ -58,7 +58,7 @@ class Inpaint(Translator):
         self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)
         self.d_optimizer = optim.Adam(self.discriminator.parameters(), options["lr_d"], self.BETAS)
 
-    def learn_from(self, x, labels):
+    def learn_from(self, x, labels, captions=None):
         self.mean.picture = backend.asarray(data.to_unit(x[self.hole]).mean(0))
 
     objective = objectives.NonSaturating()

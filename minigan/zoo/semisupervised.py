@@ -90,7 +90,7 @@ class SemiSupervised(Model):
         head = nn.Dense(8 * width, self.classes, rng=rng)
         return G, Classifier(nn.Sequential(*body, nn.LeakyReLU()), head)
 
-    def learn_from(self, x, labels):
+    def learn_from(self, x, labels, captions=None):
         """Keep the labelled samples: one of each class, then a second of each, and so on."""
         if not self.classes <= self.count <= len(x):
             raise ValueError(f"--labelled {self.count}: expected at least one of each of the "
