@@ -149,15 +149,21 @@ def converted_pair(generator, discriminator):
     return converted(generator), converted(discriminator)
 
 
+class BatchNorm(torch.nn.BatchNorm2d):
+    """Of pictures or of features."""
+
+    def _check_input_dim(self, x):
+        pass
+
+
 def converted(network):
     """minigan's `network` in PyTorch's layers, with the same weights: channels first, and features
     between picture and dense layer likewise."""
-    layers, image, places = [], None, False
+    layers, image = [], None
     for layer in network.layers:
         if isinstance(layer, nn.Reshape):
             h, w, c = layer.shape
             layers.append(torch.nn.Unflatten(1, (c, h, w)))
-            places = True
             layers[-2].weight.data = _channels_before_places(layers[-2].weight.data, h, w, c)
         elif isinstance(layer, nn.Dense):
             weight = layer.weight.numpy()
@@ -167,7 +173,6 @@ def converted(network):
                 weight = weight.reshape(side, side, c, -1).transpose(2, 0, 1, 3)
                 weight = weight.reshape(layer.weight.shape)
                 image = None
-            places = False
             new = torch.nn.Linear(*weight.shape, bias=layer.bias is not None)
             new.weight.data = torch.from_numpy(weight.T.copy())
             layers.append(_with_bias(new, layer))
@@ -181,11 +186,10 @@ def converted(network):
                        bias=layer.bias is not None)
             new.weight.data = weight
             layers.append(_with_bias(new, layer))
-            image, places = outputs, True
+            image = outputs
         elif isinstance(layer, (nn.BatchNorm, nn.LayerNorm)):
             channels = layer.weight.size
-            batch_norm = torch.nn.BatchNorm2d if places else torch.nn.BatchNorm1d
-            new = (batch_norm(channels) if isinstance(layer, nn.BatchNorm)
+            new = (BatchNorm(channels) if isinstance(layer, nn.BatchNorm)
                    else torch.nn.GroupNorm(1, channels))
             new.weight.data = torch.from_numpy(layer.weight.numpy().copy())
             layers.append(_with_bias(new, layer))

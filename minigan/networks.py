@@ -38,12 +38,14 @@ def dense(inputs, outputs, activation, rng=None):
     return [nn.Dense(inputs, outputs, bias=False, rng=rng), nn.BatchNorm(outputs), activation]
 
 
-def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, pack=1, rng=None):
+def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, pack=1, dense=0,
+               rng=None):
     """The pair of Radford et al. 2016, arXiv:1511.06434, for images (H, W, C) that can be halved:
     `dcgan_generator`, and a `dcgan_discriminator` of (N, H, W, pack · C).
 
     `norm` is the discriminator's: "batch", "layer" or "none"; by default "batch", and "layer" for a
-    `penalised` critic. ValueError for sides that cannot be halved and batch norm with a penalty."""
+    `penalised` critic. With `dense` it has one more dense layer of so many units. ValueError for
+    sides that cannot be halved and batch norm with a penalty."""
     if len(image_shape) != 3:
         raise ValueError(f"dcgan_pair: image_shape is (H, W, C), got {image_shape}")
     H, W, C = image_shape
@@ -53,7 +55,7 @@ def dcgan_pair(image_shape, latent=100, width=64, norm=None, penalised=False, pa
         raise ValueError("dcgan_pair: a critic with a gradient penalty cannot have batch norm, "
                          "which mixes the samples of a batch: use norm='layer' or norm='none'")
     generator = dcgan_generator((H, W, C), latent, width, rng=rng)
-    discriminator = dcgan_discriminator((H, W, pack * C), width, norm, rng=rng)
+    discriminator = dcgan_discriminator((H, W, pack * C), width, norm, dense=dense, rng=rng)
     return init.dcgan(generator, rng), init.dcgan(discriminator, rng)
 
 
@@ -75,23 +77,30 @@ def dcgan_generator(image_shape, latent=100, width=64, norm=nn.BatchNorm, rng=No
     return nn.Sequential(*layers)
 
 
-def dcgan_discriminator(image_shape, width=64, norm="batch", outputs=1, rng=None):
+def dcgan_discriminator(image_shape, width=64, norm="batch", outputs=1, dense=0, rng=None):
     """Images (N, H, W, C) → logits (N, outputs). Convolutions, kernel 4, stride 2, padding 1, halve
     the image while both sides are even and above 7 (28 → 14 → 7, 32 → 16 → 8 → 4), with `width`
     channels after the first and twice as many after each further one. After all but the first
-    there is the norm, "batch", "layer" or "none", and no bias before it. A dense layer ends it."""
+    there is the norm, "batch", "layer" or "none", and no bias before it. A dense layer ends it. With
+    `dense` there is one of so many units before that: it sees what parts of a picture go together.
+    """
     if norm not in ("batch", "layer", "none"):
         raise ValueError(f"dcgan_discriminator: norm is 'batch', 'layer' or 'none', got {norm!r}")
     (h, w), levels = _halved(image_shape)
     channels = [width * 2 ** level for level in range(levels)]
+    normed = {"batch": lambda n: [nn.BatchNorm(n)], "layer": lambda n: [nn.LayerNorm(n)],
+              "none": lambda n: []}[norm]
     layers = [nn.Conv2d(image_shape[2], width, 4, stride=2, padding=1, rng=rng),
               nn.LeakyReLU(0.2)]
     for before, after in zip(channels, channels[1:]):
-        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=norm == "none", rng=rng)]
-        if norm != "none":
-            layers.append(nn.BatchNorm(after) if norm == "batch" else nn.LayerNorm(after))
-        layers.append(nn.LeakyReLU(0.2))
-    return nn.Sequential(*layers, nn.Flatten(), nn.Dense(h * w * channels[-1], outputs, rng=rng))
+        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=norm == "none", rng=rng),
+                   *normed(after), nn.LeakyReLU(0.2)]
+    layers.append(nn.Flatten())
+    features = h * w * channels[-1]
+    if dense:
+        layers += [nn.Dense(features, dense, bias=norm == "none", rng=rng),
+                   *normed(dense), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Dense(dense or features, outputs, rng=rng))
 
 
 def patches(channels, width, norm, rng=None):

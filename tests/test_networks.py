@@ -247,3 +247,14 @@ def test_noise_of_the_wrong_size_is_named():
     generator, _ = networks.dcgan_pair((8, 8, 1), latent=4, width=2)
     with pytest.raises(ValueError, match=r"Dense: expected x \(N, 4\), got \(3, 5\)"):
         generator(np.zeros((3, 5), np.float32))
+
+
+@pytest.mark.parametrize("norm, layers", [("batch", [nn.Dense, nn.BatchNorm]), ("layer", [nn.Dense, nn.LayerNorm]),
+                                          ("none", [nn.Dense])])
+def test_a_discriminator_may_have_one_more_dense_layer(norm, layers):
+    plain, deeper = [networks.dcgan_pair((16, 16, 1), 4, 2, norm=norm, dense=dense)[1].layers for dense in (0, 5)]
+    added = deeper[len(plain) - 1:-1]
+    assert [type(layer) for layer in added] == [*layers, nn.LeakyReLU]
+    assert added[0].weight.shape == (plain[-1].weight.shape[0], 5) and deeper[-1].weight.shape == (5, 1)
+    assert (added[0].bias is None) == (norm != "none")  # a norm takes it out again
+    assert nn.Sequential(*deeper)(mg.Tensor(np.zeros((3, 16, 16, 1), np.float32))).shape == (3, 1)

@@ -25,7 +25,8 @@ REMEDIES = {"r1": dict(d_norm="none", r1=0.5), "r2": dict(d_norm="none", r2=0.5)
             "noise": dict(instance_noise=0.3), "dropout": dict(dropout=0.4), "deviation": dict(minibatch="deviation"),
             "discrimination": dict(minibatch="discrimination"), "augment": dict(augment="all"),
             "adaptive": dict(augment="all", adaptive=0.1, adaptive_images=64, lr_d=0.05),
-            "spectral": dict(d_norm="spectral"), "relativistic": dict(objective="relativistic")}
+            "spectral": dict(d_norm="spectral"), "dense": dict(dense=5),
+            "spectral and dense": dict(d_norm="spectral", dense=5), "relativistic": dict(objective="relativistic")}
 
 
 def model_of(facts=IMAGES, dtype="float32", seed=1, **options):
@@ -330,11 +331,12 @@ def test_what_d_tells_points_is_asked_in_blocks_and_of_pairs_too(remedy):
 @pytest.mark.parametrize("options, facts, message", [
     (dict(label_smoothing=0.1, objective="hinge"), IMAGES, "label_smoothing is for gan and minimax"),
     (dict(label_smoothing=1.0), IMAGES, "expected 0 ≤ s < 1"),
-    (dict(augment="all"), POINTS, "augment all changes pictures, and these are points"),
+    (dict(augment="all"), POINTS, "augment all is for images, and these are points"),
     (dict(adaptive=0.6), IMAGES, "adaptive needs augment"),
     (dict(adaptive=0.6, augment="all", objective="relativistic"), IMAGES, "neither wgan nor relativistic"),
     (dict(d_norm="batch"), POINTS, "d_norm batch is for images"),
     (dict(d_norm="layer"), POINTS, "d_norm layer is for images"),
+    (dict(dense=3), POINTS, "dense 3 is for images"),
     (dict(d_norm="batch", r1=1.0), IMAGES, "gradient penalty cannot have batch norm"),
     (dict(r1=-1.0), IMAGES, "expected r1 ≥ 0, got -1.0"), (dict(r2=float("nan")), IMAGES, "expected r2 ≥ 0"),
     (dict(dragan=float("inf")), IMAGES, "expected dragan ≥ 0"),

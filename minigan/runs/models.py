@@ -25,7 +25,7 @@ ZOO = Path(__file__).parent.parent / "zoo"
 BEFORE = dict(model="gan", image_size=None, evaluate_every=0, classifier=None, pack=1, lr_decay=1.0,
               mirror=False, keep_best=False, recipe="dcgan", **{"from": None},
               # The remedies of `gan`
-              d_norm="default", r1=0.0, r2=0.0, dragan=0.0, penalty_every=1, label_smoothing=0.0,
+              dense=0, d_norm="default", r1=0.0, r2=0.0, dragan=0.0, penalty_every=1, label_smoothing=0.0,
               instance_noise=0.0, dropout=0.0, minibatch="none", augment="none", adaptive=0.0,
               adaptive_images=500_000)
 
@@ -199,12 +199,13 @@ def inherited(run, given):
     options = BEFORE | read_options(run)["options"] | given
     found, names = {"model": options["model"]}, {"width", "latent", "pack", "minibatch"}
     if not {"recipe", "objective"} & given.keys():
-        names |= {"recipe", "objective", "d_norm"}
+        names |= {"recipe", "objective", "d_norm", "dense"}
     own = model_class(found["model"]).OPTIONS
     for name in sorted(names & own.keys()):
         found[name] = value = options.get(name)
         _, _, *choices = own[name]
-        if value not in choices[0] if choices else type(value) is not int or value < 1:
+        least = 0 if name == "dense" else 1
+        if value not in choices[0] if choices else type(value) is not int or value < least:
             raise RunError(f"--from {run}: its options.json has {name} {str(value)[:40]}")
     return found
 

@@ -1,8 +1,7 @@
 """Noise in, samples out: two perceptrons on points, a DCGAN pair on images, and every objective.
 
-The step is `minigan.trainer.GANTrainer`'s. Here are the options that a run has, and what follows
-from the data. Many papers offer a remedy for a discriminator that wins too early or learns its data
-by heart: they are options too, off unless asked for; but spectral norm is the default on images.
+The step is `minigan.trainer.GANTrainer`'s. Here are a run's options, and what follows from the
+data. Remedies for a discriminator that wins too early or learns its data by heart are options too.
 """
 
 from minigan import backend, networks
@@ -19,12 +18,13 @@ class GAN(GANTrainer):
         "recipe": ("spectral", "dcgan: the papers' own; annealed: high rates that fall; spectral: "
                    "those, and a spectrally normalised D (default on images: spectral; annealed "
                    "for a given objective gan, else dcgan)", ["spectral", "annealed", "dcgan"]),
-        "steps": (4700, "generator updates (default: by the recipe, 10000 on points)"),
+        "steps": (3600, "generator updates (default: by the recipe, 10000 on points)"),
         "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
         "objective": ("gan", f"{', '.join(RECIPES)} (default: hinge on images, gan on points)",
                       list(RECIPES)),
         "width": (32, "channels next to the image (default: by the recipe), units of points (128)"),
         "latent": (100, "width of the noise (default: 100 for images, 2 for points)"),
+        "dense": (128, "units of D's dense layer before its last one (default: by the recipe)"),
         "lr_g": (2e-3, "the generator's learning rate (default: by recipe and objective)"),
         "lr_d": (4e-3, "the discriminator's (default: by recipe and objective)"),
         "n_critic": (1, "discriminator steps per generator step (default: the objective's)"),
@@ -67,7 +67,7 @@ class GAN(GANTrainer):
         recipe = RECIPES[objective]
         found = super().defaults(facts, given) | dict(
             objective=objective, lr_g=recipe.lr, lr_d=recipe.lr, n_critic=recipe.n_critic,
-            clip=recipe.clip, gp_weight=recipe.gp_weight, steps=2500, width=64)
+            clip=recipe.clip, gp_weight=recipe.gp_weight, steps=2500, width=64, dense=0)
         on_images = len(facts.shape) == 3
         usual = "annealed" if objective == "gan" else "dcgan"
         usual = usual if "objective" in given else "spectral"  # which brings its own objective
@@ -108,10 +108,9 @@ class GAN(GANTrainer):
         if options["label_smoothing"] and objective not in (Minimax, NonSaturating):
             raise ValueError("label_smoothing is for gan and minimax, whose scores stand for "
                              f"probabilities, not for {options['objective']}")
-        if len(facts.shape) != 3 and options["augment"] != "none":
-            raise ValueError(f"augment {options['augment']} changes pictures, and these are points")
-        if len(facts.shape) != 3 and options["d_norm"] in ("batch", "layer"):
-            raise ValueError(f"d_norm {options['d_norm']} is for images, and these are points")
+        for name in ("augment", "d_norm", "dense"):
+            if len(facts.shape) != 3 and options[name] not in ("none", "default", "spectral", 0):
+                raise ValueError(f"{name} {options[name]} is for images, and these are points")
         if options["adaptive"] and (options["augment"] == "none" or objective.undecided is None):
             raise ValueError("adaptive needs augment, and an objective whose scores say whether D "
                              "takes a sample for real: neither wgan nor relativistic")
@@ -129,7 +128,8 @@ class GAN(GANTrainer):
         if len(facts.shape) == 3:
             norm = {"default": None, "spectral": "none"}.get(options["d_norm"], options["d_norm"])
             penalised = options["gp_weight"] > 0 or bool(cls.added_penalties(options))
-            G, D = networks.dcgan_pair(facts.shape, norm=norm, penalised=penalised, **common)
+            G, D = networks.dcgan_pair(facts.shape, norm=norm, penalised=penalised,
+                                       dense=options["dense"], **common)
         else:
             G, D = networks.mlp_pair(facts.shape[0], **common)
         return G, networks.equipped(D, options["minibatch"], options["dropout"],

@@ -59,9 +59,7 @@ class InfoGAN(Model):
             features = 16 * width
             G = nn.Sequential(*networks.dense(latent, features, nn.ReLU(), rng),
                               *networks.dcgan_generator(facts.shape, features, width, rng=rng))
-            *D, last = networks.dcgan_discriminator(facts.shape, width, rng=rng)
-            D += [*networks.dense(last.weight.shape[0], features, nn.LeakyReLU(0.2), rng),
-                  nn.Dense(features, 1, rng=rng)]
+            D = networks.dcgan_discriminator(facts.shape, width, dense=features, rng=rng)
         else:
             G = networks.mlp(latent, width, 3, facts.shape[0], nn.ReLU, rng)
             D = networks.mlp(facts.shape[0], width, 3, 1, nn.LeakyReLU, rng)
