@@ -24,7 +24,7 @@ class GAN(GANTrainer):
                       list(RECIPES)),
         "width": (32, "channels next to the image (default: by the recipe), units of points (128)"),
         "latent": (100, "width of the noise (default: 100 for images, 2 for points)"),
-        "dense": (128, "units of D's dense layer before its last one (default: by the recipe)"),
+        "dense": (0, "units of D's dense layer before its last, 0 for none (default: by recipe)"),
         "lr_g": (2e-3, "the generator's learning rate (default: by recipe and objective)"),
         "lr_d": (4e-3, "the discriminator's (default: by recipe and objective)"),
         "n_critic": (1, "discriminator steps per generator step (default: the objective's)"),
