@@ -81,8 +81,8 @@ def dcgan_discriminator(image_shape, width=64, norm="batch", outputs=1, dense=0,
     """Images (N, H, W, C) → logits (N, outputs). Convolutions, kernel 4, stride 2, padding 1, halve
     the image while both sides are even and above 7 (28 → 14 → 7, 32 → 16 → 8 → 4), with `width`
     channels after the first and twice as many after each further one. After all but the first
-    there is the norm, "batch", "layer" or "none", and no bias before it. A dense layer ends it. With
-    `dense` there is one of so many units before that: it sees what parts of a picture go together.
+    there is the norm, "batch", "layer" or "none", and no bias before it. A dense layer ends it.
+    With `dense` one of so many units is before that: it sees which parts of a picture go together.
     """
     if norm not in ("batch", "layer", "none"):
         raise ValueError(f"dcgan_discriminator: norm is 'batch', 'layer' or 'none', got {norm!r}")

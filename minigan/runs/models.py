@@ -25,9 +25,9 @@ ZOO = Path(__file__).parent.parent / "zoo"
 BEFORE = dict(model="gan", image_size=None, evaluate_every=0, classifier=None, pack=1, lr_decay=1.0,
               mirror=False, keep_best=False, recipe="dcgan", **{"from": None},
               # The remedies of `gan`
-              dense=0, d_norm="default", r1=0.0, r2=0.0, dragan=0.0, penalty_every=1, label_smoothing=0.0,
-              instance_noise=0.0, dropout=0.0, minibatch="none", augment="none", adaptive=0.0,
-              adaptive_images=500_000)
+              dense=0, d_norm="default", r1=0.0, r2=0.0, dragan=0.0, penalty_every=1,
+              label_smoothing=0.0, instance_noise=0.0, dropout=0.0, minibatch="none",
+              augment="none", adaptive=0.0, adaptive_images=500_000)
 
 
 def names():
