@@ -159,7 +159,7 @@ def equipped(discriminator, minibatch="none", dropout=0.0, spectral=False, rng=N
         features += features // channels
     if minibatch != "none":
         last = nn.Dense(features, outputs, rng=rng)
-        if flat:
+        if any(isinstance(layer, nn.Flatten) for layer in layers):  # a DCGAN's, not a perceptron's
             init.dcgan(last, rng)
     equipment = []
     for layer in [*layers, last]:

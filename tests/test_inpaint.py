@@ -117,16 +117,6 @@ def test_a_picture_keeps_all_but_its_hole():
     assert changed[HOLE].all() and changed.sum() == changed[HOLE].size
 
 
-def test_what_becomes_of_a_picture_does_not_depend_on_those_beside_it_and_training_goes_on():
-    one, other, shown = painter(), painter(), batch(3).other
-    one.step(batch()), other.step(batch())
-    alone = one.draw(1, None, inputs=shown[:1]).x
-    np.testing.assert_allclose(one.draw(N, None, inputs=shown).x[:1], alone, rtol=1e-10)
-    one.step(batch(4)), other.step(batch(4))
-    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values()):
-        np.testing.assert_array_equal(a, b, err_msg=name)
-
-
 def test_psnr_is_measured_in_the_hole_beside_that_of_the_mean_of_the_training_pictures():
     known = np.random.default_rng(5).integers(256, size=(7, SIDE, SIDE, 3), dtype=np.uint8)
     model, again = painter(), painter()

@@ -287,6 +287,20 @@ def test_unpaired_batches_go_on_exactly():
         np.testing.assert_array_equal(found.other, batch.other)
 
 
+def test_unpaired_batches_take_both_orders_from_a_state_or_none():
+    some = batches(seed=5)
+    some.deal()
+    before = some.state_dict()
+    for name in ("order", "other.order"):
+        wrong = batches(seed=9)
+        wrong.deal()
+        wrong = wrong.state_dict() | {name: np.arange(3)}
+        with pytest.raises(DataError, match="was saved with other data"):
+            some.load_state_dict(wrong)
+        for (array, now), then in zip(some.state_dict().items(), before.values()):
+            np.testing.assert_array_equal(now, then, err_msg=array)
+
+
 def test_the_pictures_of_a_pair_are_turned_both_or_none():
     x = np.random.default_rng(0).integers(256, size=(40, 4, 6, 3), dtype=np.uint8)
     pairs = data.Batches(x, 40, np.random.default_rng(1), np.random.default_rng(2), other=made.half(x))

@@ -140,16 +140,6 @@ def test_esrgans_losses_stay_finite_and_learn_through_the_means():
 
 # What is drawn, and measured
 
-def test_what_becomes_of_a_picture_does_not_depend_on_those_beside_it_and_training_goes_on():
-    one, other, shown = enlarger(), enlarger(), batch(3).other
-    one.step(batch()), other.step(batch())
-    alone = one.draw(1, None, inputs=shown[:1]).x
-    np.testing.assert_allclose(one.draw(N, None, inputs=shown).x[:1], alone, rtol=1e-10)
-    one.step(batch(4)), other.step(batch(4))
-    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values()):
-        np.testing.assert_array_equal(a, b, err_msg=name)
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_bicubic_interpolation_is_that_of_whole_pictures(channels):
     x = np.random.default_rng(0).integers(256, size=(3, 4, 6, channels), dtype=np.uint8)

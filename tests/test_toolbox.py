@@ -199,6 +199,13 @@ def test_the_layer_stands_before_the_last_dense_one(facts, minibatch):
         assert np.abs(model.discriminator(x).numpy() - alone).max() > 1e-6
 
 
+@pytest.mark.parametrize("dense", [0, 64])
+def test_a_last_layer_for_more_features_begins_as_a_dcgans_others(dense):
+    model = model_of(IMAGES, minibatch="discrimination", dense=dense)
+    weight = model.discriminator.layers[-1].weight.numpy()
+    assert 0.07 < weight.std() < 0.14  # five times 0.02
+
+
 # What D sees
 
 def test_instance_noise_falls_on_a_straight_line_to_nothing_and_lies_on_real_and_fake_in_both_steps():

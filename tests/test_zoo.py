@@ -27,6 +27,11 @@ ENDINGS = "_loss", "_score", "_grad_norm"
 each_model = pytest.mark.parametrize("name", models.names())
 
 
+class KeepAll:
+    """A generator by which dropout leaves nothing out."""
+    random = staticmethod(np.ones)
+
+
 def asked_for(name, **options):
     """A tiny run of a model on pictures with labels, as it is typed."""
     own = models.model_class(name).OPTIONS
@@ -207,6 +212,22 @@ def test_it_draws_and_its_seed_alone_decides_what(run, name):
     assert len(np.unique(again.reshape(20, -1), axis=0)) > 1
     assert drawn.labels is None or drawn.labels.shape == (20,) and drawn.labels.dtype.kind == "i"
     assert trained.sample(0, **asked).shape == (0, *shape_of(name))
+
+
+@pytest.mark.parametrize("name", [name for name in models.names() if translates(name)])
+def test_what_becomes_of_a_picture_depends_on_no_other_and_drawing_changes_nothing_in_training(name):
+    (one, batches), (other, _) = built(name), built(name)
+    dealt, shown = [batches.deal(one.batches_per_step) for _ in range(2)], some_inputs(name, 5)
+    asked = dict(label=1) if "label" in signature(one.draw).parameters else {}
+    one.step(dealt[0]), other.step(dealt[0])
+    together = one.draw(5, KeepAll, inputs=shown, **asked).x
+    for i in range(5):
+        alone = one.draw(1, KeepAll, inputs=shown[i:i + 1], **asked).x
+        np.testing.assert_allclose(alone[0], together[i], atol=1e-5)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+    one.step(dealt[1]), other.step(dealt[1])
+    for (array, a), b in zip(one.state_dict().items(), other.state_dict().values()):
+        np.testing.assert_array_equal(a, b, err_msg=array)
 
 
 @pytest.mark.on_each_backend

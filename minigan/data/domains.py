@@ -58,6 +58,11 @@ class UnpairedBatches(Batches):
         return super().state_dict() | others
 
     def load_state_dict(self, state):
+        before = self.others.state_dict()
         self.others.load_state_dict({name.removeprefix("other."): array
                                      for name, array in state.items() if name.startswith("other.")})
-        super().load_state_dict(state)
+        try:
+            super().load_state_dict(state)
+        except DataError:  # both orders go on from `state`, or none
+            self.others.load_state_dict(before)
+            raise
