@@ -92,6 +92,16 @@ def test_the_noise_is_dropout_when_a_picture_is_drawn_too():
     assert model.generator.training  # training goes on as it was
 
 
+@pytest.mark.parametrize("shape, noisy", [((32, 32, 1), [4, 8]), ((64, 64, 1), [4, 8]), ((28, 28, 1), [14])])
+def test_noise_is_in_the_first_layer_up_and_where_the_picture_is_at_most_8_by_8(shape, noisy):
+    drawn = []
+
+    class Recorded:
+        random = staticmethod(lambda size: drawn.append(size) or np.ones(size))
+    UNet(shape, 1, 2, np.random.default_rng(0), Recorded)(mg.Tensor(np.zeros((3, *shape), np.float32)))
+    assert [size[1] for size in drawn] == noisy
+
+
 def test_the_discriminator_sees_what_the_picture_was_made_from():
     model, pairs = made("pix2pix"), batch()
     x = mg.Tensor(pairs.other, requires_grad=True)

@@ -10,7 +10,7 @@ from benchmarks.twins import Masked, adam, descend
 class Level(torch.nn.Module):
     """Down, whatever lies below, up, and beside it what came in."""
 
-    def __init__(self, down, below, up, dropout, first=False):
+    def __init__(self, down, below, up, dropout, first):
         super().__init__()
         self.down, self.below, self.up = down, below, up
         self.dropout, self.first = dropout, first
@@ -22,17 +22,16 @@ class Level(torch.nn.Module):
         y = self.up(torch.relu(inside))
         if self.first:
             return torch.tanh(y)
-        return torch.cat([y if self.dropout is None else self.dropout(y), x], 1)
+        return torch.cat([self.dropout(y) if self.below is None or max(y.shape[2:]) <= 8 else y, x], 1)
 
 
 def unet(model, stream):
-    """The levels of minigan's network, the innermost first; the three innermost have dropout."""
+    """The levels of minigan's network, the innermost first."""
     downs = [converted(layers) for layers in model.down]
     ups = [converted(layers) for layers in model.up] + [_last(model.last)]
     level = None
     for i, (down, up) in enumerate(zip(reversed(downs), ups)):
-        first = i == len(downs) - 1
-        level = Level(down, level, up, Masked(0.5, stream) if i < 3 and not first else None, first)
+        level = Level(down, level, up, Masked(0.5, stream), first=i == len(downs) - 1)
     return level.double()
 
 

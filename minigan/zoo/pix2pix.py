@@ -12,7 +12,8 @@ differ. The discriminator asks that the result could be one of them. It judges p
 each of its scores sees 22 × 22 pixels, and the loss is the mean over all scores. So it need only
 know texture, for the L1 term has the large forms right.
 
-The noise z is dropout in the first three layers on the way up, in training and in drawing (§3.1).
+The noise z is dropout in the first layer on the way up and in all others that make at most 8 × 8
+places, the paper's first three, in training and in drawing (§3.1). In larger ones it would speckle.
 The generator is a U-Net: what leaves a layer on the way down goes beside what enters its mirror
 image on the way up, so that an outline need not pass the bottleneck. D's loss is halved, against
 its speed (§3.3). G has the non-saturating loss. `--gan 0` leaves the L1 term alone.
@@ -103,7 +104,7 @@ class UNet(nn.Module):
             passed.append(x)
         for i, (layer, mirrored) in enumerate(zip(self.up, passed[-2::-1])):
             x = layer(ops.relu(x))
-            if i < 3:
+            if i == 0 or max(x.shape[1:3]) <= 8:
                 x = nn.dropped(x, 0.5, rng or self.masks)
             x = ops.concatenate(x, mirrored, axis=-1)
         return ops.tanh(self.last(ops.relu(x)))
