@@ -94,7 +94,8 @@ class Captioned(Model):
         """n pictures of `caption`, or of a caption each; by default of those of the examples, over
         and over, and with them the pictures that they were said of."""
         captions, targets = self.asked(n, caption)
-        return Drawn(self.sample(self.noise(n, rng), self.told(captions)), targets=targets)
+        return Drawn(self.sample(self.noise(n, rng), self.told(captions)),
+                     targets=targets, captions=captions)
 
     def walk(self, rng, count=4, caption=None):
         """Ways from noise to noise, each of one caption."""

@@ -54,6 +54,7 @@ class Drawn(NamedTuple):
     labels: object = None  # (n,) integers, a NumPy array
     inputs: object = None  # (n, …), what each was made from
     targets: object = None  # (n, …), what should have become of it
+    captions: object = None  # (n,), in which words
 
 
 class Model:

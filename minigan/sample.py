@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+from functools import partial
 from math import ceil, sqrt
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from minigan.captioned import check_known
 from minigan.data import disk, files
 from minigan.data.files import printable
 from minigan.model import WAY
-from minigan.pictures import plots
+from minigan.pictures import examples, plots
 from minigan.runs import models, supply
 from minigan.runs.commandline import (
     Parser, command, non_negative, one_of, path, positive, say)
@@ -76,13 +77,19 @@ def run(options):
         show_examples(run.model, Path(options.run))
     options.n = options.n or (1 if options.input else 64)
     if options.interpolate:
-        samples, shown, columns = walked(run, options, asked), None, WAY
+        samples = walked(run, options, asked)
+        save_grid = partial(save_picture, samples=samples, columns=WAY)
     elif models.shows_examples(run.model):
-        samples, shown, columns = side_by_side(run, options, asked)
+        made = run.model.draw(options.n, models.preview(options.seed), **asked)
+        made = made._replace(x=backend.to_numpy(made.x))
+        samples = pixels(made)
+        save_grid = partial(examples.save_examples, drawn=made, columns=ceil(sqrt(options.n) / 2))
     else:
-        samples, shown, columns = drawn(run, options, asked), None, None
+        samples = drawn(run, options, asked)
+        save_grid = partial(save_picture, samples=samples)
     if grid:
-        save_picture(grid, samples if shown is None else shown, columns)
+        with disk.output(grid) as file:
+            save_grid(file)
     if options.npz:
         save(options.npz, samples)
     if options.files:
@@ -144,14 +151,6 @@ def show_examples(model, folder):
     model.examples = supply.examples_of(options, data_of_run(record, options, folder), model.NEEDS)
 
 
-def side_by_side(run, options, asked):
-    """(what is made of the picture or caption that is given, or of the examples; this beside what
-    it was made from and should have been; in how many columns)."""
-    made = run.model.draw(options.n, models.preview(options.seed), **asked)
-    shown, each = plots.side_by_side(made._replace(x=backend.to_numpy(made.x)))
-    return pixels(made), shown, each * ceil(sqrt(options.n) / each)
-
-
 def pixels(drawn):
     """Images as pixels, uint8, or points, on the host."""
     x = backend.to_numpy(drawn.x)
@@ -178,12 +177,11 @@ def walked(run, options, asked):
     return pixels(run.model.walk(models.preview(options.seed), count, **asked))[:options.n]
 
 
-def save_picture(path, samples, columns):
-    with disk.output(path) as file:
-        if samples.ndim == 4:
-            plots.save_grid(file, samples, columns)
-        else:
-            plots.save_points(file, samples)
+def save_picture(file, samples, columns=None):
+    if samples.ndim == 4:
+        plots.save_grid(file, samples, columns)
+    else:
+        plots.save_points(file, samples)
 
 
 def save(path, samples):

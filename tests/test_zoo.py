@@ -99,14 +99,14 @@ def test_n_plus_m_steps_are_n_steps_a_stop_and_m_more(train, monkeypatch, name):
     """To the bit, over the end of an epoch, while rates fall, and however often it is looked at."""
     given = (*asked_for(name, batch_size=500), "--steps", 5, "--log-every", 1)
     done(train(*given, "--out", "whole"))
-    save = plots.save_grid
+    save = plots.save_sheet
 
     def full_disk(path, *what, **how):
         if Path(path).stem == "000003":
             raise OSError("the disk is full")
         save(path, *what, **how)
     with monkeypatch.context() as patch:
-        patch.setattr(plots, "save_grid", full_disk)
+        patch.setattr(plots, "save_sheet", full_disk)
         failed(train(*given, "--out", "parts", "--snapshot-every", 1, "--checkpoint-every", 2), "the disk is full")
     [whole], [parts] = Path("whole").iterdir(), Path("parts").iterdir()
     assert "going on after step 2" in done(train("--resume", parts))

@@ -4,16 +4,15 @@ import numpy as np
 
 from minigan import data, metrics
 from minigan.model import Drawn
-from minigan.pictures import plots
+from minigan.pictures import examples, plots
 
 MOST = 60  # of pictures made from others
 
 
 def save_translations(path, drawn):
     """What pictures were made from, what was made, and what should have been, side by side."""
-    shown, each = plots.side_by_side(Drawn(*[array if array is None else array[:MOST]
-                                             for array in drawn]))
-    plots.save_grid(path, shown, 6 * each)
+    examples.save_examples(
+        path, Drawn(*[array if array is None else array[:MOST] for array in drawn]), 6)
 
 
 def save_evaluation(path, judge, samples, training, training_features):

@@ -46,31 +46,17 @@ def save_samples(path, samples, real=None, generated=True):
 def save_grid(path, images, columns=None, generated=True):
     """Images (N, H, W, C), in [−1, 1] or pixels, C = 1 or 3, side by side in `columns` (a square by
     default), as PNG. Small images are enlarged by a whole factor: their pixels stay pixels."""
-    from PIL import Image
     pixels = tile(images, columns)
     factor = max(1, round(448 / max(pixels.shape[0], pixels.shape[1])))
+    save_sheet(path, pixels.repeat(factor, 0).repeat(factor, 1), generated)
+
+
+def save_sheet(path, pixels, generated=True):
+    """Pixels (H, W, C) of many pictures as one PNG, which no data set takes for a picture."""
+    from PIL import Image
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    picture = picture.resize((picture.width * factor, picture.height * factor),
-                             Image.Resampling.NEAREST)
     with _file(path) as file:
         picture.save(file, format="png", pnginfo=_mark(generated, Title=SHEET))
-
-
-def side_by_side(drawn):
-    """Pictures (N, …), each input, what was made of it and what should have been, one after the
-    other; and how many there are of each."""
-    shown = [array for array in (drawn.inputs, drawn.x, drawn.targets) if array is not None]
-    height, width = np.max([array.shape[1:3] for array in shown], axis=0)
-    colours = max(array.shape[3] for array in shown)
-    alike = [np.broadcast_to(_enlarged(to_pixels(array), height, width),
-                             (len(array), height, width, colours)) for array in shown]
-    return np.stack(alike, 1).reshape(-1, height, width, colours), len(shown)
-
-
-def _enlarged(images, height, width):
-    """Each pixel repeated."""
-    _, H, W, _ = images.shape
-    return images.repeat(height // H, axis=1).repeat(width // W, axis=2)
 
 
 def bicubic(images, height, width):

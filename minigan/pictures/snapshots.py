@@ -6,7 +6,7 @@ from minigan import backend, data, ops
 from minigan.autograd import grad
 from minigan.data.files import tell
 from minigan.model import WAY
-from minigan.pictures import plots, report
+from minigan.pictures import examples, plots, report
 from minigan.runs import models, run_folder
 from minigan.runs.spreadsheet import write_csv
 from minigan.runs.statistics import Statistics
@@ -40,8 +40,7 @@ class Pictures:
         drawn = shown(self.model, self.n, self.seed)
         samples = backend.to_numpy(drawn.x)
         if models.shows_examples(self.model):
-            pictures, each = plots.side_by_side(drawn._replace(x=samples))
-            plots.save_grid(path, pictures, SIDES * each)
+            examples.save_examples(path, drawn._replace(x=samples), SIDES)
         elif self.image:
             plots.save_grid(path, samples, None if drawn.labels is None else PER_CLASS)
         elif samples.shape[1] != 2 or not isinstance(self.model, GANTrainer):

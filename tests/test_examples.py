@@ -1,0 +1,50 @@
+"""The picture of what was made of pictures or captions: what stands beside what, and the letters below."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minigan.model import Drawn
+from minigan.pictures import examples, plots
+
+
+def flat(n, side, colours, first=0):
+    """n pictures (side, side, colours), each of one value."""
+    values = np.arange(first, first + n, dtype=np.uint8)
+    return np.broadcast_to(values[:, None, None, None], (n, side, side, colours)).copy()
+
+
+@pytest.mark.parametrize("known", [("inputs",), ("inputs", "targets"), ("targets",)])
+def test_each_input_what_was_made_of_it_and_its_target_are_side_by_side(known):
+    given = dict(x=flat(5, 8, 3, 10), inputs=flat(5, 4, 1, 20), targets=flat(5, 8, 3, 30))
+    shown = examples.side_by_side(Drawn(**{name: given[name] for name in ("x", *known)}))
+    assert shown.shape == (5, 1 + len(known), 8, 8, 3) and shown.dtype == np.uint8
+    order = [name for name in ("inputs", "x", "targets") if name in ("x", *known)]
+    for i, name in enumerate(order):
+        assert (shown[:, i] == given[name][:, :1, :1]).all()
+
+
+def test_without_captions_it_is_a_grid_of_so_many_examples_a_row(tmp_path):
+    drawn = Drawn(flat(7, 16, 1), inputs=flat(7, 16, 1, 50))
+    examples.save_examples(tmp_path / "a.png", drawn, 3)
+    plots.save_grid(tmp_path / "b.png", np.stack([drawn.inputs, drawn.x], 1).reshape(14, 16, 16, 1), 6)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_captions_stand_below_their_pictures(tmp_path, colours):
+    captions = np.array(["red", "", "a word " * 40, "blue heart", "Сердце"])
+    drawn = Drawn(flat(5, 16, colours), targets=flat(5, 16, colours, 100), captions=captions)
+    examples.save_examples(tmp_path / "named.png", drawn, 2)
+    sheet = np.asarray(Image.open(tmp_path / "named.png"))
+    height, width = 3 * 20, 3 * 38
+    room = sheet.shape[0] // 3
+    assert sheet.shape == (3 * room, 2 * width, 3) and room > height
+    below = []
+    for i in range(5):
+        cell = sheet[i // 2 * room:(i // 2 + 1) * room, i % 2 * width:(i % 2 + 1) * width]
+        assert (cell[6:54, 6:54] == i).all() and (cell[6:54, 60:108] == 100 + i).all()
+        below.append((cell[height:] < 128).sum())
+    assert below[1] == 0 < min(below[0], below[4]) and below[0] < below[3] < below[2]
+    assert (sheet[2 * room:, width:] == 255).all()
+    assert plots.MARK in Image.open(tmp_path / "named.png").text["Description"]
