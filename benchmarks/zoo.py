@@ -3,7 +3,7 @@
 The model is trained with its defaults on its example, as `python -m minigan.train` does it, with
 three seeds, and measured as `python -m minigan.evaluate` does it. Beside it stands the
 unconditional `gan` with the same width, rates and steps, or the model without what makes it what it
-is. Each run is kept in
+is, and beside the default `gan` the paper's recipe. Each run is kept in
 benchmarks/results/zoo.json as it ends, and not done again; the picture of the first seed lies
 beside it. The table is made of what is there.
 """
@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import pairing
 from benchmarks.mixtures import mean_and_error
 from minigan import data
+from minigan.metrics import judges
 from minigan.runs import models
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,11 +40,18 @@ class Example(NamedTuple):
     shown: tuple            # the measures in the table, by how their names begin
     options: str = ""
     beside: Beside | None = Beside("gan")
+    judged: str = ""        # options of `evaluate`
 
 
 CLASSES = "class_agreement", "FD-", "coverage"
 LIKENESS = "L1", "PSNR", "SSIM", "SWD-32", "SWD-16"
+QUALITY, PAPER = ("FD-", "precision", "recall", "coverage"), Beside("gan", "--recipe dcgan")
 EXAMPLES = {
+    "gan": [Example("fashion-mini", (*QUALITY, "training_distance"), beside=PAPER),
+            *[Example(source, QUALITY, beside=PAPER._replace(seeds=1)) for source in (
+                "digits", "mnist")],
+            Example("emoji", QUALITY, beside=PAPER._replace(seeds=1),
+                    judged="--classifier fashion")],
     "cgan": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
     "acgan": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
     "projection": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
@@ -88,19 +97,33 @@ def same_budget(model, example):
     return f"--recipe annealed {shared}"
 
 
-def train(run):
-    """{"metrics", "seconds"} of a run; of the first seed of a model also its picture."""
+def train(model, example, run):
+    """{"metrics", "seconds"} of a run of a model's example; of the model's first seed also its
+    picture."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         command("train", "--model", run["model"], "--data", run["data"], "--seed", run["seed"],
                 "--out", folder, *run["options"].split())
         seconds = round(time.perf_counter() - began)
         [made] = Path(folder).iterdir()
-        command("evaluate", made)
-        if run["seed"] == 0 and run["model"] != "gan":
+        command("evaluate", made, *example.judged.split())
+        if run["seed"] == 0 and run["model"] == model:
             shutil.copy(sorted((made / "samples").glob("*.png"))[-1], RESULTS / picture_name(run))
-        measured = json.loads((made / "metrics.json").read_text())["metrics"]
-    return dict(metrics={name: row["value"] for name, row in measured.items()}, seconds=seconds)
+        table = json.loads((made / "metrics.json").read_text())["metrics"]
+        measured = {name: row["value"] for name, row in table.items()}
+        if run["data"] == "fashion-mini":
+            measured["training_distance"] = training_distance(made)
+    return dict(metrics=measured, seconds=seconds)
+
+
+def training_distance(folder):
+    """Of a run on `fashion-mini`, which has no test split: beside the test pictures of
+    Fashion-MNIST, the set that its pictures are from. 1 is like new pictures, 0 is copied."""
+    judge = judges.judge_for("fashion", data.load("fashion", split="test").x)
+    known = judge.features_of(data.load("fashion-mini").x)
+    samples = models.load(folder).sample(len(known))
+    measure = judges.training_distance(known, judge.features, judge.features_of(samples))
+    return measure.metric(*measure.arrays)
 
 
 def picture_name(run):
@@ -124,7 +147,7 @@ def table(example, due, runs):
         cells = [mean_and_error([named(run["metrics"], name) for run in of_it])
                  for name in example.shown]
         seconds = mean_and_error([run["seconds"] for run in of_it])
-        title = model if model == "gan" else f"{model} {options}".strip()
+        title = f"{model} {options}".strip()
         lines.append(f"| {title} | {len(of_it)} | {' | '.join(cells)} | {seconds} |")
     return "\n".join(lines)
 
@@ -143,7 +166,8 @@ def main():
     for example in EXAMPLES[given.model]:
         if given.data in (None, example.data):
             due = runs_of(given.model, example, given.seeds)
-            runs = pairing.done_one_by_one(due, train, str(RESULTS / "zoo.json"))
+            runs = pairing.done_one_by_one(
+                due, partial(train, given.model, example), str(RESULTS / "zoo.json"))
             print(table(example, due, runs), flush=True)
 
 
