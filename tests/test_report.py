@@ -254,7 +254,7 @@ def test_a_comparison_has_each_curve_of_all_runs_in_one_chart(run, tmp_path):
     assert alone["values"] == [1.5] * 8
     strokes = [path["stroke"] for path, _ in page.all("path")]
     assert strokes == [plots.COLOURS[1], *plots.COLOURS[:2] * 6], "a run has one colour in all charts"
-    assert any("different objectives" in text for text in page.texts("p"))
+    assert any("different models and objectives" in text for text in page.texts("p"))
 
 
 def test_lines_of_many_runs_differ_in_colour_or_dashes(run, tmp_path):
@@ -262,7 +262,7 @@ def test_lines_of_many_runs_differ_in_colour_or_dashes(run, tmp_path):
     page = Page(report.comparison(runs))
     [first, *_] = [page.all("path")[i:i + 12] for i in range(0, 12, 12)]
     assert len({(path["stroke"], path["stroke-dasharray"]) for path, _ in first}) == 12
-    assert not any("different objectives" in text for text in page.texts("p"))
+    assert not any("different models and objectives" in text for text in page.texts("p"))
 
 
 def test_a_comparison_shows_the_last_samples_of_each_and_the_options_that_differ(run, tmp_path):

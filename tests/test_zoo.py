@@ -12,6 +12,7 @@ from PIL import Image
 import minigan as mg
 import strict
 from minigan import data, evaluate, plots, report, sample
+from minigan.pictures import tables
 from minigan.runs import models, run_folder, supply
 from minigan.runs.options import typed
 from minigan.trainer import Model
@@ -306,6 +307,7 @@ def test_it_is_measured(train, call, run, name):
     done(call(evaluate.main, run, "--n", 60))
     metrics = json.loads((run / "metrics.json").read_text())["metrics"]
     assert metrics.keys() >= quick.keys()
+    assert all(map(tables.explanation, metrics))
     assert all(metrics[measure]["value"] > 0 for measure in quick if not measure.startswith("right_"))  # none need be
     if source_of(name) in SOURCES.values():  # what should become of each is known
         assert metrics.keys() >= {"L1", "PSNR"} and quick["L1"] > 0
@@ -319,6 +321,8 @@ def test_its_page_shows_its_statistics(call, run, name):
     page = (run / "report.html").read_text(encoding="utf-8")
     assert f'"{name}"' in page or f">{name}<" in page
     assert page.count('class="chart"') >= 2
+    lead = re.search("<header>.*?<p>(.*?)</p>", page, re.DOTALL)[1]
+    assert lead == f"{'hinge' if name == 'gan' else name} on {source_of(name)}: step 2 of 2."
 
 
 # Bad input

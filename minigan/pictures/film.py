@@ -29,7 +29,7 @@ def samples(run, frames):
 <button type="button">Play</button>
 <input type="range" min="0" max="{last}" value="{last}" aria-label="Snapshot">
 </div>
-<p class="note">The same noise at every step.{some}</p>
+<p class="note">The same noise and examples at every step.{some}</p>
 {for_script(frames)}
 """
     if film:

@@ -60,9 +60,8 @@ def _read(folder, name=None, lines=None):
 def page(folder, frames=FRAMES, lines=None):
     """The text of the page of one run, as far as it goes. RunError if the folder is not a run's."""
     run = _read(folder, lines=lines)
-    goal = run.options.get("steps")
-    objective, source = run.options.get("objective"), run.options.get("data")
-    lead = f"{short(objective)} on {short(source)}: step {run.step} of {short(goal)}."
+    goal, source = run.options.get("steps"), run.options.get("data")
+    lead = f"{short(_trained(run))} on {short(source)}: step {run.step} of {short(goal)}."
     if run.step != goal:
         lead += " While it trains, load this page again to see more."
     return _document(run.name, lead, {
@@ -73,6 +72,11 @@ def page(folder, frames=FRAMES, lines=None):
         "Options and versions": tables.options(run)})
 
 
+def _trained(run):
+    """The objective of a `gan`, the name of any other model."""
+    return run.options.get("objective") or run.options.get("model")
+
+
 def comparison(folders):
     """The text of one page with several runs side by side: each curve of all of them in one frame.
     """
@@ -80,9 +84,9 @@ def comparison(folders):
     runs = [_read(folder, name if names.count(name) == 1 else str(folder))
             for folder, name in zip(folders, names)]
     charts = curves.charts(runs)
-    if charts and len({str(run.options.get("objective")) for run in runs}) > 1:
-        charts = ("<p>The losses of different objectives are different quantities: compare how "
-                  f"they run, not how high.</p>{charts}")
+    if charts and len({str(_trained(run)) for run in runs}) > 1:
+        charts = ("<p>The losses of different models and objectives are different quantities: "
+                  f"compare how they run, not how high.</p>{charts}")
     return _document(f"{len(runs)} runs side by side", ", ".join(run.name for run in runs) + ".", {
         "Last samples": columns(*(film.last_samples(run) for run in runs)),
         "Curves": charts,

@@ -38,10 +38,14 @@ def measures(runs):
     if len(runs) > 1:
         return unread + _table("Value ± standard error", ["", *(run.name for run in runs)],
                                [["of", *about], *rows]) + note
-    for row, (name, numbers) in zip(rows, found[0]["metrics"].items()):
-        row += [text(numbers.get("training_data")), explanation(name)]
-    table = _table(about[0], ["", "value ± standard error", "training data in their place",
-                              "what it is"], rows)
+    heads, measured = ["", "value ± standard error"], found[0]["metrics"]
+    if any(numbers.get("training_data") is not None for numbers in measured.values()):
+        heads.append("training data in their place")
+        for row, numbers in zip(rows, measured.values()):
+            row.append(text(numbers.get("training_data")))
+    for row, name in zip(rows, measured):
+        row.append(explanation(name))
+    table = _table(about[0], [*heads, "what it is"], rows)
     return f"{unread}<div>{table}{note}</div>"
 
 
@@ -57,6 +61,20 @@ EXPLANATIONS = {
     "density": "how many real ones lie around a sample, 1 as for real ones",
     "coverage": "share of real ones with a sample nearby",
     "training_distance": "distance to the nearest training sample: 1 is like new data, 0 copied",
+    "class_agreement": "share of samples that show the class they were asked to be",
+    "code_agreement": "share of samples whose code is the class that is seen, each code one class",
+    "L1-input": "L1 of doing nothing: of the input itself",
+    "L1": "mean distance of pixels from what should have been made, from 0 to 2",
+    "PSNR-hole-mean": "PSNR of the hole filled with the mean of the training pictures",
+    "PSNR-hole": "PSNR within the hole",
+    "PSNR-bicubic": "PSNR of bicubic interpolation",
+    "PSNR": "mean squared distance as decibels: 10 more are a tenth of it",
+    "SSIM": "likeness of brightness, contrast and structure of patches, 1 is the same",
+    "SWD-": "sliced Wasserstein distance, times 1,000, of patches of pictures of this side",
+    "right_all_seen": "share that is right in all, of combinations that training has seen",
+    "right_all_unseen": "the same of combinations that training has never seen",
+    "right_all": "share of pictures that show all of what they should",
+    "right_": "share of pictures that show this as they should",
     "modes": "how many modes of the mixture have a good sample",
     "high_quality": "share of samples within three standard deviations of a mode",
     "reverse_kl": "how far the modes' shares are from equal ones"}
