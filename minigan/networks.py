@@ -114,12 +114,17 @@ def patches(channels, width, norm, rng=None):
         nn.Conv2d(2 * width, 1, 4, padding=1, rng=rng))
 
 
-def residual_translator(inputs, outputs, width, blocks, first_norm=True, rng=None):
-    """A generator of pictures from others, (N, H, W, inputs) → (N, H, W, outputs) in (−1, 1), H and
-    W multiples of 4: two convolutions halve the sides, residual blocks follow, and two transposed
-    convolutions double them again. All layers but the last have instance norm, or all but the
-    first and the last. Johnson et al. 2016, arXiv:1603.08155, as Zhu et al. 2017,
-    arXiv:1703.10593, appendix 7.2, have it."""
+def residual_translator(sides, inputs, outputs, width, blocks, first_norm=True, rng=None):
+    """A generator of pictures from others, (N, H, W, inputs) → (N, H, W, outputs) in (−1, 1):
+    convolutions halve the `sides` (H, W) twice, residual blocks follow, and transposed convolutions
+    double them again. All layers but the last have instance norm, or all but the first and the
+    last. Johnson et al. 2016, arXiv:1603.08155, as Zhu et al. 2017, arXiv:1703.10593, appendix 7.2,
+    have it. Theirs are of 128 pixels and more. Sides of up to 32 are halved once: stripes of two
+    pixels do not outlive a second time. ValueError for sides that cannot be halved so often."""
+    levels = range(2 if max(sides) > 32 else 1)
+    if any(side % 2 ** len(levels) for side in sides):
+        raise ValueError(f"residual_translator: expected sides that are multiples of "
+                         f"{2 ** len(levels)}, got pictures of {sides[0]} × {sides[1]}")
     conv = lambda before, after, size: [
         nn.ReflectionPad(size // 2), nn.Conv2d(before, after, size, rng=rng)]
     norm = lambda before, after, size: [*conv(before, after, size), nn.InstanceNorm(after)]
@@ -130,9 +135,11 @@ def residual_translator(inputs, outputs, width, blocks, first_norm=True, rng=Non
     block = lambda n: nn.Residual(nn.Sequential(*norm(n, n, 3), nn.ReLU(), *norm(n, n, 3)))
     first = norm if first_norm else conv
     return nn.Sequential(
-        *first(inputs, width, 7), nn.ReLU(), *down(width), *down(2 * width),
-        *[block(4 * width) for _ in range(blocks)],
-        *up(2 * width), *up(width), *conv(width, outputs, 7), nn.Tanh())
+        *first(inputs, width, 7), nn.ReLU(),
+        *[layer for level in levels for layer in down(width * 2 ** level)],
+        *[block(width * 2 ** len(levels)) for _ in range(blocks)],
+        *[layer for level in reversed(levels) for layer in up(width * 2 ** level)],
+        *conv(width, outputs, 7), nn.Tanh())
 
 
 MINIBATCH = "none", "deviation", "discrimination"

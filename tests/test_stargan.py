@@ -146,7 +146,7 @@ def test_instance_norm_behind_the_first_layer_would_take_the_class_away():
     """What is the same everywhere has the mean it is, and nothing is left of it."""
     x, rng = mg.Tensor(batch().x), np.random.default_rng(0)
     for first_norm, differs in ((True, False), (False, True)):
-        G = nn.Beside(networks.residual_translator(1 + K, 1, 4, 1, first_norm, rng), K).astype("float64")
+        G = nn.Beside(networks.residual_translator((8, 8), 1 + K, 1, 4, 1, first_norm, rng), K).astype("float64")
         of_class = [G(x, np.full(N, label)).numpy() for label in (0, 1)]
         assert (abs(of_class[0] - of_class[1]).max() > 1e-3) == differs
         if not differs:
@@ -236,9 +236,10 @@ def test_captions_of_shapes_tell_their_codes():
 
 # Refused
 
-def test_sides_that_cannot_be_halved_twice_are_refused():
-    with pytest.raises(ValueError, match="multiples of 4, got 18 × 16"):
-        made(FACTS._replace(shape=(18, 16, 1)))
+@pytest.mark.parametrize("H, W, multiple", [(18, 15, 2), (34, 34, 4), (16, 34, 4)])
+def test_sides_that_cannot_be_halved_are_refused(H, W, multiple):
+    with pytest.raises(ValueError, match=f"multiples of {multiple}, got pictures of {H} × {W}"):
+        made(FACTS._replace(shape=(H, W, 1)))
 
 
 def test_an_emoji_has_no_other_attribute():

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan import backend
+import minigan as mg
+from minigan import backend, networks, nn
 from minigan.runs import models
 from minigan.trainer import Batch, Facts
 from helpers import torch
@@ -84,6 +85,17 @@ def test_a_model_takes_the_steps_of_its_twin(torch, engine, name, options):
         expected, found = arrays_of(again.networks[key]), arrays_of(network)
         for weight in expected:
             np.testing.assert_allclose(found[weight], expected[weight], rtol=0, atol=1e-8, err_msg=f"{key} {weight}")
+
+
+@pytest.mark.parametrize("first_norm", [True, False])
+@pytest.mark.parametrize("sides", [(16, 32), (36, 8)])
+def test_a_translator_of_larger_pictures_halves_them_twice(torch, sides, first_norm):
+    from benchmarks.twins import cyclegan
+    ours = networks.residual_translator(sides, 3, 2, 4, 1, first_norm, np.random.default_rng(0)).astype("float64")
+    assert sum(isinstance(layer, nn.ConvTranspose2d) for layer in ours) == (2 if max(sides) > 32 else 1)
+    x = np.random.default_rng(1).uniform(-1, 1, (2, *sides, 3))
+    theirs = cyclegan.generator(ours, 3, 4, 2, first_norm)(torch.from_numpy(x.transpose(0, 3, 1, 2)))
+    np.testing.assert_allclose(ours(mg.Tensor(x)).numpy(), theirs.detach().numpy().transpose(0, 2, 3, 1), atol=1e-10)
 
 
 @pytest.mark.parametrize("name", models.names())

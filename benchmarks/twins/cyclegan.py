@@ -20,15 +20,20 @@ class Block(torch.nn.Sequential):
         return x + super().forward(x)
 
 
-def generator(seen, width, blocks, made, first_norm=True):
+def generator(ours, seen, width, made, first_norm=True):
+    blocks = sum(hasattr(layer, "residual") for layer in ours.layers)
+    levels = sum(type(layer).__name__ == "ConvTranspose2d" for layer in ours.layers)
+    halves, doubles, n = [], [], width
     down = lambda n: [torch.nn.Conv2d(n, 2 * n, 4, 2, 1), torch.nn.InstanceNorm2d(2 * n),
                       torch.nn.ReLU()]
     up = lambda n: [torch.nn.ConvTranspose2d(2 * n, n, 4, 2, 1), torch.nn.InstanceNorm2d(n),
                     torch.nn.ReLU()]
-    return torch.nn.Sequential(
-        *convolution(seen, width, 7)[:2 if first_norm else 1], torch.nn.ReLU(), *down(width), *down(2 * width),
-        *[Block(4 * width) for _ in range(blocks)], *up(2 * width), *up(width),
-        convolution(width, made, 7)[0], torch.nn.Tanh())
+    for _ in range(levels):
+        halves, doubles, n = [*halves, *down(n)], [*up(n), *doubles], 2 * n
+    network = torch.nn.Sequential(
+        *convolution(seen, width, 7)[:2 if first_norm else 1], torch.nn.ReLU(), *halves,
+        *[Block(n) for _ in range(blocks)], *doubles, convolution(width, made, 7)[0], torch.nn.Tanh())
+    return loaded(network, ours).double()
 
 
 def discriminator(channels, width):
@@ -60,13 +65,12 @@ class Pool:
 class Twin:
     def __init__(self, model, streams):
         channels, width = model.generator[1].weight.shape[2:]
-        blocks = sum(hasattr(layer, "residual") for layer in model.generator.layers)
-        copy = lambda make, ours, *sizes: loaded(make(channels, *sizes), ours).double()
+        judge = lambda ours: loaded(discriminator(channels, width), ours).double()
         self.networks = {
-            "generator": copy(generator, model.generator, width, blocks, channels),
-            "backward": copy(generator, model.backward, width, blocks, channels),
-            "discriminator_a": copy(discriminator, model.discriminator_a, width),
-            "discriminator_b": copy(discriminator, model.discriminator_b, width)}
+            "generator": generator(model.generator, channels, width, channels),
+            "backward": generator(model.backward, channels, width, channels),
+            "discriminator_a": judge(model.discriminator_a),
+            "discriminator_b": judge(model.discriminator_b)}
         self.G, self.F, self.D_a, self.D_b = self.networks.values()
         self.pools = [Pool(len(model.pool_a.pictures)) for _ in "ab"]
         self.stream, self.weights = streams["pool"], (model.cycle, model.cycle * model.identity)

@@ -44,11 +44,10 @@ def discriminator(ours):
 
 class Twin:
     def __init__(self, model, streams):
-        layers, self.streams = model.generator.network.layers, streams
-        *_, seen, width = model.generator.network.parameters()[0].shape
-        blocks = sum(hasattr(layer, "residual") for layer in layers)
-        network = generator(seen, width, blocks, seen - model.generator.classes, first_norm=False)
-        self.G = Labelled(loaded(network, model.generator.network).double(), model.generator.classes)
+        ours, classes, self.streams = model.generator.network, model.generator.classes, streams
+        *_, seen, width = ours.parameters()[0].shape
+        network = generator(ours, seen, width, seen - classes, first_norm=False)
+        self.G = Labelled(network, classes)
         self.D = discriminator(model.discriminator)
         self.networks = {"generator": self.G, "discriminator": self.D}
         self.g_optimizer = adam(self.G, model.g_optimizer)

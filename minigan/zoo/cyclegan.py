@@ -48,8 +48,8 @@ class CycleGAN(Translator):
             raise ValueError(f"CycleGAN: pictures of both kinds have the same shape, got "
                              f"{facts.other} and {shape}")
         self.generator, self.backward = [
-            init.dcgan(networks.residual_translator(shape[-1], shape[-1], width, options["blocks"],
-                                                    rng=rng), rng) for _ in "ab"]
+            init.dcgan(networks.residual_translator(shape[:2], shape[-1], shape[-1], width,
+                                                    options["blocks"], rng=rng), rng) for _ in "ab"]
         self.discriminator_a, self.discriminator_b = [
             init.dcgan(networks.patches(shape[-1], width, nn.InstanceNorm, rng), rng) for _ in "ab"]
         self.pool_a, self.pool_b = Pool(options["pool"], shape), Pool(options["pool"], shape)

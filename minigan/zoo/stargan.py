@@ -49,15 +49,12 @@ class StarGAN(Translator):
     headline = "d_loss", "g_loss", "class_loss", "rec_loss"
 
     def build(self, facts, options, rng):
-        H, W, channels = facts.shape
-        if H % 4 or W % 4:
-            raise ValueError(f"StarGAN: expected pictures whose sides are multiples of 4, got "
-                             f"{H} × {W}")
+        *sides, channels = facts.shape
         K, width = len(facts.classes), options["width"]
         self.cls, self.rec, self.gp = options["cls"], options["rec"], options["gp"]
         self.batches_per_step = options["n_critic"]
         self.generator = nn.Beside(networks.residual_translator(
-            channels + K, channels, width, options["blocks"], first_norm=False, rng=rng), K)
+            sides, channels + K, channels, width, options["blocks"], first_norm=False, rng=rng), K)
         self.discriminator = Discriminator(facts.shape, K, width, rng)
         self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)
         self.d_optimizer = optim.Adam(self.discriminator.parameters(), options["lr_d"], self.BETAS)
