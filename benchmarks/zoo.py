@@ -60,7 +60,8 @@ EXAMPLES = {
     "d2gan": [Example("fashion-mini", ("FD-", "coverage"))],
     "pix2pix": [Example("edges:emoji", LIKENESS, "--mirror", Beside("pix2pix", "--gan 0"))],
     "cyclegan": [
-        Example("shapes:texture", ("right_all", "right_texture", "right_kind", "right_colour", "L1"),
+        Example("shapes:texture", ("right_all_plain", "right_all_striped", "right_texture",
+                                   "right_kind", "right_colour", "L1"),
                 beside=Beside("cyclegan", "--cycle 0", 1)),
         Example("emoji", ("L1-input", "L1", "SWD-32"), "--mirror", None)],
     "inpaint": [Example("masked:emoji", ("PSNR-hole", "PSNR-hole-mean", *LIKENESS), "--mirror",

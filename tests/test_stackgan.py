@@ -223,6 +223,13 @@ def test_seen_and_unseen_combinations_are_told_apart():
     np.testing.assert_allclose(measured["right_all_unseen"], share)
     np.testing.assert_allclose(measured["right_all"], (wrong == codes).mean())
     assert 0.2 < share < 0.5
+    turned = {}
+    for measure in judges.beside_targets(drawn, "shapes:texture"):
+        turned |= measure.numbers(measure.metric(*measure.arrays))
+    assert turned.keys() - measured.keys() == {"right_all_plain", "right_all_striped"}
+    striped = figures.attributes_of(codes)["texture"] == 1
+    np.testing.assert_allclose(turned["right_all_striped"], (wrong == codes)[striped].mean())
+    np.testing.assert_allclose(turned["right_all_plain"], (wrong == codes)[~striped].mean())
 
 
 # A run

@@ -129,7 +129,8 @@ def beside_targets(drawn, source):
     if min(sides) >= len(WINDOW):
         found.append(Measure({"SSIM": "↑"}, _mean, (metrics.ssim(y, x),), True))
     if data.without_prefix(source)[1].split(":")[0] == "shapes":
-        found += attributes_beside_targets(drawn)
+        found += attributes_beside_targets(
+            drawn, "texture" if source == "shapes:texture" else None)
     levels = [sides[0] // 2 ** i for i in range(8) if min(sides) // 2 ** i >= COARSEST]
     if levels:
         found.append(Measure({f"SWD-{side}": "↓" for side in levels}, _distances_of_patches,
@@ -142,10 +143,11 @@ def psnr(name, a, b, better="↑"):
     return Measure({name: better}, _mean, (metrics.psnr(a, b),), True)
 
 
-def attributes_beside_targets(drawn):
+def attributes_beside_targets(drawn, of_each=None):
     """[a `Measure` of how many pictures of `shapes` show what they should, attribute by attribute
     and in all of them, by the exact judge; and the latter for the combinations of kind and colour
-    that training sees, and for those that it never does]."""
+    that training sees, for those that it never does, and for each value of the attribute
+    `of_each`]."""
     judge = metrics.ShapesJudge()
     codes = judge.codes(drawn.targets)
     seen, asked = judge.attributes(drawn.x), data.figures.attributes_of(codes)
@@ -153,6 +155,9 @@ def attributes_beside_targets(drawn):
     right = np.concatenate([right, right.all(1, keepdims=True)], 1)
     unseen = data.figures.is_unseen(codes)
     parts = {"right_all_seen": right[~unseen, -1], "right_all_unseen": right[unseen, -1]}
+    if of_each is not None:
+        parts |= {f"right_all_{name}": right[asked[of_each] == i, -1]
+                  for i, name in enumerate(data.figures.ATTRIBUTES[of_each])}
     return [Measure({f"right_{name}": "↑" for name in (*asked, "all")},
                     lambda right: tuple(right.mean(0).tolist()), (right,), True),
             *[Measure({name: "↑"}, _mean, (part,), True) for name, part in parts.items()

@@ -73,6 +73,8 @@ EXPLANATIONS = {
     "SWD-": "sliced Wasserstein distance, times 1,000, of patches of pictures of this side",
     "right_all_seen": "share that is right in all, of combinations that training has seen",
     "right_all_unseen": "the same of combinations that training has never seen",
+    "right_all_plain": "the same of pictures that should be plain",
+    "right_all_striped": "the same of pictures that should be striped",
     "right_all": "share of pictures that show all of what they should",
     "right_": "share of pictures that show this as they should",
     "modes": "how many modes of the mixture have a good sample",

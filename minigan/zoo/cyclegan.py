@@ -14,7 +14,7 @@ option `identity`. Discriminators are slowed down: their loss is halved, and hal
 they see come from a pool of 50 earlier ones (§4). Rates are constant in the first half of the
 steps, and fall linearly to 0 in the second.
 
-Networks (appendix 7.2): G and F are two convolutions that halve, residual blocks, and two that
+Networks (appendix 7.2): G and F are convolutions that halve, residual blocks, and as many that
 double, all with instance norm; discriminators judge patches of 22 × 22 pixels.
 """
 
@@ -28,15 +28,15 @@ from minigan.translation import Translator
 
 class CycleGAN(Translator):
     OPTIONS = Translator.OPTIONS | {
-        "steps": (6000, "training steps"),
+        "steps": (4000, "training steps"),
         "batch_size": (4, "pictures of each kind per batch"),
-        "width": (32, "channels of the first layer"),
+        "width": (16, "channels of the first layer"),
         "blocks": (4, "residual blocks"),
         "cycle": (10.0, "λ, the weight of the cycle's L1 distance"),
         "identity": (0.5, "weight of the identity's L1 distance, as a part of λ"),
         "pool": (50, "how many earlier fakes a discriminator is shown some of"),
-        "lr_g": (2e-4, "the generators' learning rate"),
-        "lr_d": (2e-4, "the discriminators'")}
+        "lr_g": (5e-4, "the generators' learning rate"),
+        "lr_d": (5e-4, "the discriminators'")}
     NEEDS = ("domains",)
     BETAS = 0.5, 0.999
     headline = "d_loss", "g_loss", "cycle_loss"

@@ -13,8 +13,9 @@ how real a picture is, D_src, and logits of its class, D_cls. With x of class c�
 The classifier asks that the class is reached, the reconstruction that all else stays. D learns
 classes from real pictures alone: from fakes it would learn to agree with G. The classes c are those
 of the batch in another order, so they are as frequent as in the data. G learns in one of n_critic
-steps of D. D_src gives a score for each patch; the score of a picture, which is also what the
-penalty bounds the slope of, is their mean.
+steps of D: with 2 instead of the paper's 5 it learns more in the same time. D_src gives a score for
+each patch; the score of a picture, which is also what the penalty bounds the slope of, is their
+mean.
 
 G is CycleGAN's, with the class beside the picture as planes that are 1 or 0 everywhere. The paper
 has instance norm after its first layer too. That takes away what is the same everywhere, and so the
@@ -39,7 +40,7 @@ class StarGAN(Translator):
         "cls": (1.0, "λ_cls, the weight of the classifier's losses"),
         "rec": (10.0, "λ_rec, the weight of the reconstruction's L1 distance"),
         "gp": (10.0, "λ_gp, the weight of the gradient penalty"),
-        "n_critic": (5, "discriminator steps per generator step"),
+        "n_critic": (2, "discriminator steps per generator step"),
         "lr_g": (5e-4, "the generator's learning rate"),
         "lr_d": (5e-4, "the discriminator's"),
         "lr_decay": (0.0, "part of the learning rates that is left at the last step; they fall on "
