@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minigan import backend, nn, ops
+from minigan import backend, init, nn, ops
 from minigan.model import WAY, Drawn, Model, ways
 
 LONGEST = 100  # letters of a word; of a longer one the others are left out
@@ -30,15 +30,16 @@ def _places(words):
     return {word: i for i, word in enumerate(words)}
 
 
-def shares(captions, words):
-    """(n, words): how much of each caption each of the words is. Rows sum to 1. A word that
-    is not among `words` is passed over; a caption of such only is a row of zeros."""
+def counts(captions, words):
+    """(n, words): how often each caption has each of the words, divided by the Euclidean norm of
+    the row, so that short and long captions say as much. A word that is not among `words` is passed
+    over; a caption of such only is a row of zeros."""
     places, found = _places(words), np.zeros((len(captions), len(words)))
     for row, caption in zip(found, captions):
-        known = [places[word] for word in words_of(caption) if word in places]
-        for place in known:
-            row[place] += 1.0 / len(known)
-    return found
+        for word in words_of(caption):
+            if word in places:
+                row[places[word]] += 1.0
+    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1.0)
 
 
 def check_known(caption, words):
@@ -54,22 +55,21 @@ def check_known(caption, words):
 
 
 class TextEncoder(nn.Module):
-    """Shares of words (n, words) → features of captions (n, features): the mean of the words'
-    embeddings, a dense layer and a leaky ReLU."""
+    """`counts` of words (n, words) → features of captions (n, features): so much of each word's
+    embedding, a dense layer and a leaky ReLU. Variances are 1 at first, and in the end 0.5."""
 
     def __init__(self, words, features, rng):
         super().__init__()
         self.embedding = nn.Embedding(words, features, rng)
-        self.dense = nn.Dense(features, features, rng=rng)
+        self.dense = init.lecun(nn.Dense(features, features, rng=rng), rng)
 
     def forward(self, told):
         table = self.embedding.weight
-        mean = backend.asarray(told, table.dtype) @ table  # each embedding, weighed by its share
-        return ops.leaky_relu(self.dense(mean))
+        return ops.leaky_relu(self.dense(backend.asarray(told, table.dtype) @ table))
 
 
 class Captioned(Model):
-    """A model whose averaged generator takes noise and shares of words, and whose `words` are those
+    """A model whose averaged generator takes noise and counts of words, and whose `words` are those
     of the training captions.
 
     `examples`, a `Batch` of pictures and captions, is what it draws of when nothing else is asked
@@ -84,7 +84,7 @@ class Captioned(Model):
 
     def told(self, captions):
         """Captions (n,) as the networks take them, (n, words)."""
-        return shares(captions, self.words)
+        return counts(captions, self.words)
 
     def inputs(self, n, rng):
         """Noise, and captions of the training data."""

@@ -17,6 +17,15 @@ def normal(shape, mean, std, rng):
     return backend.asarray(mean + std * rng.standard_normal(shape), dtype="float32")
 
 
+def lecun(layer, rng):
+    """The weights of a dense layer N(0, 1/inputs), biases 0, in place; returns the layer. What goes
+    in with variance 1 comes out with variance 1. LeCun et al. 1998, "Efficient BackProp", §4.6."""
+    shape = layer.weight.shape
+    layer.weight.data = normal(shape, 0.0, 1.0 / sqrt(shape[0]), rng)
+    layer.bias.data = 0.0 * layer.bias.data
+    return layer
+
+
 def dcgan(module, rng=None):
     """Weights N(0, 0.02²), those of normalisations N(1, 0.02²), biases 0, in place; returns the
     module. Source: Radford et al. 2016, arXiv:1511.06434, §4, and the authors' published code."""

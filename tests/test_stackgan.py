@@ -35,6 +35,12 @@ def made(facts=FACTS, **options):
     return model
 
 
+def still(model):
+    """The model whose spectral norms do not go on."""
+    model.discriminator.eval(), model.discriminator_small.eval()
+    return model
+
+
 def batch(said=SAID, seed=2):
     return Batch(np.random.default_rng(seed).uniform(-1, 1, (len(said), *SHAPE)), captions=said)
 
@@ -52,9 +58,10 @@ def test_words_are_taken_without_case_and_signs():
     assert len(captioned.vocabulary(np.array(["x" * 5000]))[0]) == captioned.LONGEST
 
 
-def test_a_caption_becomes_the_shares_of_its_words():
-    found = captioned.shares(["a red red star", "a green ring", "nothing known", ""], WORDS)
-    np.testing.assert_allclose(found, [[1 / 4, 0, 2 / 4, 0, 1 / 4], [1 / 2, 0, 0, 1 / 2, 0], [0] * 5, [0] * 5])
+def test_a_caption_becomes_the_counts_of_its_words_and_long_ones_say_no_more_than_short_ones():
+    found = captioned.counts(["a red red star", "a green ring", "red", "nothing known", ""], WORDS)
+    some = np.array([[1, 0, 2, 0, 1], [1, 0, 0, 1, 0], [0, 0, 1, 0, 0], [0] * 5, [0] * 5])
+    np.testing.assert_allclose(found, some / np.sqrt([[6], [2], [1], [1], [1]]))
 
 
 def test_a_word_that_no_caption_has_is_named_with_near_ones():
@@ -67,12 +74,12 @@ def test_a_word_that_no_caption_has_is_named_with_near_ones():
         captioned.check_known("…", WORDS)
 
 
-def test_an_encoder_takes_the_mean_of_the_words_embeddings():
+def test_an_encoder_takes_each_words_embedding():
     text = captioned.TextEncoder(5, 4, np.random.default_rng(0)).astype("float64")
     table = text.embedding.weight.numpy()
-    mean = np.array([(table[0] + table[2] + table[4]) / 3])
-    expected = mean @ text.dense.weight.numpy() + text.dense.bias.numpy()
-    found = text(captioned.shares(["a red star"], WORDS)).numpy()
+    both = np.array([(table[0] + table[2] + table[4]) / 3 ** 0.5])
+    expected = both @ text.dense.weight.numpy() + text.dense.bias.numpy()
+    found = text(captioned.counts(["a red star"], WORDS)).numpy()
     np.testing.assert_allclose(found, np.where(expected > 0, expected, 0.2 * expected), rtol=1e-12)
 
 
@@ -80,13 +87,13 @@ def test_an_encoder_takes_the_mean_of_the_words_embeddings():
 
 def test_c_is_the_mean_and_epsilon_times_the_deviation():
     """Without deviation ε does not matter; the code's noise is the last part of the generator's."""
-    G, told = made().generator, captioned.shares(SAID, WORDS)
+    G, told = made().generator, captioned.counts(SAID, WORDS)
     noise = mg.Tensor(np.random.default_rng(0).standard_normal((N, 5)))
     other = mg.Tensor(np.concatenate([noise.numpy()[:, :3], -noise.numpy()[:, 3:]], 1))
     with mg.no_grad():
         assert abs(G(noise, told).numpy() - G(other, told).numpy()).max() > 1e-6
-        G.moments.weight.data[:, 2:] = 0.0
-        G.moments.bias.data[2:] = -50.0
+        G.log_deviation.weight.data[:] = 0.0
+        G.log_deviation.bias.data[:] = -50.0
         np.testing.assert_allclose(G(noise, told).numpy(), G(other, told).numpy(), atol=1e-9)
 
 
@@ -94,7 +101,7 @@ def test_the_divergence_is_that_of_normal_distributions():
     """By numerical integration of p ln(p/q), dimension by dimension."""
     model = made(lr_g=0.0, lr_d=0.0)
     stats = model.step(batch())
-    _, _, mean, log_deviation = model.generator.stages(mg.Tensor(np.zeros((N, 5))), captioned.shares(SAID, WORDS))
+    _, _, mean, log_deviation = model.generator.stages(mg.Tensor(np.zeros((N, 5))), captioned.counts(SAID, WORDS))
     x = np.linspace(-30, 30, 60001)
     density = lambda m, s: np.exp(-(x - m) ** 2 / (2 * s * s)) / (s * np.sqrt(2 * np.pi))
     total = 0.0
@@ -105,7 +112,7 @@ def test_the_divergence_is_that_of_normal_distributions():
 
 
 def test_stage_two_sees_stage_one_and_the_caption():
-    G, told = made().generator, captioned.shares(SAID, WORDS)
+    G, told = made().generator, captioned.counts(SAID, WORDS)
     noise = np.random.default_rng(0).standard_normal((N, 5))
     small, large, *_ = G.stages(mg.Tensor(noise), told)
     assert small.shape == (N, 8, 8, 1) and large.shape == (N, *SHAPE)
@@ -121,11 +128,11 @@ def test_stage_two_sees_stage_one_and_the_caption():
 # The discriminators
 
 def test_a_wrong_caption_counts_as_fake_by_half():
-    model, given = made(lr_g=0.0, lr_d=0.0), batch()
+    model, given = still(made(lr_g=0.0, lr_d=0.0)), batch()
     stats = model.step(given)
-    told, wrong = captioned.shares(SAID, WORDS), captioned.shares(np.roll(SAID, 1), WORDS)
+    told, wrong = captioned.counts(SAID, WORDS), captioned.counts(np.roll(SAID, 1), WORDS)
     noise = backend.Streams(1)["noise"].standard_normal((N, 5))
-    again = made()
+    again = still(made())
     softplus = lambda scores: np.logaddexp(0, scores.numpy()).mean()
     with mg.no_grad():
         x = mg.Tensor(given.x)
@@ -140,7 +147,7 @@ def test_equal_captions_are_no_wrong_pairs():
     def loss(said, wrong_only):
         model = made(lr_g=0.0, lr_d=0.0)
         for D in (model.discriminator_small, model.discriminator):
-            D.forward = lambda x, told, D=D: mg.Tensor(np.zeros((N, 1))) + 0.0 * D.both.layers[0].bias.sum()
+            D.judged = lambda seen, told, D=D: mg.Tensor(np.zeros((N, 1))) + 0.0 * D.both.layers[0].bias.sum()
         return float(model.step(batch(said))["d_loss"])
     same, other = np.full(N, "a star"), SAID
     np.testing.assert_allclose(loss(other, True), 4 * np.log(2), rtol=1e-12)
@@ -154,16 +161,16 @@ def test_both_discriminators_are_told_the_caption(network):
     D, side = getattr(made(), network).eval(), 8 if network.endswith("small") else 16
     x = mg.Tensor(np.random.default_rng(0).uniform(-1, 1, (N, side, side, 1)))
     with mg.no_grad():
-        right, wrong = D(x, captioned.shares(SAID, WORDS)), D(x, captioned.shares(np.roll(SAID, 1), WORDS))
+        right, wrong = D(x, captioned.counts(SAID, WORDS)), D(x, captioned.counts(np.roll(SAID, 1), WORDS))
     assert right.shape == (N, 1) and abs(right.numpy() - wrong.numpy()).max() > 1e-4
 
 
 def test_both_stages_and_the_divergence_teach_the_generator():
     def gradient(kl):
-        model = made(lr_g=0.0, lr_d=0.0, kl=kl)
+        model = still(made(lr_g=0.0, lr_d=0.0, kl=kl))
         model.step(batch())
         return gradient_of(model.generator)
-    model, told = made(), captioned.shares(SAID, WORDS)
+    model, told = still(made()), captioned.counts(SAID, WORDS)
     stream = backend.Streams(1)["noise"]
     stream.standard_normal((N, 5))  # of the discriminators' step
     noise = mg.Tensor(stream.standard_normal((N, 5)))
@@ -185,7 +192,7 @@ def test_a_picture_is_drawn_of_each_caption():
     drawn = model.draw(N, models.preview(0), caption=SAID)
     noise = model.noise(N, models.preview(0))
     with mg.no_grad():
-        np.testing.assert_array_equal(drawn.x, model.averaged(noise, captioned.shares(SAID, WORDS)).numpy())
+        np.testing.assert_array_equal(drawn.x, model.averaged(noise, captioned.counts(SAID, WORDS)).numpy())
     assert drawn.targets is None and drawn.labels is None
     of_one = model.draw(N, models.preview(0), caption="a red star")
     np.testing.assert_allclose(of_one.x[0], drawn.x[0], rtol=1e-9)

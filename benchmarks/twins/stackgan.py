@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 
 from benchmarks.reference import converted, loaded
 from benchmarks.twins import adam, descend, noise
+from benchmarks.twins.gan import layer_of
 
 
 class Encoder(torch.nn.Module):
@@ -18,13 +19,15 @@ class Encoder(torch.nn.Module):
     def __init__(self, ours):
         super().__init__()
         self.words = torch.nn.EmbeddingBag.from_pretrained(
-            torch.from_numpy(ours.embedding.weight.numpy().copy()), freeze=False, mode="mean")
+            torch.from_numpy(ours.embedding.weight.numpy().copy()), freeze=False, mode="sum")
         self.dense = dense(ours.dense)
 
     def forward(self, captions):
         starts = torch.tensor([sum(map(len, captions[:i])) for i in range(len(captions))])
         flat = torch.tensor([word for caption in captions for word in caption], dtype=torch.long)
-        return leaky_relu(self.dense(self.words(flat, starts)), 0.2)
+        squares = [[sum(caption.count(word) for word in caption)] for caption in captions]
+        words = self.words(flat, starts) / torch.tensor(squares).double().sqrt()
+        return leaky_relu(self.dense(words), 0.2)
 
 
 def dense(ours):
@@ -35,7 +38,8 @@ class Generator(torch.nn.Module):
     def __init__(self, ours):
         super().__init__()
         self.latent, self.code = ours.latent, ours.code
-        self.text, self.moments = Encoder(ours.text), dense(ours.moments)
+        self.text = Encoder(ours.text)
+        self.mean, self.log_deviation = dense(ours.mean), dense(ours.log_deviation)
         self.stage1, self.down = converted(ours.first), converted(ours.down)
         layers = ours.second.layers
         at = [hasattr(layer, "residual") for layer in layers].index(True)
@@ -43,9 +47,9 @@ class Generator(torch.nn.Module):
             Part(layers[:at]), layers[at].residual, Part(layers[at + 2:]))]
 
     def forward(self, numbers, captions):
-        mean, log_deviation = self.moments(self.text(captions)).split(self.code, 1)
+        text = self.text(captions)
         z, eps = numbers.split([self.latent, self.code], 1)
-        normal = Normal(mean, log_deviation.exp())
+        normal = Normal(self.mean(text), self.log_deviation(text).exp())
         code = normal.mean + normal.stddev * eps
         small = self.stage1(torch.cat([z, code], 1))
         x = self.down(small)
@@ -63,11 +67,13 @@ class Part:
 class Discriminator(torch.nn.Module):
     def __init__(self, ours):
         super().__init__()
-        self.text, self.picture = Encoder(ours.text), converted(ours.picture)
+        self.text, self.picture = Encoder(ours.text), torch.nn.Sequential(*map(layer_of, ours.picture))
         self.both = converted(ours.both)
 
-    def forward(self, x, captions):
-        return self.both(torch.cat([leaky_relu(self.picture(x), 0.2), self.text(captions)], 1))
+    def forward(self, x, *several):
+        """The scores of x with each of the lists of captions."""
+        seen = leaky_relu(self.picture(x), 0.2)
+        return [self.both(torch.cat([seen, self.text(captions)], 1)) for captions in several]
 
 
 def one(scores):
@@ -102,12 +108,12 @@ class Twin:
             *fakes, _ = self.generated(told)
         d_loss = 0.0
         for D, real, fake in zip(self.D, (avg_pool2d(x, 2), x), fakes):
-            scores = [D(real, told), D(fake, told), D(real, others)]
-            d_loss = d_loss + one(scores[0]) + (zero(scores[1]) + zero(scores[2][wrong])) / 2
+            (right, mistaken), [made] = D(real, told, others), D(fake, told)
+            d_loss = d_loss + one(right) + (zero(made) + zero(mistaken[wrong])) / 2
         d_loss = descend(self.d_optimizer, d_loss)
 
         *fakes, normal = self.generated(told)
-        g_loss = one(self.D[0](fakes[0], told)) + one(self.D[1](fakes[1], told))
+        g_loss = sum(one(D(fake, told)[0]) for D, fake in zip(self.D, fakes))
         standard = Normal(torch.zeros_like(normal.mean), torch.ones_like(normal.mean))
         kl_loss = kl_divergence(normal, standard).sum(1).mean()
         descend(self.g_optimizer, g_loss + self.kl * kl_loss)
