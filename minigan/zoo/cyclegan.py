@@ -28,7 +28,7 @@ from minigan.translation import Translator
 
 class CycleGAN(Translator):
     OPTIONS = Translator.OPTIONS | {
-        "steps": (4000, "training steps"),
+        "steps": (5000, "training steps"),
         "batch_size": (4, "pictures of each kind per batch"),
         "width": (16, "channels of the first layer"),
         "blocks": (4, "residual blocks"),
