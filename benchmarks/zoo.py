@@ -45,7 +45,7 @@ class Example(NamedTuple):
 
 
 CLASSES = "class_agreement", "FD-", "coverage"
-LIKENESS = "L1", "PSNR", "SSIM", "SWD-32", "SWD-16"
+LIKENESS = "L1", "PSNR", "SSIM", "SWD-32"
 QUALITY, PAPER = ("FD-", "precision", "recall", "coverage"), Beside("gan", "--recipe dcgan")
 EXAMPLES = {
     "gan": [Example("fashion-mini", (*QUALITY, "training_distance"), beside=PAPER),
@@ -170,8 +170,9 @@ def table(example, due, runs):
 
 
 def named(measured, beginning):
-    """The measure whose name begins so, or None."""
-    return next((value for name, value in measured.items() if name.startswith(beginning)), None)
+    """The measure of this name, else the first whose name begins so, or None."""
+    return next((measured[name] for name in (beginning, *measured)
+                 if name in measured and name.startswith(beginning)), None)
 
 
 def main():

@@ -285,6 +285,12 @@ def test_one_command_measures_everything_on_a_gpu(a_card, monkeypatch, tmp_path)
     assert {works.WORKS[name].batch for name in works.ON_GPU} == {64, 256, 1024}
 
 
+def test_a_measure_is_found_by_its_name_or_by_how_that_begins():
+    from benchmarks import zoo
+    measured = {"L1-input": 3.0, "L1": 2.0, "FD-LeNet-mnist": 7.0}
+    assert [zoo.named(measured, name) for name in ("L1", "L1-input", "FD-", "PSNR")] == [2.0, 3.0, 7.0, None]
+
+
 def test_a_models_runs_are_kept_as_they_end_and_not_done_again(monkeypatch, tmp_path, capsys):
     """The unconditional runs beside them are those beside other models too."""
     from benchmarks import zoo
