@@ -77,6 +77,7 @@ class Captioned(Model):
     """
 
     NEEDS = ("captions",)
+    legend = "Side by side: what is made of the caption, and the picture that has it."
     examples = None
 
     def learn_from(self, x, labels, captions):

@@ -74,6 +74,7 @@ class Model:
     ON_POINTS = {}                  # defaults that are others on points
     NEEDS = ()                      # what data must have, of those in runs.supply.check
     headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
+    legend = ""                     # what stands side by side in a picture of examples
     batches_per_step = 1            # a batch for `step` is so many times the batch size
     lr_decay, last_step = 1.0, None  # rates fall linearly to lr_decay at last_step
 

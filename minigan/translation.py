@@ -19,6 +19,8 @@ class Translator(Model):
 
     examples = None
     walk = None  # there is no way from one picture to another
+    legend = ("Side by side: what is given, what is made of it, and what should be, where that is "
+              "known.")
 
     def input_shape(self):
         """(H, W, C) of the pictures that it is shown."""

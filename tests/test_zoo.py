@@ -321,6 +321,7 @@ def test_its_page_shows_its_statistics(call, run, name):
     page = (run / "report.html").read_text(encoding="utf-8")
     assert f'"{name}"' in page or f">{name}<" in page
     assert page.count('class="chart"') >= 2
+    assert shows_examples(name) == ("Side by side: " in page)
     lead = re.search("<header>.*?<p>(.*?)</p>", page, re.DOTALL)[1]
     assert lead == f"{'hinge' if name == 'gan' else name} on {source_of(name)}: step 2 of 2."
 

@@ -8,6 +8,7 @@ import numpy as np
 from minigan.data import disk
 from minigan.pictures import plots
 from minigan.pictures.markup import columns, for_script, rows
+from minigan.runs import models
 from minigan.runs.run_folder import snapshots
 
 FILM_BYTES = 4_000_000   # of all snapshots together; with all else a page stays below 8 MB
@@ -29,7 +30,7 @@ def samples(run, frames):
 <button type="button">Play</button>
 <input type="range" min="0" max="{last}" value="{last}" aria-label="Snapshot">
 </div>
-<p class="note">The same noise and examples at every step.{some}</p>
+<p class="note">{_legend(run)} The same noise and examples at every step.{some}</p>
 {for_script(frames)}
 """
     if film:
@@ -39,6 +40,11 @@ def samples(run, frames):
     beside = _figure(real, "Real samples", "from the training data", generated=False,
                      drawn=_points(run))
     return rows(generated, beside) if _points(run) else columns(generated, beside)
+
+
+def _legend(run):
+    name = run.options.get("model")
+    return escape(models.model_class(name).legend) if name in models.names() else ""
 
 
 def _points(run):

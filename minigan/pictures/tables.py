@@ -46,7 +46,7 @@ def measures(runs):
     for row, name in zip(rows, measured):
         row.append(explanation(name))
     table = _table(about[0], [*heads, "what it is"], rows)
-    return f"{unread}<div>{table}{note}</div>"
+    return f'{unread}<div class="measures">{table}{note}</div>'
 
 
 # By the beginning of a measure's name.
