@@ -26,10 +26,10 @@ from minigan.translation import Translator, evaluating
 
 class Pix2pix(Translator):
     OPTIONS = Translator.OPTIONS | {
-        "steps": (6000, "training steps"),
+        "steps": (8000, "training steps"),
         "batch_size": (16, "pairs per batch"),
         "width": (32, "channels of the first layer"),
-        "l1": (100.0, "λ, the weight of the L1 distance to the counterpart"),
+        "l1": (15.0, "λ, the weight of the L1 distance to the counterpart"),
         "gan": (1.0, "weight of the adversarial loss; 0 leaves the L1 distance alone"),
         "lr_g": (2e-4, "the generator's learning rate"),
         "lr_d": (2e-4, "the discriminator's")}
