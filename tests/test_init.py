@@ -85,3 +85,10 @@ def test_dcgan_draws_from_the_init_stream_or_the_generator_given():
 def test_dcgan_keeps_the_dtype_of_the_module():
     net = init.dcgan(network().astype(np.float64))
     assert all(p.dtype == np.float64 for p in net.parameters())
+
+
+def test_dense_layers_may_begin_so_that_variance_stays():
+    layer = init.lecun(nn.Dense(400, 300, rng=np.random.default_rng(0)), np.random.default_rng(1))
+    x = mg.Tensor(np.random.default_rng(2).standard_normal((500, 400)).astype(np.float32))
+    np.testing.assert_allclose(layer(x).numpy().var(), 1.0, rtol=0.05)
+    assert not layer.bias.numpy().any()

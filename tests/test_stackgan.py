@@ -97,6 +97,17 @@ def test_c_is_the_mean_and_epsilon_times_the_deviation():
         np.testing.assert_allclose(G(noise, told).numpy(), G(other, told).numpy(), atol=1e-9)
 
 
+def test_the_noise_in_c_does_not_drown_the_caption_at_first():
+    rng, words = np.random.default_rng(0), tuple(f"w{i:02}" for i in range(40))
+    facts = FACTS._replace(words=words)
+    model = models.made(models.complete(dict(model="stackgan"), facts), facts, backend.Streams(1))
+    said = [" ".join(rng.choice(words, size=n)) for n in rng.integers(1, 9, size=200)]
+    told = captioned.counts(said, words)
+    _, _, mean, log_deviation = model.generator.stages(model.noise(200), told)
+    between, within = mean.numpy().std(0).mean(), np.exp(log_deviation.numpy()).mean()
+    assert 0.5 < between < 1.0 and within < 0.5
+
+
 def test_the_divergence_is_that_of_normal_distributions():
     """By numerical integration of p ln(p/q), dimension by dimension."""
     model = made(lr_g=0.0, lr_d=0.0)
