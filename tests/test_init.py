@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import minigan as mg
 from minigan import backend, init, nn
 
 LAYERS = {"Dense": (lambda **o: nn.Dense(300, 200, **o), 300, (300, 200)),
