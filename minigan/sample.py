@@ -3,7 +3,6 @@
 import difflib
 import sys
 from functools import partial
-from math import ceil, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +82,7 @@ def run(options):
         made = run.model.draw(options.n, models.preview(options.seed), **asked)
         made = made._replace(x=backend.to_numpy(made.x))
         samples = pixels(made)
-        save_grid = partial(examples.save_examples, drawn=made, columns=ceil(sqrt(options.n) / 2))
+        save_grid = partial(examples.save_examples, drawn=made)
     else:
         samples = drawn(run, options, asked)
         save_grid = partial(save_picture, samples=samples)

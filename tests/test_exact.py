@@ -179,3 +179,13 @@ def test_what_cannot_be_compared_is_refused_by_name(asked, seen, words):
     with pytest.raises(ValueError, match="^agreement: .*expected") as error:
         agreement(asked, seen)
     assert words in str(error.value)
+
+
+def test_pictures_of_half_the_sides_are_read_by_renderings_of_half_the_sides(rng):
+    codes = rng.permutation(figures.COUNT)[:400]
+    small = figures.render(codes).reshape(-1, 16, 2, 16, 2, 3).mean((2, 4)) / 127.5 - 1
+    judge = ShapesJudge(reduced=2)
+    np.testing.assert_array_equal(judge.codes(np.clip(small + rng.normal(0, 0.1, small.shape), -1, 1)), codes)
+    np.testing.assert_allclose(judge.distance(small), 0.0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"expected \(n, 16, 16, 3\)"):
+        judge.codes(figures.render(codes[:2]))

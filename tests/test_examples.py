@@ -32,19 +32,36 @@ def test_without_captions_it_is_a_grid_of_so_many_examples_a_row(tmp_path):
 
 
 @pytest.mark.parametrize("colours", [1, 3])
-def test_captions_stand_below_their_pictures(tmp_path, colours):
-    captions = np.array(["red", "", "a word " * 40, "blue heart", "Сердце"])
-    drawn = Drawn(flat(5, 16, colours), targets=flat(5, 16, colours, 100), captions=captions)
+def test_captions_stand_below_their_pictures_and_nowhere_else(tmp_path, colours):
+    captions = np.array(["red", "", "W" * 40 + " word" * 40, "", "Сердце", "", "three words " * 9])
+    drawn = Drawn(flat(7, 16, colours), targets=flat(7, 16, colours, 100), captions=captions)
     examples.save_examples(tmp_path / "named.png", drawn, 2)
     sheet = np.asarray(Image.open(tmp_path / "named.png"))
-    height, width = 3 * 20, 3 * 38
-    room = sheet.shape[0] // 3
-    assert sheet.shape == (3 * room, 2 * width, 3) and room > height
-    below = []
-    for i in range(5):
+    height, width = 4 * 20, 4 * 38
+    room = sheet.shape[0] // 4
+    assert sheet.shape == (4 * room, 2 * width, 3) and room > height
+    dark = []
+    for i in range(7):
         cell = sheet[i // 2 * room:(i // 2 + 1) * room, i % 2 * width:(i % 2 + 1) * width]
-        assert (cell[6:54, 6:54] == i).all() and (cell[6:54, 60:108] == 100 + i).all()
-        below.append((cell[height:] < 128).sum())
-    assert below[1] == 0 < min(below[0], below[4]) and below[0] < below[3] < below[2]
-    assert (sheet[2 * room:, width:] == 255).all()
+        assert (cell[8:72, 8:72] == i).all() and (cell[8:72, 80:144] == 100 + i).all()
+        dark.append((cell[height:] < 128).sum())
+    assert not any(dark[1::2]) and 0 < dark[0] < dark[4] < dark[6]
+    assert (sheet[3 * room:, width:] == 255).all()
     assert plots.MARK in Image.open(tmp_path / "named.png").text["Description"]
+
+
+def test_a_caption_is_wrapped_by_the_width_of_its_letters():
+    class Font:
+        getlength = staticmethod(lambda text: 10 * len(text))
+    assert examples._wrapped("", 50, Font) == ""
+    assert examples._wrapped("aa bb cc dd", 50, Font) == "aa bb\ncc dd"
+    assert examples._wrapped("a " + "b" * 9 + " c", 50, Font) == "a\n" + "b" * 9 + "\nc"
+    assert examples._wrapped("aaaa bbbb ccccc dddd", 50, Font) == "aaaa\nbbbb\nccc …"
+
+
+@pytest.mark.parametrize("captions", [["a star"] * 7, None])
+def test_one_caption_for_all_is_not_repeated(tmp_path, captions):
+    drawn = Drawn(flat(7, 16, 1), captions=captions and np.array(captions))
+    examples.save_examples(tmp_path / "a.png", drawn)
+    plots.save_grid(tmp_path / "b.png", drawn.x, 3)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

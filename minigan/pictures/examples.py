@@ -1,26 +1,30 @@
 """What was made of pictures or of captions, each beside what it was made from."""
 
 import os
-import textwrap
+from math import ceil, sqrt
 
 import numpy as np
 
 from minigan.pictures import plots
 
-FACTOR = 3             # by which pictures with captions are enlarged, so that letters fit below
-LETTERS, LINES = 11, 2  # height in pixels, and how many lines of a caption are shown
+CELL = 64               # pixels that a side of a picture above its caption is enlarged to
+LETTERS, LINES = 11, 3  # height in pixels, and how many lines of a caption are shown
+NAMED = 400             # the most pictures that each have their caption below
 
 
-def save_examples(path, drawn, columns):
+def save_examples(path, drawn, columns=None):
     """Write a PNG of what was made, a `Drawn` on the host: beside each picture what it was made
-    from and what should have become of it, where they are known, and below it its caption.
-    `columns` of them make a row."""
+    from and what should have become of it, where they are known. Below it is its caption, if there
+    are several and not too many. `columns` of them make a row, by default about as many pictures as
+    there are rows."""
     pictures = side_by_side(drawn)
-    if drawn.captions is None:
-        plots.save_grid(path, pictures.reshape(-1, *pictures.shape[2:]),
-                        columns * pictures.shape[1])
+    each = pictures.shape[1]
+    columns = columns or ceil(sqrt(len(pictures) / each))
+    captions = () if drawn.captions is None else drawn.captions
+    if len(pictures) > NAMED or len({*map(str, captions)}) < 2:
+        plots.save_grid(path, pictures.reshape(-1, *pictures.shape[2:]), columns * each)
     else:
-        plots.save_sheet(path, lettered(pictures, drawn.captions, columns))
+        plots.save_sheet(path, lettered(pictures, captions, columns))
 
 
 def side_by_side(drawn):
@@ -40,21 +44,37 @@ def _enlarged(images, height, width):
 
 def lettered(pictures, captions, columns):
     """Pictures (N, each, H, W, C) and captions (N,) → one, pixels (rows, columns, 3): `each`
-    pictures side by side, enlarged, above their caption."""
+    pictures side by side, enlarged by a whole factor, above their caption."""
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont
     font = ImageFont.truetype(  # which has most alphabets
         os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), LETTERS)
-    strips = [plots.tile(strip, columns=len(strip)).repeat(FACTOR, 0).repeat(FACTOR, 1)
+    factor = max(1, round(CELL / max(pictures.shape[2:4])))
+    strips = [plots.tile(strip, columns=len(strip)).repeat(factor, 0).repeat(factor, 1)
               for strip in pictures]
-    height, width, colours = strips[0].shape
-    room = height + (LINES + 1) * (LETTERS + 2)
-    sheet = Image.new("RGB", (columns * width, -(-len(strips) // columns) * room), "white")
-    draw = ImageDraw.Draw(sheet)
+    height, width, _ = strips[0].shape
+    room = height + LINES * (LETTERS + 3)
+    sheet = Image.new("RGB", (columns * width, ceil(len(strips) / columns) * room), "white")
     for i, (strip, caption) in enumerate(zip(strips, captions)):
-        left, top = i % columns * width, i // columns * room
-        sheet.paste(Image.fromarray(np.broadcast_to(strip, (height, width, 3))), (left, top))
-        lines = textwrap.wrap(str(caption), width // (LETTERS // 2 + 1), max_lines=LINES,
-                              placeholder=" …")
-        draw.text((left + 2 * FACTOR, top + height), "\n".join(lines), "black", font, spacing=2)
+        cell = Image.new("RGB", (width, room), "white")  # what is too wide ends with it
+        cell.paste(Image.fromarray(np.broadcast_to(strip, (height, width, 3))))
+        ImageDraw.Draw(cell).text((4, height), _wrapped(str(caption), width - 8, font), "black",
+                                  font, spacing=2)
+        sheet.paste(cell, (i % columns * width, i // columns * room))
     return np.asarray(sheet)
+
+
+def _wrapped(caption, width, font):
+    """The caption in at most LINES lines of at most `width` pixels; single words may be wider."""
+    lines = [""]
+    for word in caption.split():
+        if not lines[-1] or font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+        elif len(lines) < LINES:
+            lines.append(word)
+        else:
+            while lines[-1] and font.getlength(f"{lines[-1]} …") > width:
+                lines[-1] = lines[-1][:-1]
+            lines[-1] += " …"
+            break
+    return "\n".join(lines)
