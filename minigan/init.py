@@ -19,7 +19,7 @@ def normal(shape, mean, std, rng):
 
 def lecun(layer, rng):
     """The weights of a dense layer N(0, 1/inputs), biases 0, in place; returns the layer. What goes
-    in with variance 1 comes out with variance 1. LeCun et al. 1998, "Efficient BackProp", §4.6."""
+    in with mean 0 and variance 1 comes out so. LeCun et al. 1998, "Efficient BackProp", §4.6."""
     shape = layer.weight.shape
     layer.weight.data = normal(shape, 0.0, 1.0 / sqrt(shape[0]), rng)
     layer.bias.data = 0.0 * layer.bias.data

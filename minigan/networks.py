@@ -103,10 +103,18 @@ def dcgan_discriminator(image_shape, width=64, norm="batch", outputs=1, dense=0,
     return nn.Sequential(*layers, nn.Dense(dense or features, outputs, rng=rng))
 
 
+def check_sides(where, sides, multiple, least):
+    """ValueError for pictures whose sides are no multiples of a number, or too small."""
+    if any(side % multiple or side < least for side in sides):
+        raise ValueError(f"{where}: expected sides that are multiples of {multiple} and at least "
+                         f"{least}, got pictures of {sides[0]} × {sides[1]}")
+
+
 def patches(channels, width, norm, rng=None):
-    """A discriminator of patches: pictures (N, H, W, channels) → logits (N, H/4 − 1, W/4 − 1, 1),
-    each of 22 × 22 pixels. The PatchGAN of Isola et al. 2017, arXiv:1611.07004, §3.2.2, with one
-    layer less than for patches of 70 × 70. `norm` is nn.BatchNorm or nn.InstanceNorm."""
+    """A discriminator of patches: pictures (N, H, W, channels), sides at least 8, → logits
+    (N, ⌊H/4⌋ − 1, ⌊W/4⌋ − 1, 1), each of 22 × 22 pixels. The PatchGAN of Isola et al. 2017,
+    arXiv:1611.07004, §3.2.2, with one layer less than for patches of 70 × 70. `norm` is
+    nn.BatchNorm or nn.InstanceNorm."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 4, stride=2, padding=1, rng=rng), nn.LeakyReLU(0.2),
         nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False, rng=rng),
@@ -116,15 +124,14 @@ def patches(channels, width, norm, rng=None):
 
 def residual_translator(sides, inputs, outputs, width, blocks, first_norm=True, rng=None):
     """A generator of pictures from others, (N, H, W, inputs) → (N, H, W, outputs) in (−1, 1):
-    convolutions halve the `sides` (H, W) twice, residual blocks follow, and transposed convolutions
-    double them again. All layers but the last have instance norm, or all but the first and the
-    last. Johnson et al. 2016, arXiv:1603.08155, as Zhu et al. 2017, arXiv:1703.10593, appendix 7.2,
-    have it. Theirs are of 128 pixels and more. Sides of up to 32 are halved once: stripes of two
-    pixels do not outlive a second time. ValueError for sides that cannot be halved so often."""
+    convolutions halve the `sides` (H, W), twice if the larger one is above 32 and else once,
+    residual blocks follow, and transposed convolutions double the sides again. All layers but the
+    last have instance norm, or all but the first and the last. Johnson et al. 2016,
+    arXiv:1603.08155, as Zhu et al. 2017, arXiv:1703.10593, appendix 7.2, have it, with StarGAN's
+    4 × 4 kernels where sides change. Their pictures are of 128 pixels and more: in small ones,
+    stripes of two pixels do not outlive a second halving. ValueError for sides that do not fit."""
     levels = range(2 if max(sides) > 32 else 1)
-    if any(side % 2 ** len(levels) for side in sides):
-        raise ValueError(f"residual_translator: expected sides that are multiples of "
-                         f"{2 ** len(levels)}, got pictures of {sides[0]} × {sides[1]}")
+    check_sides("residual_translator", sides, 2 ** len(levels), 4)
     conv = lambda before, after, size: [
         nn.ReflectionPad(size // 2), nn.Conv2d(before, after, size, rng=rng)]
     norm = lambda before, after, size: [*conv(before, after, size), nn.InstanceNorm(after)]

@@ -236,9 +236,9 @@ def test_captions_of_shapes_tell_their_codes():
 
 # Refused
 
-@pytest.mark.parametrize("H, W, multiple", [(18, 15, 2), (34, 34, 4), (16, 34, 4)])
+@pytest.mark.parametrize("H, W, multiple", [(18, 15, 2), (34, 34, 4), (16, 34, 4), (2, 8, 2)])
 def test_sides_that_cannot_be_halved_are_refused(H, W, multiple):
-    with pytest.raises(ValueError, match=f"multiples of {multiple}, got pictures of {H} × {W}"):
+    with pytest.raises(ValueError, match=f"multiples of {multiple} and at least 4, got pictures of {H} × {W}"):
         made(FACTS._replace(shape=(H, W, 1)))
 
 

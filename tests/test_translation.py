@@ -73,6 +73,14 @@ def test_it_halves_the_sides_as_far_as_they_go_and_comes_back(shape, levels):
     assert y.shape == (3, *shape) and abs(y.numpy()).max() <= 1
 
 
+@pytest.mark.parametrize("name, H, W, multiple", [
+    ("pix2pix", 18, 16, 4), ("pix2pix", 4, 8, 4), ("cyclegan", 15, 16, 2), ("cyclegan", 6, 8, 2)])
+def test_sides_that_do_not_fit_are_refused(name, H, W, multiple):
+    facts = Facts((H, W, 1), other=(H, W, 1))
+    with pytest.raises(ValueError, match=f"multiples of {multiple} and at least 8, got pictures of {H} × {W}"):
+        models.made(models.complete(dict(model=name), facts), facts, backend.Streams(1))
+
+
 def test_what_goes_down_stands_beside_what_comes_up():
     """Cut below the first layer: its features still reach the output."""
     G = UNet((16, 16, 1), 1, 4, np.random.default_rng(0), Keep).eval()

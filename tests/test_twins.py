@@ -16,7 +16,7 @@ __all__ = ["torch"]  # the fixture
 
 ROOT = Path(__file__).parent.parent
 FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.25, 0.25), words=("blue", "large", "ring", "star"))
-SAID = np.array(["a large blue star", "a star", "a blue ring", "large, large, blue"])
+SAID = np.array(["a large blue star", "star", "a star, star", "a blue ring", "large, large, blue", "who knows"])
 SMALL = dict(width=2, latent=3, batch_size=8, lr_decay=1.0)  # how rates fall is tested with `Model`
 OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(labelled=12),
            "cyclegan": dict(pool=10, blocks=2), "inpaint": dict(bottleneck=5, adversarial=0.4),

@@ -2,6 +2,7 @@
 words, normal distributions and cross-entropy."""
 
 import re
+from fractions import Fraction
 
 import torch
 from torch.distributions import Normal, kl_divergence
@@ -26,7 +27,7 @@ class Encoder(torch.nn.Module):
         starts = torch.tensor([sum(map(len, captions[:i])) for i in range(len(captions))])
         flat = torch.tensor([word for caption in captions for word in caption], dtype=torch.long)
         squares = [[sum(caption.count(word) for word in caption)] for caption in captions]
-        words = self.words(flat, starts) / torch.tensor(squares).double().sqrt()
+        words = self.words(flat, starts) / torch.tensor(squares).double().sqrt().clamp(min=1.0)
         return leaky_relu(self.dense(words), 0.2)
 
 
@@ -103,7 +104,8 @@ class Twin:
         told = [[self.words[word] for word in re.findall("[a-z]+", text) if word in self.words]
                 for text in captions.tolist()]
         others = [told[i - 1] for i in range(len(told))]
-        wrong = [i for i in range(len(told)) if sorted(told[i]) != sorted(others[i])]
+        share = lambda words: {word: Fraction(words.count(word), len(words)) for word in words}
+        wrong = [i for i in range(len(told)) if share(told[i]) != share(others[i])]
         with torch.no_grad():
             *fakes, _ = self.generated(told)
         d_loss = 0.0

@@ -63,6 +63,6 @@ class UnpairedBatches(Batches):
                                      for name, array in state.items() if name.startswith("other.")})
         try:
             super().load_state_dict(state)
-        except DataError:  # both orders go on from `state`, or none
+        except BaseException:  # both orders go on from `state`, or none
             self.others.load_state_dict(before)
             raise

@@ -19,7 +19,7 @@ FIGURE = 600_000, 1000   # and figures with text
 def samples(run, frames):
     """The snapshots as a film, beside real samples."""
     film, real = _film(run.folder, frames), _uri(run.folder / "reals.png", FRAME)
-    generated, controls = "", ""
+    generated, controls, legend = "", "", _legend(run)
     if len(film) > 1:
         last, total = len(film) - 1, len(snapshots(run.folder))
         some = "" if len(film) == total else f" {len(film)} of {total} snapshots are in this page."
@@ -30,13 +30,13 @@ def samples(run, frames):
 <button type="button">Play</button>
 <input type="range" min="0" max="{last}" value="{last}" aria-label="Snapshot">
 </div>
-<p class="note">{_legend(run)} The same noise and examples at every step.{some}</p>
+<p class="note">The same noise{" and examples" if legend else ""} at every step.{some}</p>
 {for_script(frames)}
 """
     if film:
         step, uri = film[-1]
         generated = _figure(uri, "Generated samples", f"step <output>{step}</output>",
-                            controls=controls, drawn=_points(run))
+                            controls=controls + legend, drawn=_points(run))
     beside = _figure(real, "Real samples", "from the training data", generated=False,
                      drawn=_points(run))
     return rows(generated, beside) if _points(run) else columns(generated, beside)
@@ -44,7 +44,8 @@ def samples(run, frames):
 
 def _legend(run):
     name = run.options.get("model")
-    return escape(models.model_class(name).legend) if name in models.names() else ""
+    legend = models.model_class(name).legend if name in models.names() else ""
+    return f'<p class="note">{escape(legend)}</p>\n' if legend else ""
 
 
 def _points(run):

@@ -10,12 +10,12 @@ discriminator, which is to tell its results from pictures of that kind:
 D_B alone would let G make any picture of kind B from a. The cycle asks that a can be got back, so
 that what the kinds share must stay. The identity asks that what is of kind B already stays as it
 is. G and F minimise E (D_B(G(a)) − 1)² + E (D_A(F(b)) − 1)² + λ (L_cyc + ½ L_identity), ½ being the
-option `identity`. Discriminators are slowed down: their loss is halved, and half of the fakes that
-they see come from a pool of 50 earlier ones (§4). Rates are constant in the first half of the
-steps, and fall linearly to 0 in the second.
+option `identity`. Discriminators are slowed down: their loss is halved (appendix 7.1), and half of
+the fakes that they see come from a pool of 50 earlier ones (§4). Rates are constant in the first
+half of the steps, and fall linearly in the second (appendix 7.1).
 
 Networks (appendix 7.2): G and F are convolutions that halve, residual blocks, and as many that
-double, all with instance norm; discriminators judge patches of 22 × 22 pixels.
+double, all with instance norm; discriminators judge patches, here of 22 × 22 pixels.
 """
 
 import numpy as np
@@ -36,7 +36,9 @@ class CycleGAN(Translator):
         "identity": (0.5, "weight of the identity's L1 distance, as a part of λ"),
         "pool": (50, "how many earlier fakes a discriminator is shown some of"),
         "lr_g": (5e-4, "the generators' learning rate"),
-        "lr_d": (5e-4, "the discriminators'")}
+        "lr_d": (5e-4, "the discriminators'"),
+        "lr_decay": (0.0, "part of the learning rates that is left at the last step; they fall in "
+                          "the second half")}
     NEEDS = ("domains",)
     BETAS = 0.5, 0.999
     headline = "d_loss", "g_loss", "cycle_loss"
@@ -44,6 +46,7 @@ class CycleGAN(Translator):
     def build(self, facts, options, rng):
         self.cycle, self.identity = options["cycle"], options["identity"]
         width, shape = options["width"], facts.shape
+        networks.check_sides("CycleGAN", shape[:2], 2, 8)
         if facts.other != shape:
             raise ValueError(f"CycleGAN: pictures of both kinds have the same shape, got "
                              f"{facts.other} and {shape}")
@@ -90,7 +93,7 @@ class CycleGAN(Translator):
                 "fake_score": fake_scores.mean().data, "d_grad_norm": d_norm, "g_grad_norm": g_norm}
 
     def share_of_rate(self):
-        return min(1.0, 2.0 - 2.0 * self.done())
+        return 1.0 + (self.lr_decay - 1.0) * max(0.0, 2.0 * self.done() - 1.0)
 
     # What is drawn
 

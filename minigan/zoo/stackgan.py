@@ -12,10 +12,10 @@ pairs (the matching-aware one of Reed et al. 2016, arXiv:1605.05396):
     L_D = −E log D(x, t) − ½ E log(1 − D(G(z, t), t)) − ½ E log(1 − D(x, t′))
     L_G = −E log D(G(z, t), t),   of both stages together, + λ KL
 
-x is a real picture, t its caption, t′ that of another picture. Without the last pair G need not
-obey the caption. The paper trains stage II when stage I is done. Here every step trains both, with
+x is a real picture, t its caption, t′ that of another one. Without the last pair D is slow to look
+at the caption. The paper trains stage II when stage I is done; here every step trains both, with
 one c, as in the authors' later arXiv:1710.10916. λ is small, for the authors' program takes the
-mean over c where the formula has a sum. Discriminators have spectral norm instead of batch norm.
+mean over c where the formula has a sum. D sees pictures with spectral norm, and no batch norm.
 """
 
 import numpy as np
