@@ -37,8 +37,8 @@ class Translator(Model):
         return self.drawn(n, rng, self.shown(inputs))
 
     def shown(self, inputs):
-        """A `Batch` whose `other` is what pictures are made from: `inputs` (N, h, w, C) in [−1, 1], or
-        the examples, whose counterparts are then its `x` if they are known."""
+        """A `Batch` whose `other` is what pictures are made from: `inputs` (N, h, w, C) in [−1, 1],
+        or the examples, whose counterparts are then its `x` if they are known."""
         if inputs is None and self.examples is None:
             raise ValueError("this model makes pictures of others: give it some as `inputs`")
         return self.examples if inputs is None else Batch(None, other=inputs)
@@ -51,8 +51,8 @@ class Translator(Model):
         return Drawn(self.in_blocks(inputs, rng, labels), labels, inputs, targets)
 
     def in_blocks(self, inputs, rng, labels, block=64):
-        """What becomes of inputs (N, h, w, C), as an array (N, H, W, C): `block` of them at a time, so
-        that memory does not grow with N."""
+        """What becomes of inputs (N, h, w, C), as an array (N, H, W, C): `block` of them at a time,
+        so that networks need no more memory for more."""
         parts = []
         with no_grad():
             for i in range(0, len(inputs), block):

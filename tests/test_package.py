@@ -152,10 +152,11 @@ def test_modules_of_the_package_are_imported_at_the_top_only(source):
     assert inside == (["minigan.fast"] if source[0] == "fast.native" else [])  # `compiling`, with the first kernel
 
 
-def test_only_plots_and_the_laboratory_draw_and_only_files_reads_pictures(source):
+def test_only_plots_examples_and_the_laboratory_draw_and_only_files_reads_pictures(source):
     name, tree = source
     found = {module.split(".")[0] for module, _ in imports_of(tree)} & {"matplotlib", "PIL"}
     assert found <= {"pictures.plots": {"matplotlib", "PIL"}, "pictures.laboratory": {"matplotlib"},
+                     "pictures.examples": {"matplotlib", "PIL"},  # its font and its letters
                      "data.files": {"PIL"}}.get(name, set())
     top = {module.split(".")[0] for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))
            for module, _ in imports_of(node)}

@@ -1,7 +1,7 @@
 """Pictures as files: grids of images, clouds of points, curves, an animation.
 
-Only this file, `examples` and `laboratory` import matplotlib and Pillow to draw, and only when a picture is
-drawn. Every picture of generated samples says so in its metadata.
+Only this file, `examples` and `laboratory` import matplotlib and Pillow to draw, and only when a
+picture is drawn. Every picture of generated samples says so in its metadata.
 """
 
 import contextlib

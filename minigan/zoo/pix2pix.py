@@ -79,8 +79,8 @@ class Pix2pix(Translator):
 
 class UNet(nn.Module):
     """Pictures (N, H, W, C) → (N, H, W, C′) in (−1, 1): `down` halves the sides while they are
-    multiples of 4, to no less than 2, `up` doubles them again. `width` channels come first, twice as
-    many then, at most 8 times."""
+    multiples of 4, to no less than 2, `up` doubles them again. `width` channels come first, twice
+    as many then, at most 8 times."""
 
     def __init__(self, shape, channels, width, rng, masks):
         super().__init__()
