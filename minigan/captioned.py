@@ -32,7 +32,7 @@ def _places(words):
     return {word: i for i, word in enumerate(words)}
 
 
-def counts(captions, words):
+def bags_of_words(captions, words):
     """(n, words): how often each caption has each of the words, divided by the Euclidean norm of
     the row, so that short and long captions say as much. A word that is not among `words` is passed
     over; a caption of such only is a row of zeros."""
@@ -57,9 +57,9 @@ def check_known(caption, words):
 
 
 class TextEncoder(nn.Module):
-    """`counts` of words (n, words) → features of captions (n, features): the sum of the words'
-    embeddings times their counts, a dense layer and a leaky ReLU. At first the mean square of all
-    numbers is 1, and behind the leaky ReLU 0.52."""
+    """Bags of words (n, words) → features of captions (n, features): the sum of the embeddings,
+    each times what the bag has of its word, a dense layer and a leaky ReLU. At first the mean
+    square of all numbers is 1, and behind the leaky ReLU 0.52."""
 
     def __init__(self, words, features, rng):
         super().__init__()
@@ -72,7 +72,7 @@ class TextEncoder(nn.Module):
 
 
 class Captioned(Model):
-    """A model whose averaged generator takes noise and counts of words, and whose `words` are those
+    """A model whose averaged generator takes noise and bags of words, and whose `words` are those
     of the training captions.
 
     `examples`, a `Batch` of pictures and captions, is what it draws of when nothing else is asked
@@ -88,7 +88,7 @@ class Captioned(Model):
 
     def told(self, captions):
         """Captions (n,) as the networks take them, (n, words)."""
-        return counts(captions, self.words)
+        return bags_of_words(captions, self.words)
 
     def inputs(self, n, rng):
         """Noise, and captions of the training data."""

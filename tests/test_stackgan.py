@@ -60,7 +60,7 @@ def test_words_are_taken_without_case_and_signs():
 
 
 def test_a_caption_becomes_the_counts_of_its_words_and_long_ones_say_no_more_than_short_ones():
-    found = captioned.counts(["a red red star", "a green ring", "red", "nothing known", ""], WORDS)
+    found = captioned.bags_of_words(["a red red star", "a green ring", "red", "nothing known", ""], WORDS)
     some = np.array([[1, 0, 2, 0, 1], [1, 0, 0, 1, 0], [0, 0, 1, 0, 0], [0] * 5, [0] * 5])
     np.testing.assert_allclose(found, some / np.sqrt([[6], [2], [1], [1], [1]]))
 
@@ -80,7 +80,7 @@ def test_an_encoder_takes_each_words_embedding():
     table = text.embedding.weight.numpy()
     both = np.array([(table[0] + table[2] + table[4]) / 3 ** 0.5])
     expected = both @ text.dense.weight.numpy() + text.dense.bias.numpy()
-    found = text(captioned.counts(["a red star"], WORDS)).numpy()
+    found = text(captioned.bags_of_words(["a red star"], WORDS)).numpy()
     np.testing.assert_allclose(found, np.where(expected > 0, expected, 0.2 * expected), rtol=1e-12)
 
 
@@ -88,7 +88,7 @@ def test_an_encoder_takes_each_words_embedding():
 
 def test_c_is_the_mean_and_epsilon_times_the_deviation():
     """Without deviation ε does not matter; the code's noise is the last part of the generator's."""
-    G, told = made().generator, captioned.counts(SAID, WORDS)
+    G, told = made().generator, captioned.bags_of_words(SAID, WORDS)
     noise = mg.Tensor(np.random.default_rng(0).standard_normal((N, 5)))
     other = mg.Tensor(np.concatenate([noise.numpy()[:, :3], -noise.numpy()[:, 3:]], 1))
     with mg.no_grad():
@@ -103,7 +103,7 @@ def test_the_noise_in_c_does_not_drown_the_caption_at_first():
     facts = FACTS._replace(words=words)
     model = models.made(models.complete(dict(model="stackgan"), facts), facts, backend.Streams(1))
     said = [" ".join(rng.choice(words, size=n)) for n in rng.integers(1, 9, size=200)]
-    told = captioned.counts(said, words)
+    told = captioned.bags_of_words(said, words)
     _, _, mean, log_deviation = model.generator.stages(model.noise(200), told)
     between, within = mean.numpy().std(0).mean(), np.exp(log_deviation.numpy()).mean()
     assert 0.5 < between < 1.0 and within < 0.5
@@ -113,7 +113,8 @@ def test_the_divergence_is_that_of_normal_distributions():
     """By numerical integration of p ln(p/q), dimension by dimension."""
     model = made(lr_g=0.0, lr_d=0.0)
     stats = model.step(batch())
-    _, _, mean, log_deviation = model.generator.stages(mg.Tensor(np.zeros((N, 5))), captioned.counts(SAID, WORDS))
+    told = captioned.bags_of_words(SAID, WORDS)
+    _, _, mean, log_deviation = model.generator.stages(mg.Tensor(np.zeros((N, 5))), told)
     x = np.linspace(-30, 30, 60001)
     density = lambda m, s: np.exp(-(x - m) ** 2 / (2 * s * s)) / (s * np.sqrt(2 * np.pi))
     total = 0.0
@@ -124,7 +125,7 @@ def test_the_divergence_is_that_of_normal_distributions():
 
 
 def test_stage_two_sees_stage_one_and_the_caption():
-    G, told = made().generator, captioned.counts(SAID, WORDS)
+    G, told = made().generator, captioned.bags_of_words(SAID, WORDS)
     noise = np.random.default_rng(0).standard_normal((N, 5))
     small, large, *_ = G.stages(mg.Tensor(noise), told)
     assert small.shape == (N, 8, 8, 1) and large.shape == (N, *SHAPE)
@@ -142,7 +143,7 @@ def test_stage_two_sees_stage_one_and_the_caption():
 def test_a_wrong_caption_counts_as_fake_by_half():
     model, given = still(made(lr_g=0.0, lr_d=0.0)), batch()
     stats = model.step(given)
-    told, wrong = captioned.counts(SAID, WORDS), captioned.counts(np.roll(SAID, 1), WORDS)
+    told, wrong = captioned.bags_of_words(SAID, WORDS), captioned.bags_of_words(np.roll(SAID, 1), WORDS)
     noise = backend.Streams(1)["noise"].standard_normal((N, 5))
     again = still(made())
     softplus = lambda scores: np.logaddexp(0, scores.numpy()).mean()
@@ -175,7 +176,7 @@ def test_both_discriminators_are_told_the_caption(network):
     D, side = getattr(made(), network).eval(), 8 if network.endswith("small") else 16
     x = mg.Tensor(np.random.default_rng(0).uniform(-1, 1, (N, side, side, 1)))
     with mg.no_grad():
-        right, wrong = D(x, captioned.counts(SAID, WORDS)), D(x, captioned.counts(np.roll(SAID, 1), WORDS))
+        right, wrong = [D(x, captioned.bags_of_words(said, WORDS)) for said in (SAID, np.roll(SAID, 1))]
     assert right.shape == (N, 1) and abs(right.numpy() - wrong.numpy()).max() > 1e-4
 
 
@@ -184,7 +185,7 @@ def test_both_stages_and_the_divergence_teach_the_generator():
         model = still(made(lr_g=0.0, lr_d=0.0, kl=kl))
         model.step(batch())
         return gradient_of(model.generator)
-    model, told = still(made()), captioned.counts(SAID, WORDS)
+    model, told = still(made()), captioned.bags_of_words(SAID, WORDS)
     stream = backend.Streams(1)["noise"]
     stream.standard_normal((N, 5))  # of the discriminators' step
     noise = mg.Tensor(stream.standard_normal((N, 5)))
@@ -206,7 +207,7 @@ def test_a_picture_is_drawn_of_each_caption():
     drawn = model.draw(N, models.preview(0), caption=SAID)
     noise = model.noise(N, models.preview(0))
     with mg.no_grad():
-        np.testing.assert_array_equal(drawn.x, model.averaged(noise, captioned.counts(SAID, WORDS)).numpy())
+        np.testing.assert_array_equal(drawn.x, model.averaged(noise, captioned.bags_of_words(SAID, WORDS)).numpy())
     assert drawn.targets is None and drawn.labels is None
     of_one = model.draw(N, models.preview(0), caption="a red star")
     np.testing.assert_allclose(of_one.x[0], drawn.x[0], rtol=1e-9)

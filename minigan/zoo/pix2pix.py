@@ -17,7 +17,7 @@ places, the paper's first three, in training and in drawing (§3.1). In larger o
 The generator is a U-Net: what leaves a layer on the way down goes beside what enters its mirror
 image on the way up, so that an outline need not pass the bottleneck. D's loss is halved, against
 its speed (§3.3). G has the non-saturating loss. `--gan 0` leaves the L1 term alone. The paper's λ
-is 100: on pictures this small, 15 is as near and a little sharper.
+is 100. Of 5, 15 and 50, one seed each, 15 had the nearest pictures and the nearest texture.
 """
 
 from minigan import init, networks, nn, objectives, ops, optim

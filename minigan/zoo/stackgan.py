@@ -93,7 +93,7 @@ class StackGAN(Captioned):
 
 
 class Generator(nn.Module):
-    """Noise z and ε side by side, and counts of words → pictures (N, H, W, C) in (−1, 1)."""
+    """Noise z and ε side by side, and bags of words → pictures (N, H, W, C) in (−1, 1)."""
 
     def __init__(self, shape, words, options, rng):
         super().__init__()
@@ -133,7 +133,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures (N, H, W, C) and counts of words → logits (N, 1)."""
+    """Pictures (N, H, W, C) and bags of words → logits (N, 1)."""
 
     def __init__(self, shape, words, options, rng):
         super().__init__()
