@@ -1,6 +1,6 @@
 """How weights begin."""
 
-from math import sqrt
+from math import prod, sqrt
 
 from minigan import backend
 
@@ -23,6 +23,20 @@ def lecun(layer, rng):
     shape = layer.weight.shape
     layer.weight.data = normal(shape, 0.0, 1.0 / sqrt(shape[0]), rng)
     layer.bias.data = 0.0 * layer.bias.data
+    return layer
+
+
+LEAKY = sqrt(2.0 / (1.0 + 0.2 ** 2))  # the gain before a leaky ReLU of slope 0.2
+
+
+def he(layer, gain, rng):
+    """The weights of a layer N(0, gain²/n), n the inputs of each output, biases 0, in place;
+    returns the layer. With the gain √(2/(1 + a²)) before a leaky ReLU of slope a the second moment
+    passes unchanged. He et al. 2015, arXiv:1502.01852, eq. 15."""
+    shape = layer.weight.shape
+    layer.weight.data = normal(shape, 0.0, gain / sqrt(prod(shape[:-1])), rng)
+    if layer.bias is not None:
+        layer.bias.data = 0.0 * layer.bias.data
     return layer
 
 

@@ -93,3 +93,16 @@ def test_dense_layers_may_begin_so_that_variance_stays():
     x = mg.Tensor(np.random.default_rng(2).standard_normal((500, 400)).astype(np.float32))
     np.testing.assert_allclose(layer(x).numpy().var(), 1.0, rtol=0.05)
     assert not layer.bias.numpy().any()
+
+
+@pytest.mark.parametrize("layer, fan_in", [
+    (nn.Dense(300, 200), 300), (nn.Conv2d(40, 50, 3), 360), (nn.Conv2d(400, 50, 1, bias=False), 400)])
+def test_he_keeps_the_second_moment_through_a_leaky_relu(layer, fan_in):
+    init.he(layer, init.LEAKY, np.random.default_rng(0))
+    values = layer.weight.numpy().astype(np.float64)
+    assert values.std() == pytest.approx(np.sqrt(2 / (1.04 * fan_in)), rel=0.02) and abs(values.mean()) < 2e-3
+    assert layer.bias is None or not layer.bias.numpy().any()
+    if isinstance(layer, nn.Dense):
+        x = np.random.default_rng(1).standard_normal((500, fan_in)).astype(np.float32)
+        y = nn.LeakyReLU(0.2)(layer(mg.Tensor(x))).numpy()
+        assert (y ** 2).mean() == pytest.approx(1.0, rel=0.05)
