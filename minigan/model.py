@@ -75,6 +75,7 @@ class Model:
     NEEDS = ()                      # what data must have, of those in runs.supply.check
     headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
     legend = ""                     # what stands side by side in a picture of examples
+    EXHIBITS = {}                   # what `exhibits` makes: {name of the file: what is to be seen}
     batches_per_step = 1            # a batch for `step` is so many times the batch size
     lr_decay, last_step = 1.0, None  # rates fall linearly to lr_decay at last_step
 
@@ -121,6 +122,11 @@ class Model:
     def walk(self, rng, count=4):
         """Samples on `count` ways from noise to noise, WAY on each."""
         return Drawn(self.sample(ways(self.noise(2 * count, rng).numpy())))
+
+    def exhibits(self, rng):
+        """What only this model can show: {name: pictures (rows, columns, H, W, C), in [−1, 1] and
+        on the host}, by the names in EXHIBITS. A run draws them at each snapshot."""
+        return {}
 
     def measures(self, drawn, judge):
         """What is to be measured of samples beside what is of all models: metrics.judges.Measure.

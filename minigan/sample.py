@@ -3,6 +3,7 @@
 import difflib
 import sys
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,8 @@ def parser():
                    "of others: of this one (default: of those of the test set, or of the data)")
     p.add_argument("--caption", metavar="TEXT", help="of a model of captions: what is to be seen "
                    "(default: those of the test set, or of the data)")
+    p.add_argument("--truncation", metavar="T", type=float, help="of a model that can be asked for "
+                   "typical samples: below 1, the better and the less varied (default: all)")
     p.add_argument("--interpolate", action="store_true",
                    help=f"n samples on ways from noise to noise, {WAY} on each: one way a row of "
                    "the picture")
@@ -72,6 +75,8 @@ def run(options):
         asked["inputs"] = picture(run, options.input)
     if options.caption is not None:
         asked["caption"] = caption(run, options.caption)
+    if options.truncation is not None:
+        asked["truncation"] = truncation(run, options.truncation)
     if models.shows_examples(run.model) and not {"inputs", "caption"} & asked.keys():
         show_examples(run.model, Path(options.run))
     options.n = options.n or (1 if options.input else 64)
@@ -143,6 +148,14 @@ def caption(run, text):
     return text
 
 
+def truncation(run, bound):
+    """The number, for a model that can be asked for typical samples."""
+    if "truncation" not in models.asks(run.model):
+        raise ValueError(f"--truncation {bound}: the run's model is {run.options['model']}, which "
+                         "cannot be asked for typical samples")
+    return bound
+
+
 def show_examples(model, folder):
     """Give a model the pictures or captions that it draws of, where nothing else is asked for."""
     record = read_options(folder)
@@ -172,6 +185,8 @@ def walked(run, options, asked):
     if run.model.walk is None:
         raise ValueError(f"--interpolate: the run's model is {run.options['model']}, which has no "
                          "noise to go from and to")
+    for name in asked.keys() - signature(run.model.walk).parameters.keys():
+        raise ValueError(f"--interpolate: this model's ways cannot be asked for --{name}")
     count = -(-options.n // WAY)
     return pixels(run.model.walk(models.preview(options.seed), count, **asked))[:options.n]
 

@@ -54,7 +54,7 @@ OPTIONS = {
         "--resume": st.sampled_from(["latest", *RUNS]), "--dry-run": None, "--help": None},
     "sample": {
         "--n": numbers("9", "2305843009213693952"), "--seed": numbers(*HUGE), "--grid": files, "--npz": files,
-        "--interpolate": None, "--backend": backends, "--help": None},
+        "--truncation": reals, "--interpolate": None, "--backend": backends, "--help": None},
     "evaluate": {
         "--n": numbers("12", "40", *HUGE), "--against": st.sampled_from(["test", "train"]),
         "--classifier": st.sampled_from(["fashion", "mnist", "lenet.npz", "few.npz"]), "--seed": numbers(*HUGE),

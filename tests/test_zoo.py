@@ -11,7 +11,7 @@ from PIL import Image
 
 import minigan as mg
 import strict
-from minigan import data, evaluate, plots, report, sample
+from minigan import backend, data, evaluate, plots, report, sample
 from minigan.pictures import tables
 from minigan.runs import models, run_folder, supply
 from minigan.runs.options import typed
@@ -297,6 +297,35 @@ def test_it_is_asked_for_a_class_or_says_that_it_cannot(call, run, name):
     done(call(sample.main, run, "--n", 8, "--label", "3", "--interpolate"))
     for label in ("10", "-1", "three", ""):
         refused_by(call(sample.main, run, "--label", label), "--label", "no such class", "0, 1, 2")
+
+
+@each_model
+def test_it_is_asked_for_typical_samples_or_says_that_it_cannot(call, run, name):
+    if "truncation" not in signature(models.model_class(name).draw).parameters:
+        refused_by(call(sample.main, run, "--truncation", 0.5), "--truncation 0.5", name)
+        return
+    trained = mg.load(run)
+    assert (trained.sample(8, truncation=0.5) != trained.sample(8)).any()
+    done(call(sample.main, run, "--truncation", 0.5, "--n", 4))
+    for bad in ("nan", "inf", "half"):
+        refused_by(call(sample.main, run, "--truncation", bad), "truncation", bad)
+    if models.model_class(name).walk and "truncation" not in signature(models.model_class(name).walk).parameters:
+        refused_by(call(sample.main, run, "--truncation", 0.5, "--interpolate"), "--interpolate", "--truncation")
+
+
+@each_model
+def test_what_only_it_can_show_lies_in_its_folder_and_on_its_page(call, run, name):
+    named, trained = models.model_class(name).EXHIBITS, mg.load(run)
+    made = trained.model.exhibits(backend.Streams(0)["preview"])
+    assert made.keys() == named.keys()
+    done(call(report.main, run))
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert ("What only this model shows" in page) == bool(named)
+    for exhibit, seen in named.items():
+        assert made[exhibit].ndim == 5 and abs(made[exhibit]).max() <= 1
+        with Image.open(run / f"{exhibit}.png") as picture:
+            assert min(picture.size) > 8
+        assert page.count(seen) == 2
 
 
 @each_model

@@ -6,6 +6,7 @@ from html import escape
 import numpy as np
 
 from minigan.data import disk
+from minigan.model import Model
 from minigan.pictures import plots
 from minigan.pictures.markup import columns, for_script, rows
 from minigan.runs import models
@@ -43,9 +44,14 @@ def samples(run, frames):
 
 
 def _legend(run):
-    name = run.options.get("model")
-    legend = models.model_class(name).legend if name in models.names() else ""
+    legend = _model(run).legend
     return f'<p class="note">{escape(legend)}</p>\n' if legend else ""
+
+
+def _model(run):
+    """The class of the run's model, or what all have in common, of a model that is not known."""
+    name = run.options.get("model")
+    return models.model_class(name) if name in models.names() else Model
 
 
 def _points(run):
@@ -103,6 +109,12 @@ def ways(run):
     return _figure(_uri(run.folder / "interpolation.png", FRAME),
                    "Generated samples on ways between points of noise",
                    "each row leads from one of the first four samples to one of the next four")
+
+
+def exhibits(run):
+    """What only this model can show, each picture with what is to be seen."""
+    return "".join(_figure(_uri(run.folder / f"{name}.png", FRAME), f"Generated: {seen}",
+                           escape(seen)) for name, seen in _model(run).EXHIBITS.items())
 
 
 def last_samples(run):

@@ -67,6 +67,7 @@ def page(folder, frames=FRAMES, lines=None):
     return _document(run.name, lead, {
         "Samples": film.samples(run, frames),
         "From noise to noise": film.ways(run),
+        "What only this model shows": film.exhibits(run),
         "Curves": curves.charts([run]),
         "Measures": columns(tables.measures([run]), film.picture_of_evaluation(run)),
         "Options and versions": tables.options(run)})

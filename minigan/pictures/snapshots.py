@@ -34,7 +34,7 @@ class Pictures:
 
     def snapshot(self, step):
         """samples/NNNNNN.png: what is drawn from the same random numbers every time. Of images also
-        interpolation.png, a walk through what has been learned.
+        interpolation.png, a walk through what has been learned, and NAME.png of each exhibit.
         report.html as far as it goes."""
         path = self.folder / "samples" / f"{step:06d}.png"
         drawn = shown(self.model, self.n, self.seed)
@@ -53,6 +53,9 @@ class Pictures:
         if self.image and self.model.walk is not None:
             between = self.model.walk(models.preview(self.seed))
             plots.save_grid(self.folder / "interpolation.png", backend.to_numpy(between.x), WAY)
+        for name, rows in self.model.exhibits(models.preview(self.seed)).items():
+            plots.save_grid(self.folder / f"{name}.png", rows.reshape(-1, *rows.shape[2:]),
+                            rows.shape[1])
         lines = self.statistics.read()
         report.write(self.folder, report.FRAMES_IN_TRAINING, lines)
         write_csv(self.folder, lines)
