@@ -4,9 +4,9 @@ import numpy as np
 
 from minigan import backend, init, ops
 from minigan.module import Module, Parameter
-from minigan.normalize import instance_norm
+from minigan.normalize import instance_norm, spectral_norm
 from minigan.shapes import check_positive, in_range
-from minigan.tensor import constant, no_grad
+from minigan.tensor import constant
 
 
 class Embedding(Module):
@@ -66,34 +66,37 @@ class SpectralNorm(Module):
             self._iterate()
 
     def _matrix(self):
-        """W as (inputs, outputs)."""
-        weight = self.layer.weight
-        axes = list(range(weight.ndim))
-        axes.append(axes.pop(getattr(self.layer, "output_axis", -1)))
-        weight = weight.transpose(*axes)
+        """W as an array (inputs, outputs)."""
+        weight = self._turned(self.layer.weight).data
         return weight.reshape(-1, weight.shape[-1])
 
+    def _turned(self, weight):
+        """A weight with its outputs last, or one with them last as the layer has it."""
+        if getattr(self.layer, "output_axis", -1) == -1:
+            return weight
+        return weight.transpose(*range(weight.ndim - 2), -1, -2)
+
     def _iterate(self):
-        with no_grad():
-            matrix = self._matrix()
-            self.v = _unit(matrix @ constant(self.u[:, None]))
-            self.u = _unit(matrix.T @ constant(self.v[:, None]))
+        matrix = self._matrix()
+        self.v = _unit(matrix @ self.u)
+        self.u = _unit(self.v @ matrix)
 
     def forward(self, *inputs):
         if self.training:
             self._iterate()
         weight = self.layer.weight
-        sigma = constant(self.v[None]) @ self._matrix() @ constant(self.u[:, None])
         try:
-            self.layer.weight = weight / sigma.reshape(())
+            normalised = spectral_norm(self._turned(weight), constant(self.v), constant(self.u))
+            self.layer.weight = self._turned(normalised)
             return self.layer(*inputs)
         finally:
             self.layer.weight = weight
 
 
-def _unit(column):
-    """x/‖x‖ of a tensor (n, 1), as an array (n,); zeros stay."""
-    return (column / ops.maximum(ops.norm(column), 1e-12)).data.reshape(-1)
+def _unit(x):
+    """x/‖x‖ of an array (n,); zeros stay."""
+    xp = backend.xp_of(x)
+    return x / xp.maximum(xp.sqrt((x * x).sum()), 1e-12)
 
 
 class Residual(Module):

@@ -1,7 +1,8 @@
 """Normalisation: subtract a mean, divide by a standard deviation, scale and shift each channel.
 
-The kinds differ only in the axes over which mean and variance are taken. Each is written as its
-definition, so that its derivatives of every order are those of the operations in it.
+These kinds differ only in the axes over which mean and variance are taken. A weight is divided by
+its largest singular value. Each is written as its definition, so that its derivatives of every
+order are those of the operations in it.
 """
 
 from minigan import ops
@@ -46,6 +47,26 @@ def _normalised(x, weight, bias, axes, eps, observe=None):
     if observe is not None:
         observe(mean.data.reshape(-1), variance.data.reshape(-1))
     return centred / ops.sqrt(variance + eps) * weight + bias
+
+
+@composed
+def spectral_norm(weight, v, u, /):
+    """W/σ of a weight (…, outputs), W the matrix (inputs, outputs) of its numbers, σ = vᵀ W u.
+
+    σ is W's largest singular value where v (inputs,) and u (outputs,) are its singular vectors.
+    Source: Miyato et al. 2018, arXiv:1802.05957, eq. 8 and appendix A.
+    """
+    check_vectors(weight, v, u)
+    W = weight.reshape(-1, weight.shape[-1])
+    sigma = v.reshape(1, -1) @ W @ u.reshape(-1, 1)
+    return weight / sigma.reshape(())
+
+
+def check_vectors(weight, v, u):
+    if weight.ndim < 2 or weight.size == 0 or u.shape != weight.shape[-1:] or (
+            v.shape != (weight.size // u.size,)):
+        raise ValueError("spectral_norm: expected a weight (…, outputs), v (inputs,) and u "
+                         f"(outputs,), got weight {weight.shape}, v {v.shape} and u {u.shape}")
 
 
 def check_channels(name, x, weight, bias):

@@ -174,6 +174,8 @@ TABLE = [
     case("batch_norm_leaky", draw(3, 2, 2), draw(2), draw(2), slope=0.0, order=3),
     case("batch_norm_leaky", draw(4, 2), draw(2), draw(2), eps=0.5, order=3),
     case("layer_norm_gradient", draw(2, 3, 2), draw(2, 3, 2), draw(2), order=3),
+    case("spectral_norm", 1.5 + draw(3, 2) ** 2, 0.5 + draw(3) ** 2, 0.5 + draw(2) ** 2, order=3),
+    case("spectral_norm", 1.5 + draw(2, 1, 3, 2) ** 2, 0.5 + draw(6) ** 2, 0.5 + draw(2) ** 2, order=3),
     case("layer_norm_gradient", draw(3, 4), draw(3, 4), draw(4), eps=0.5, order=3),
 ]
 

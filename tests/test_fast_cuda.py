@@ -171,6 +171,7 @@ SPECIAL = {  # kernel: (loops, whole arrays and numbers)
         "ph": 1, "pw": 2}),
     "upsample": ({"h": 6}, {"x": 3 * 3 * 3 * 37, "factor": 2}),
     "pool": ({}, {"x": 3 * 8 * 12 * 37, "factor": 2}), "spread": ({}, {"x": 1}),
+    "spectral": ({}, {"sigma": 1}), "spectral_gradient": ({}, {"sigma": 1, "sigma_gradient": 1}),
     "squares": ({"row": 2}, {"g": 50, "n": 50}),  # of 56
     "flag": ({}, {"squares": 4, "parts": 4, "step": 7}),
 }

@@ -120,6 +120,7 @@ def _everything_else():
     x = mg.Tensor(backend.asarray(drawn((2, 4, 4, 3), 0)), requires_grad=True)
     y = ops.average_pool(ops.upsample(ops.leaky_relu(x)))
     mg.grad(ops.mean(ops.sigmoid(y) + ops.softplus(ops.tanh(y))), x)
+    nn.SpectralNorm(nn.Dense(3, 2)).astype(x.dtype)(x.reshape(-1, 3)).sum().backward()
     p = nn.Parameter(backend.asarray(drawn((2,), 1)))
     p.grad = mg.Tensor(p.data)
     optim.SGD([p], 0.1).step()

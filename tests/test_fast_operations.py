@@ -93,6 +93,12 @@ def _layer_norm_gradient(draw):
             [(*shape, C), (*shape, C), (C,)], {"sample_statistics", "layer_sums", "layer_gradient"})
 
 
+def _spectral_norm(draw):
+    shape, C, positive = (draw(size), *draw(st.lists(few, max_size=2))), draw(channels), lambda x: 0.5 + x * x
+    return (lambda w, v, u: normalize.spectral_norm(positive(w), positive(v), positive(u)),
+            [(*shape, C), (int(np.prod(shape)),), (C,)], {"spectral"})
+
+
 def _dense_leaky(draw):
     n, k, m, slope = draw(size), draw(st.integers(1, 4)), draw(channels), draw(slopes)
     return (lambda x, w, b: products.dense_leaky(x, w, b, slope), [(n, k), (k, m), (m,)],
@@ -121,7 +127,7 @@ CASES = {
     "batch_norm": _normalisation(normalize.batch_norm, BATCH),
     "batch_norm_leaky": _normalisation(norms.batch_norm_leaky, BATCH, slopes),
     "layer_norm": _normalisation(normalize.layer_norm, {"sample_statistics", "layer_norm"}),
-    "layer_norm_gradient": _layer_norm_gradient, "dense_leaky": _dense_leaky,
+    "layer_norm_gradient": _layer_norm_gradient, "spectral_norm": _spectral_norm, "dense_leaky": _dense_leaky,
     "add_leaky": _add_leaky, "upsample": _pictures(ops.upsample, "upsample", True),
     "average_pool": _pictures(ops.average_pool, "pool", False)}
 ON_A_GPU_ONLY = {"sum", "mean"}
@@ -225,8 +231,9 @@ def test_nothing_in_nothing_out(f, shapes):
     (ops.average_pool, [(1, 3, 4, 1)]), (ops.average_pool, [(0, 2, 2, 3)]),
     (lambda x: sum_to(x, (2,)), [(4, 3)]),
     (normalize.batch_norm, [(4, 3), (2,), (3,)]), (normalize.batch_norm, [(0, 3), (3,), (3,)]),
-    (normalize.layer_norm, [(3,), (3,), (3,)]), (conv.conv2d, [(1, 4, 4, 2), (3, 3, 3, 2)]),
-    (conv.conv2d, [(1, 2, 2, 2), (3, 3, 2, 2)]),
+    (normalize.layer_norm, [(3,), (3,), (3,)]), (normalize.spectral_norm, [(4, 3), (3,), (3,)]),
+    (normalize.spectral_norm, [(4, 3), (4,), (4,)]), (normalize.spectral_norm, [(0, 3), (0,), (3,)]),
+    (conv.conv2d, [(1, 4, 4, 2), (3, 3, 3, 2)]), (conv.conv2d, [(1, 2, 2, 2), (3, 3, 2, 2)]),
     (lambda x, y: conv.conv2d_weight(x, y, 3), [(1, 4, 4, 2), (1, 3, 3, 2)])])
 def test_what_does_not_fit_is_refused_in_the_same_words(f, shapes):
     arrays = [np.ones(shape) for shape in shapes]

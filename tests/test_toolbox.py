@@ -126,7 +126,7 @@ def test_a_spectral_discriminator_is_normalised_in_every_layer_and_lipschitz(fac
     layers = [layer for layer in model.discriminator if hasattr(layer, "layer")]
     assert not [layer for layer in model.discriminator if hasattr(layer, "weight")] and len(layers) > 2
     for layer in layers:  # u belongs to the weights that training begins with
-        sigma = float(layer.v @ layer._matrix().numpy() @ layer.u)
+        sigma = float(layer.v @ layer._matrix() @ layer.u)
         assert sigma == pytest.approx(largest(layer.layer.weight), rel=0.02)
 
 

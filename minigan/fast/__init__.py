@@ -35,6 +35,7 @@ def on():
         "conv2d_weight": convolution.conv2d_weight,
         "batch_norm": norms.fast_batch_norm, "batch_norm_leaky": norms.fast_batch_norm_leaky,
         "layer_norm": norms.fast_layer_norm, "layer_norm_gradient": norms.fast_layer_norm_gradient,
+        "spectral_norm": norms.fast_spectral_norm,
         "dense_leaky": products.fast_dense_leaky, "add_leaky": products.fast_add_leaky,
         "upsample": sampling.upsample, "average_pool": sampling.average_pool,
         "fused": fusion.fused, "watched": updates.watched, "average": updates.average,

@@ -56,6 +56,16 @@ FOLD_TWO = Kernel("fold_two", "channel", "wide *sums, index parts", "y[channel],
     z = (T)second;""")
 FOLD = {1: FOLD_ONE, 2: FOLD_TWO}
 
+# A matrix divided by σ, and the gradient in it, for σ is made of it: v and u are its vectors
+
+SPECTRAL = Kernel("spectral", "row channel", "w[row channel], *sigma", "y[row channel]",
+                  "y = w / s;", outer="const T s = sigma[0];")
+
+SPECTRAL_GRADIENT = Kernel(
+    "spectral_gradient", "row channel",
+    "g[row channel], v[row], u[channel], *sigma, *sigma_gradient", "y[row channel]",
+    "y = g / s + along * u;", outer="const T s = sigma[0], along = sigma_gradient[0] * v;")
+
 # Batch norm: sums over rows, what follows from them for each channel, one pass over the rows
 
 MOMENTS = Sum("moments", "row channel", "channel", "x[row channel]", "x", "(double)x * x",

@@ -1,7 +1,8 @@
 """Batch norm and layer norm: sums over rows or over samples, and then one pass over the memory.
+Spectral norm: products with vectors, and likewise.
 
-Beside the value stands the first derivative worked out by hand. With x̂ = (x − μ)/s,
-s = √(σ² + eps), h = g · weight and means over the same axes as μ's,
+Beside the value stands the first derivative worked out by hand. For batch and layer norm, with
+x̂ = (x − μ)/s, s = √(σ² + eps), h = g · weight and means over the same axes as μ's,
 
     ∂/∂x = P(h) = (h − mean(h) − x̂ · mean(h · x̂)) / s     ∂/∂weight = Σ g · x̂     ∂/∂bias = Σ g
 
@@ -157,3 +158,23 @@ class Samples:
         out = vectors(self.x, len(kernel.sums), c)
         run(fold, (c,), found, len(found), *out)
         return out
+
+
+# Spectral norm
+
+def fast_spectral_norm(weight, v, u, /):
+    """With W/σ and σ = vᵀ W u, ∂/∂W = g/σ + s v uᵀ, ∂/∂v = s W u and ∂/∂u = s Wᵀ v, where
+    s = −⟨g, W⟩/σ² is what flows back into σ."""
+    normalize.check_vectors(weight, v, u)
+    if not serves(weight.data):
+        return None
+    v, u, W = contiguous(v.data), contiguous(u.data), contiguous(weight.data).reshape(-1, u.size)
+    sigma = v[None] @ W @ u
+    value = run(kernels.SPECTRAL, W.shape, W, sigma, empty(weight.data))
+
+    def first(g, needed):
+        g = contiguous(g)
+        s = -(g.reshape(1, -1) @ W.reshape(-1)) / (sigma * sigma)
+        return (needed[0] and run(kernels.SPECTRAL_GRADIENT, W.shape, g, v, u, sigma, s, empty(g)),
+                needed[1] and s * (W @ u), needed[2] and s * (v @ W))
+    return value, None, first
