@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from minigan import backend, nn
+from minigan import nn
 from minigan.model import Model
 from minigan.tensor import no_grad
 

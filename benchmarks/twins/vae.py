@@ -43,7 +43,8 @@ def divergence(posterior):
 class Twin:
     def __init__(self, model, streams):
         self.latent, self.beta, self.streams = model.latent, model.beta, streams
-        self.encoder, self.decoder = Encoder(model.encoder).double(), Decoder(model.decoder).double()
+        self.encoder = Encoder(model.encoder).double()
+        self.decoder = Decoder(model.decoder).double()
         self.networks = {"encoder": self.encoder, "decoder": self.decoder}
         self.optimizer = adam(torch.nn.ModuleList([self.encoder, self.decoder]), model.ae_optimizer)
 
