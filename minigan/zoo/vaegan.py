@@ -1,25 +1,25 @@
-"""VAE-GAN: a variational autoencoder whose pictures are compared in the features of a discriminator.
-Larsen et al. 2016, arXiv:1512.09300.
+"""VAE-GAN: an autoencoder whose pictures are compared in the features of a discriminator. Larsen et
+al. 2016, arXiv:1512.09300.
 
-A VAE compares a picture x with the reconstruction x̃ = Dec(z), z from q(z | x), pixel by pixel. What
+A VAE compares a picture x with its reconstruction x̃ = Dec(z), z from q(z | x), pixel by pixel: what
 it is not sure of becomes blurred. Here they are compared in D_l, the l-th layer of a discriminator
-that learns to tell pictures from reconstructions, and from pictures x_p = Dec(z_p), z_p from N(0, I):
+that learns to tell pictures from reconstructions, and from x_p = Dec(z_p) with z_p from N(0, I):
 
     L_prior = KL(q(z | x) ‖ N(0, I))
     L_llike = −E ln N(D_l(x) | D_l(x̃), I) = ½ Σ (D_l(x) − D_l(x̃))² + a constant   (eq. 7 and 8)
-    L_GAN = −ln D(x) − ln(1 − D(x̃)) − ln(1 − D(x_p))                              (§2.3, Alg. 1)
+    L_GAN = −ln D(x) − ln(1 − D(x̃)) − ln(1 − D(x_p))                              (Alg. 1)
 
-Which loss reaches which network (Alg. 1, §2.3.1):
+Which loss reaches which network (§2.3.1, Alg. 1):
 
     encoder         L_prior + L_llike
     decoder         γ L_llike − L_GAN
     discriminator   L_GAN
 
-D gets none of L_llike: it would make all pictures alike to itself. The encoder gets none of L_GAN:
-it is to say what a picture shows, and not to fool anybody. L_GAN is here what D minimises; the
-paper's has the other sign. The updates come one after the other, as in a GAN, where Alg. 1 computes
-all at once. Against D the decoder has the non-saturating loss −ln D(x̃) − ln D(x_p) in place of
-−L_GAN. D_l is what D's last layer sees. The paper's optimizer is RMSprop.
+D gets none of L_llike, which would make all pictures alike to it. The encoder gets none of L_GAN:
+it is to say what a picture shows, and not to fool anybody. L_GAN is what D minimises; the paper's
+has the other sign. The updates come one after the other, as in a GAN, where Alg. 1 computes all at
+once. In place of −L_GAN the decoder has the non-saturating −ln D(x̃) − ln D(x_p). D_l is what D's
+last layer sees. The optimizer is Adam; the paper's is RMSprop.
 """
 
 from minigan import init, networks, nn, ops, optim
@@ -41,13 +41,11 @@ class VAEGAN(Autoencoder):
         "lr_d": (1e-3, "the discriminator's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.999, "decay of the averaged decoder, below 1")}
+    NEEDS = ("pictures",)
     BETAS = 0.5, 0.999
     headline = "d_loss", "g_loss", "feature_loss", "kl_loss"
 
     def build(self, facts, options, rng):
-        if len(facts.shape) != 3:
-            raise ValueError("--model vaegan: its networks are those of pictures, the samples are "
-                             f"{facts.shape}")
         self.latent, self.gamma, width = options["latent"], options["gamma"], options["width"]
         encoder = networks.dcgan_discriminator(facts.shape, width, outputs=2 * self.latent, rng=rng)
         self.decoder = networks.dcgan_generator(facts.shape, self.latent, width, rng=rng)
