@@ -17,7 +17,8 @@ class Autoencoder(Model):
     known = None  # some samples of the data, while it trains
 
     def restored(self, x):
-        """What the decoder makes of the codes of samples x (n, …), a tensor; in evaluation mode."""
+        """What the decoder makes of the codes of samples x (n, …), a tensor. Of each by itself: the
+        networks have no batch norm."""
         raise NotImplementedError
 
     def reconstructed(self, x, block=256):

@@ -18,7 +18,8 @@ around the decoder's picture x̂, with one deviation s for all pixels, which is 
 
 Sums are over the numbers of a code and of a sample. So both are in nats, and need no weight beside
 each other: β is 1, and other values make the β-VAE of Higgins et al. 2017. The encoder is a DCGAN's
-discriminator with two outputs for each number of z, the decoder its generator.
+discriminator with two outputs for each number of z, the decoder its generator; with layer norm, for
+by batch norm the likelihood of a sample would depend on the others of its batch.
 """
 
 from math import log, pi
@@ -29,7 +30,6 @@ from minigan import init, networks, nn, ops, optim
 from minigan.autoencoding import Autoencoder, Gaussian
 from minigan.metrics.judges import of_reconstructions
 from minigan.model import averaged
-from minigan.translation import evaluating
 
 
 class VAE(Autoencoder):
@@ -47,9 +47,9 @@ class VAE(Autoencoder):
     def build(self, facts, options, rng):
         self.latent, self.beta, width = options["latent"], options["beta"], options["width"]
         if len(facts.shape) == 3:
-            encoder = networks.dcgan_discriminator(facts.shape, width, outputs=2 * self.latent,
+            encoder = networks.dcgan_discriminator(facts.shape, width, "layer", 2 * self.latent,
                                                    rng=rng)
-            decoder = networks.dcgan_generator(facts.shape, self.latent, width, rng=rng)
+            decoder = networks.dcgan_generator(facts.shape, self.latent, width, nn.LayerNorm, rng)
             init.dcgan(encoder, rng), init.dcgan(decoder, rng)
         else:
             [features] = facts.shape
@@ -78,9 +78,7 @@ class VAE(Autoencoder):
                 "ae_grad_norm": norm}
 
     def restored(self, x):
-        with evaluating(self.encoder):
-            mean, _ = self.encoder(x)
-        self._settle()
+        mean, _ = self.encoder(x)
         return self.averaged(mean)
 
     def measures(self, drawn, judge):

@@ -27,7 +27,6 @@ from minigan.autoencoding import Autoencoder, Gaussian
 from minigan.metrics.judges import of_reconstructions
 from minigan.model import averaged, frozen
 from minigan.tensor import no_grad
-from minigan.translation import evaluating
 
 
 class VAEGAN(Autoencoder):
@@ -47,8 +46,9 @@ class VAEGAN(Autoencoder):
 
     def build(self, facts, options, rng):
         self.latent, self.gamma, width = options["latent"], options["gamma"], options["width"]
-        encoder = networks.dcgan_discriminator(facts.shape, width, outputs=2 * self.latent, rng=rng)
-        self.decoder = networks.dcgan_generator(facts.shape, self.latent, width, rng=rng)
+        encoder = networks.dcgan_discriminator(facts.shape, width, "layer", 2 * self.latent,
+                                               rng=rng)
+        self.decoder = networks.dcgan_generator(facts.shape, self.latent, width, nn.LayerNorm, rng)
         *body, score = networks.dcgan_discriminator(facts.shape, width, rng=rng)
         self.discriminator = nn.Sequential(nn.Sequential(*body), score)
         for network in (encoder, self.decoder, self.discriminator):
@@ -100,9 +100,7 @@ class VAEGAN(Autoencoder):
                 "d_grad_norm": d_norm, "g_grad_norm": g_norm, "e_grad_norm": e_norm}
 
     def restored(self, x):
-        with evaluating(self.encoder):
-            mean, _ = self.encoder(x)
-        self._settle()
+        mean, _ = self.encoder(x)
         return self.averaged(mean)
 
     def measures(self, drawn, judge):
