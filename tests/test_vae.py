@@ -136,11 +136,13 @@ def test_the_encoder_of_a_vaegan_learns_of_the_prior_and_of_the_features_alone()
 def test_the_discriminator_of_a_vaegan_gets_no_gradient_of_the_features():
     """Neither in the encoder's descent nor in the decoder's: what it descends is L_GAN."""
     model, given = made("vaegan"), batch()
-    after, descend = [], model.descend
-    model.descend = lambda *both: (descend(*both), after.append(
-        [p.grad.numpy().copy() for p in model.discriminator.parameters()]))[0]
+    after, of_decoder, descend = [], [], model.descend
+    model.descend = lambda *both: (
+        descend(*both), after.append([p.grad.numpy().copy() for p in model.discriminator.parameters()]),
+        of_decoder.append([p.grad is not None for p in model.decoder.parameters()]))[0]
     model.step(given)
     assert len(after) == 3  # of D, of the encoder, of the decoder
+    assert not any(of_decoder[0] + of_decoder[1]) and all(of_decoder[2])
     for first, *others in zip(*after):
         assert abs(first).max() > 0 or first.ndim == 1
         for other in others:
