@@ -46,6 +46,7 @@ class Example(NamedTuple):
 
 CLASSES = "class_agreement", "FD-", "coverage"
 LIKENESS = "L1", "PSNR", "SSIM", "SWD-32"
+REBUILT = "FD-", "precision", "recall", "coverage", "PSNR-reconstructed"
 QUALITY, PAPER = ("FD-", "precision", "recall", "coverage"), Beside("gan", "--recipe dcgan")
 EXAMPLES = {
     "gan": [Example("fashion-mini", (*QUALITY, "training_distance"), beside=PAPER),
@@ -77,6 +78,12 @@ EXAMPLES = {
     "stackgan": [Example("shapes", ("right_all_seen", "right_all_unseen", "right_all",
                                     "right_all_stage_1", "right_kind", "right_colour"),
                          beside=None)],
+    "vae": [Example(source, REBUILT, beside=None) for source in ("fashion-mini", "mnist")],
+    "vaegan": [Example(source, REBUILT, beside=Beside("vae", ""))
+               for source in ("fashion-mini", "mnist")],
+    "vqgan": [Example("mnist", REBUILT, beside=Beside("vqgan", "--adversarial 0", 1)),
+              Example("emoji", REBUILT, "--mirror", Beside("vqgan", "--adversarial 0", 1),
+                      "--classifier fashion")],
 }
 SHARED = "width", "lr_g", "lr_d", "lr_decay", "steps", "batch_size", "ema"  # with the `gan` beside
 

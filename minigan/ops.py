@@ -19,9 +19,9 @@ from minigan.tensor import Tensor, composed, op
 __all__ = [
     "abs", "add", "average_pool", "broadcast_to", "concatenate", "div", "exp", "getitem",
     "getitem_adjoint", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max", "maximum",
-    "mean", "min", "mul", "neg", "norm", "one_hot", "pad", "power", "relu", "reshape", "sigmoid",
-    "softmax", "softplus", "sqrt", "sub", "sum", "sum_to", "take", "tanh", "transpose", "upsample",
-    "where"]
+    "mean", "min", "mul", "neg", "norm", "one_hot", "one_hot_largest", "pad", "power", "relu",
+    "reshape", "sigmoid", "softmax", "softplus", "sqrt", "sub", "sum", "sum_to", "take", "tanh",
+    "transpose", "upsample", "where"]
 
 
 # Arithmetic, elementwise with broadcasting
@@ -266,10 +266,15 @@ def _picture(name, x):
 
 @op
 def matmul(x, y, /):
-    """The product of the last two axes; those before them broadcast. d/dx = g yᵀ, d/dy = xᵀ g."""
+    """The product of the last two axes; those before them broadcast. d/dx = g yᵀ, d/dy = xᵀ g.
+
+    Transposed matrices of a stack are laid out anew: CuPy would do it at each product unseen."""
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
         raise ValueError(f"matmul: expected (..., n, k) @ (..., k, m), got {x.shape} @ {y.shape}")
-    return x.xp.matmul(x.data, y.data), (
+    a, b = x.data, y.data
+    if x.ndim > 2 or y.ndim > 2:
+        a, b = x.xp.ascontiguousarray(a), x.xp.ascontiguousarray(b)
+    return x.xp.matmul(a, b), (
         lambda g: matmul(g, _matrix_transpose(y)), lambda g: matmul(_matrix_transpose(x), g))
 
 
@@ -298,6 +303,13 @@ def one_hot(indices, count):
         raise IndexError(f"one_hot: integers from 0 to {count - 1} expected, got "
                          f"{indices.min()} … {indices.max()}")
     return (indices[..., None] == np.arange(count)).astype(np.float32)
+
+
+def one_hot_largest(array):
+    """1 where an array (N, K) is largest in its row, the first of equals, and 0 elsewhere: a choice
+    that no host need see."""
+    xp = backend.xp_of(array)
+    return (array.argmax(axis=1)[:, None] == xp.arange(array.shape[1])).astype(array.dtype)
 
 
 # Tensor learns its operators

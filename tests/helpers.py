@@ -45,7 +45,8 @@ def draw_quickly(patch):
 
     def save_losses(path, records, names):
         if records:
-            save_points(path, np.array([[record[name] for name in names] for record in records]), generated=False)
+            numbers = np.array([[record.get(name, 0.0) for name in names] for record in records])
+            save_points(path, numbers, generated=False)
     for function in (save_points, save_game, save_losses):
         patch.setattr(plots, function.__name__, function)
 

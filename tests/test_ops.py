@@ -34,7 +34,7 @@ def test_every_convolution_and_normalisation_is_checked_to_the_third_order():
 def test_every_public_operation_is_in_ops():
     homes = "minigan.ops", "minigan.shapes"
     expected = {name for name in package_ops() if OPS[name].__module__ in homes} | {"broadcast_to", "sum_to"}
-    assert set(ops.__all__) == expected | {"one_hot"}  # which makes an array
+    assert set(ops.__all__) == expected | {"one_hot", "one_hot_largest"}  # which make arrays
     assert all(getattr(ops, name) is OPS[name] for name in expected)
 
 

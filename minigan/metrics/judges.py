@@ -251,6 +251,15 @@ def code_agreement(judge, samples, codes):
     return [Measure({"code_agreement": "↑"}, metrics.code_agreement, (codes, seen), True)]
 
 
+def of_reconstructions(judge, reconstructed):
+    """[the `Measure` of how near what `reconstructed` makes of the judge's real pictures is to
+    them]; none of points."""
+    if judge.real.ndim != 4:
+        return []
+    real = data.to_unit(judge.real)
+    return [psnr("PSNR-reconstructed", real, reconstructed(real))]
+
+
 def quick(judge, samples, more=()):
     """{name: number} of the quick measures, and of those among `more`; what has no finite value is
     left out."""

@@ -68,6 +68,7 @@ EXPLANATIONS = {
     "PSNR-hole-mean": "PSNR of the hole filled with the mean of the training pictures",
     "PSNR-hole": "PSNR within the hole",
     "PSNR-bicubic": "PSNR of bicubic interpolation",
+    "PSNR-reconstructed": "PSNR of pictures that were encoded and decoded",
     "PSNR": "mean squared distance as decibels: 10 more are a tenth of it",
     "SSIM": "likeness of brightness, contrast and structure of patches, 1 is the same",
     "SWD-": "sliced Wasserstein distance, times 1,000, of patches of pictures of this side",

@@ -173,7 +173,8 @@ class Experiment:
             record["evaluation"] = measured
         with disk.appending(self.folder / "stats.jsonl") as file:
             file.write(json.dumps(record) + "\n")
-        shown = {name: values[name] for name in self.trainer.headline} | measured
+        headline = [name for name in self.trainer.headline if name in values]
+        shown = {name: values[name] for name in headline} | measured
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         self.say(f"step {step}/{steps}  {numbers}  {rate:.3g} steps/s  "
                  f"{_clock((steps - step) / rate)} left", passing=step < steps)

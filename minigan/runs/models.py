@@ -138,7 +138,7 @@ class Trained:
         for network in model.networks().values():
             network.eval()
 
-    network = property(lambda self: getattr(self.model, "averaged", self.model.generator))
+    network = property(lambda self: getattr(self.model, "averaged", None) or self.model.generator)
     discriminator = property(lambda self: self.model.discriminator)
     latent = property(lambda self: self.model.latent)
 
