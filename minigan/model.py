@@ -157,6 +157,10 @@ class Model:
             raise ValueError(f"all {len(optimizer.params)} weights of a network are frozen, and "
                              "there is nothing to learn: requires_grad_(True) lets them move")
         loss.backward()
+        return self.advance(optimizer, loss)
+
+    def advance(self, optimizer, loss):
+        """One optimizer step down the gradients that `loss` has left; returns their norm."""
         optimizer.step(self.share_of_rate())
         first = self._first_bad.get(optimizer)
         norm, self._first_bad[optimizer] = optim.watched(

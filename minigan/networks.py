@@ -64,7 +64,7 @@ def dcgan_generator(image_shape, latent=100, width=64, norm=nn.BatchNorm, rng=No
     transposed convolutions, kernel 4, stride 2, padding 1, each of which doubles it. `width`
     channels come before the last one, twice as many before each earlier one. After all but the last
     there is norm(channels), and no bias before it. DCGAN's weights are set by `init.dcgan`."""
-    (h, w), levels = _halved(image_shape)
+    (h, w), levels = halved(image_shape)
     narrowing = [width * 2 ** level for level in reversed(range(levels))]
     deepest = narrowing[0]
     layers = [nn.Dense(latent, h * w * deepest, bias=False, rng=rng), nn.Reshape(h, w, deepest),
@@ -86,7 +86,7 @@ def dcgan_discriminator(image_shape, width=64, norm="batch", outputs=1, dense=0,
     """
     if norm not in ("batch", "layer", "none"):
         raise ValueError(f"dcgan_discriminator: norm is 'batch', 'layer' or 'none', got {norm!r}")
-    (h, w), levels = _halved(image_shape)
+    (h, w), levels = halved(image_shape)
     channels = [width * 2 ** level for level in range(levels)]
     normed = {"batch": lambda n: [nn.BatchNorm(n)], "layer": lambda n: [nn.LayerNorm(n)],
               "none": lambda n: []}[norm]
@@ -184,7 +184,7 @@ def equipped(discriminator, minibatch="none", dropout=0.0, spectral=False, rng=N
     return nn.Sequential(*equipment)
 
 
-def _halved(image_shape):
+def halved(image_shape):
     """(the smallest (h, w), how many times the sides were halved to it)."""
     H, W, _ = image_shape
     h, w, levels = H, W, 0

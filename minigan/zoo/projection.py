@@ -42,10 +42,14 @@ class Generator(nn.Module):
             image_shape, latent, width, lambda C: nn.ConditionalBatchNorm(C, classes), rng)
 
     def forward(self, noise, labels):
-        x = noise
-        for layer in self.network.layers:
-            x = layer(x, labels) if isinstance(layer, nn.ConditionalBatchNorm) else layer(x)
-        return x
+        return through(self.network.layers, noise, labels)
+
+
+def through(layers, x, labels):
+    """Layers one after another; norms are told the labels."""
+    for layer in layers:
+        x = layer(x, labels) if isinstance(layer, nn.ConditionalBatchNorm) else layer(x)
+    return x
 
 
 class Discriminator(nn.Module):
