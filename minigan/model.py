@@ -76,6 +76,7 @@ class Model:
     headline = "d_loss", "g_loss"   # the statistics worth a place on the screen
     legend = ""                     # what stands side by side in a picture of examples
     batches_per_step = 1            # a batch for `step` is so many times the batch size
+    accumulate = 1                  # so many of them make one step of an optimizer
     lr_decay, last_step = 1.0, None  # rates fall linearly to lr_decay at last_step
 
     def __init__(self, streams=None):

@@ -269,7 +269,10 @@ def matmul(x, y, /):
     """The product of the last two axes; those before them broadcast. d/dx = g yᵀ, d/dy = xᵀ g."""
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
         raise ValueError(f"matmul: expected (..., n, k) @ (..., k, m), got {x.shape} @ {y.shape}")
-    return x.xp.matmul(x.data, y.data), (
+    a, b = x.data, y.data
+    if x.ndim > 2 or y.ndim > 2:  # of stacks CuPy takes no transposed matrices, it copies them
+        a, b = x.xp.ascontiguousarray(a), x.xp.ascontiguousarray(b)
+    return x.xp.matmul(a, b), (
         lambda g: matmul(g, _matrix_transpose(y)), lambda g: matmul(_matrix_transpose(x), g))
 
 

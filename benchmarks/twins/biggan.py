@@ -112,7 +112,8 @@ class Twin:
             for real, told in parts[k:k + self.accumulate]:
                 with torch.no_grad():
                     fake = self.made(told)
-                losses.append(relu(1 - self.D(real, told)).mean() + relu(1 + self.D(fake, told)).mean())
+                real_scores, fake_scores = self.D(real, told), self.D(fake, told)
+                losses.append(relu(1 - real_scores).mean() + relu(1 + fake_scores).mean())
             d_loss = descend(self.d_optimizer, torch.stack(losses).mean())
         g_loss = torch.stack([-self.D(self.made(told), told).mean()
                               for _, told in parts[-self.accumulate:]]).mean()

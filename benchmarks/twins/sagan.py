@@ -1,5 +1,5 @@
-"""Self-attention GAN, Zhang et al. 2019, arXiv:1805.08318, with PyTorch's own attention and spectral
-norm. The step is that of the projection discriminator's twin."""
+"""Self-attention GAN, Zhang et al. 2019, arXiv:1805.08318, with PyTorch's own attention. The step
+is that of the projection discriminator's twin."""
 
 import torch
 from torch.nn.functional import max_pool2d, scaled_dot_product_attention

@@ -27,8 +27,8 @@ class Projection(CGAN):
 
     def pair(self, facts, options, rng):
         if len(facts.shape) != 3:
-            raise ValueError("--model projection: its networks are those of pictures, the samples "
-                             f"are {facts.shape}")
+            raise ValueError(f"--model {type(self).__name__.lower()}: its networks are those of "
+                             f"pictures, the samples are {facts.shape}")
         common = facts.shape, len(facts.classes), options["width"]
         return Generator(*common, options["latent"], rng), Discriminator(*common, rng)
 

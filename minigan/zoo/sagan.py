@@ -42,16 +42,15 @@ class SAGAN(Projection):
         super().build(facts._replace(**one), options, rng)
 
     def pair(self, facts, options, rng):
+        if len(facts.shape) == 3:
+            networks.check_sides("--model sagan", facts.shape[:2], 4, 8)
         G, D = super().pair(facts, options, rng)
-        networks.check_sides("--model sagan", facts.shape[:2], 4, 8)
         G.network.layers = [
-            nn.SpectralNorm(layer, rng) if isinstance(layer, (nn.Dense, nn.ConvTranspose2d)) else layer
+            nn.SpectralNorm(layer, rng) if type(layer) in (nn.Dense, nn.ConvTranspose2d) else layer
             for layer in G.network.layers]
         if options["attention"]:
-            *_, last, tanh = G.network.layers
-            G.network.layers[-2:] = nn.SelfAttention(options["width"], rng), last, tanh
-            first, activation, *deeper = D.features.layers
-            D.features.layers = [first, activation, nn.SelfAttention(options["width"], rng), *deeper]
+            G.network.layers.insert(-2, nn.SelfAttention(options["width"], rng))
+            D.features.layers.insert(2, nn.SelfAttention(options["width"], rng))
         return G, D
 
     def step(self, batch):
@@ -89,5 +88,6 @@ def looking(x, beta):
         marked = x.copy()
         marked[2 * i:2 * i + 2, 2 * j:2 * j + 2] = RED
         seen = beta[i * (W // 2) + j].reshape(H // 4, W // 4, 1).repeat(4, 0).repeat(4, 1)
-        shown += [marked, x + seen / seen.max() * (RED - x)]
+        share = seen / seen.max()
+        shown += [marked, (1.0 - share) * x + share * RED]
     return shown
