@@ -14,6 +14,7 @@ SHOWN = 8  # pictures of the data
 class Autoencoder(Model):
     """A model that encodes samples and decodes them again: `restored` says how."""
 
+    EXHIBITS = {"reconstructions": "pictures of the data, and below each what is left of it"}
     known = None  # some samples of the data, while it trains
 
     def restored(self, x):
@@ -37,8 +38,7 @@ class Autoencoder(Model):
         """Pictures of the data, and below each what is left of it."""
         if self.known is None or self.known.ndim != 4:
             return {}
-        return {"pictures of the data, and what is left of each":
-                np.stack([self.known, self.reconstructed(self.known)])}
+        return {"reconstructions": np.stack([self.known, self.reconstructed(self.known)])}
 
 
 class Gaussian(nn.Module):

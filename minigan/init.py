@@ -2,6 +2,8 @@
 
 from math import prod, sqrt
 
+import numpy as np
+
 from minigan import backend
 
 
@@ -36,6 +38,21 @@ def he(layer, gain, rng):
     shape = layer.weight.shape
     layer.weight.data = normal(shape, 0.0, gain / sqrt(prod(shape[:-1])), rng)
     if layer.bias is not None:
+        layer.bias.data = 0.0 * layer.bias.data
+    return layer
+
+
+def orthogonal(layer, rng):
+    """The weight of a layer, as a matrix (inputs, outputs), with orthonormal columns, or rows where
+    it has fewer of them; biases 0; in place; returns the layer. Saxe et al. 2014, arXiv:1312.6120.
+    """
+    *inputs, outputs = layer.weight.shape
+    sides = prod(inputs), outputs
+    q, r = np.linalg.qr(rng.standard_normal((max(sides), min(sides))))
+    q = q * np.sign(np.diag(r))  # so that all orthogonal matrices are equally likely
+    q = q if sides[0] >= sides[1] else q.T
+    layer.weight.data = backend.asarray(q.reshape(layer.weight.shape), dtype="float32")
+    if getattr(layer, "bias", None) is not None:
         layer.bias.data = 0.0 * layer.bias.data
     return layer
 

@@ -77,6 +77,7 @@ class Model:
     legend = ""                     # what stands side by side in a picture of examples
     EXHIBITS = {}                   # what `exhibits` makes: {name of the file: what is to be seen}
     batches_per_step = 1            # a batch for `step` is so many times the batch size
+    accumulate = 1                  # so many of them make one step of an optimizer
     lr_decay, last_step = 1.0, None  # rates fall linearly to lr_decay at last_step
 
     def __init__(self, streams=None):
@@ -163,6 +164,10 @@ class Model:
             raise ValueError(f"all {len(optimizer.params)} weights of a network are frozen, and "
                              "there is nothing to learn: requires_grad_(True) lets them move")
         loss.backward()
+        return self.advance(optimizer, loss)
+
+    def advance(self, optimizer, loss):
+        """One optimizer step down the gradients that `loss` has left; returns their norm."""
         optimizer.step(self.share_of_rate())
         first = self._first_bad.get(optimizer)
         norm, self._first_bad[optimizer] = optim.watched(

@@ -9,7 +9,7 @@ from minigan import backend, init, ops
 from minigan.conv import conv2d, conv_transpose2d, pair
 from minigan.layers import (  # noqa: F401 (all are part of `nn`)
     AveragePool, Beside, Embedding, InstanceNorm, MinibatchDeviation, MinibatchDiscrimination,
-    PixelShuffle, ReflectionPad, Residual, SpectralNorm, Upsample)
+    PixelShuffle, Pointwise, ReflectionPad, Residual, SelfAttention, SpectralNorm, Upsample)
 from minigan.module import Module, Parameter
 from minigan.normalize import batch_norm, check_channels, layer_norm
 from minigan.shapes import check_positive, in_range
@@ -114,6 +114,12 @@ class BatchNorm(Module):
         self.running_mean = kept * self.running_mean + self.momentum * mean
         self.running_var = kept * self.running_var + self.momentum * (variance * (n / (n - 1)))
 
+    def modulated(self, x, scale, shift):
+        """The same, scaled and shifted by each sample's own numbers, (N, channels) each."""
+        ones = backend.xp_of(self.running_var).ones_like(self.running_var)
+        y, spread = self.normalised(x, ones, 0.0 * ones), (len(x), *(1,) * (x.ndim - 2), -1)
+        return y * scale.reshape(spread) + shift.reshape(spread)
+
 
 class ConditionalBatchNorm(BatchNorm):
     """Batch norm whose scale and shift are the class's own, weight and bias (classes, channels):
@@ -130,11 +136,7 @@ class ConditionalBatchNorm(BatchNorm):
         if np.shape(labels) != x.shape[:1]:
             raise ValueError(f"ConditionalBatchNorm: expected a label for each of x {x.shape}, got "
                              f"labels {np.shape(labels)}")
-        ones = backend.xp_of(self.running_var).ones_like(self.running_var)
-        y, spread = self.normalised(x, ones, 0.0 * ones), (len(x), *(1,) * (x.ndim - 2), -1)
-        scale, shift = [ops.take(table, labels).reshape(spread)
-                        for table in (self.weight, self.bias)]
-        return y * scale + shift
+        return self.modulated(x, ops.take(self.weight, labels), ops.take(self.bias, labels))
 
 
 class LayerNorm(Module):

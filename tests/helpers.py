@@ -163,7 +163,7 @@ def start(folder, *arguments, code=None):
 class Walk:
     """A trainer that is no GAN: numbers that drift with the data and a random stream. Deeds happen before a step."""
 
-    batches_per_step = 2
+    batches_per_step, accumulate = 2, 1
     headline = ("drift",)
 
     def __init__(self, streams):

@@ -10,12 +10,13 @@ from minigan.runs import models
 from minigan.trainer import Batch, Facts
 
 FACTS = Facts((8, 8, 1), ("a", "b", "c"), (0.5, 0.3, 0.2))
-CONDITIONAL = ["cgan", "acgan", "projection"]
+CONDITIONAL = ["cgan", "acgan", "projection", "sagan", "biggan"]
 of_classes = pytest.mark.parametrize("name", CONDITIONAL)
 
 
 def made(name, seed=1, **options):
-    options = models.complete(dict(model=name, width=2, latent=3, lr_decay=1.0) | options, FACTS)
+    options = dict(model=name, width=2, latent=3, lr_decay=1.0, accumulate=1) | options
+    options = models.complete(options, FACTS)
     return models.made(options, FACTS, backend.Streams(seed))
 
 

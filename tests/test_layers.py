@@ -144,6 +144,25 @@ def test_a_residual_and_sizes(torch):
     compare(nn.ReflectionPad(2)(tensor).data, torch.nn.ReflectionPad2d(2)(theirs_of(torch, x)))
 
 
+def test_self_attention(torch):
+    """PyTorch's own, where γ is not 0: queries of all places, keys and values the largest of 2 × 2."""
+    layer = moved(nn.SelfAttention(16)).eval()
+    x = draw(2, 4, 6, 16)
+    ours, theirs = mg.Tensor(x, requires_grad=True), theirs_of(torch, x)
+    weights = [torch.from_numpy(p.numpy().copy()).requires_grad_() for p in layer.parameters()]
+    gamma, *kernels = weights
+    functional, parts = torch.nn.functional, (layer.f, layer.g, layer.h, layer.v)
+    f, g, h, v = [(kernel / (torch.from_numpy(part.v) @ kernel @ torch.from_numpy(part.u))).T[:, :, None, None]
+                  for kernel, part in zip(kernels, parts)]
+    of = lambda weight: functional.conv2d(theirs, weight)
+    q, k, value = [y.flatten(2).transpose(1, 2) for y in (
+        of(g), functional.max_pool2d(of(f), 2), functional.max_pool2d(of(h), 2))]
+    found = functional.scaled_dot_product_attention(q, k, value, scale=1.0).transpose(1, 2).unflatten(2, (4, 6))
+    y, their_y = layer(ours), theirs + gamma * functional.conv2d(found, v)
+    compare(y.data, their_y)
+    compare_gradients(torch, y, [ours, *layer.parameters()], their_y, [theirs, *weights])
+
+
 def attention(q, k, v):
     """softmax(q kᵀ/√d) v, rows of a sample: it needs no operation of its own."""
     return ops.softmax(q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1]), -1) @ v
@@ -179,6 +198,8 @@ LAYERS = {
     "SpectralNorm of ConvTranspose2d": (lambda: nn.SpectralNorm(nn.ConvTranspose2d(2, 3, 2, 2)).eval(), (2, 2, 2, 2),
                                         ()),
     "Residual": (lambda: nn.Residual(nn.Dense(3, 3)), (4, 3), ()),
+    "Pointwise": (lambda: nn.Pointwise(3, 2), (2, 2, 2, 3), ()),
+    "SelfAttention": (lambda: nn.SelfAttention(8).eval(), (2, 2, 4, 8), ()),
     "Beside": (lambda: nn.Beside(nn.Dense(6, 2), 3), (5, 3), (LABELS,)),
 }
 
@@ -249,7 +270,9 @@ def test_the_names_of_weights_and_buffers():
         nn.InstanceNorm(2): [], nn.InstanceNorm(2, affine=True): ["weight", "bias"], nn.Embedding(3, 2): ["weight"],
         nn.Residual(nn.Dense(2, 2), nn.Dense(2, 2, bias=False)): ["residual.weight", "residual.bias",
                                                                   "shortcut.weight"],
-        nn.Beside(nn.Dense(2, 2), 1): ["network.weight", "network.bias"]}
+        nn.Beside(nn.Dense(2, 2), 1): ["network.weight", "network.bias"],
+        nn.SelfAttention(2): ["gamma", *[f"{name}.layer.weight" for name in "fghv"],
+                              *[f"{name}.{array}" for name in "fghv" for array in "uv"]]}
     for layer, expected in names.items():
         assert list(layer.state_dict()) == expected
     assert nn.ConditionalBatchNorm(2, 3).state_dict()["weight"].tolist() == [[1, 1]] * 3
@@ -318,6 +341,9 @@ def test_how_weights_begin_is_drawn_from_the_generator_given():
 @pytest.mark.parametrize("work, error, message", [
     (lambda: nn.InstanceNorm(2)(np.zeros((3, 2))), ValueError, r"InstanceNorm: expected x \(N, …, 2\) with places"),
     (lambda: nn.InstanceNorm(2)(np.zeros((3, 4, 5, 1))), ValueError, r"got \(3, 4, 5, 1\)"),
+    (lambda: nn.Pointwise(3, 2)(np.zeros((2, 4))), ValueError, r"Pointwise: expected x \(…, 3\), got \(2, 4\)"),
+    (lambda: nn.SelfAttention(4)(np.zeros((2, 3, 4, 4))), ValueError, r"even sides, got \(2, 3, 4, 4\)"),
+    (lambda: nn.SelfAttention(4)(np.zeros((2, 4))), ValueError, r"SelfAttention: expected x \(N, H, W, C\)"),
     (lambda: nn.Embedding(3, 2)(np.array([0, 3])), IndexError, "integers from 0 to 2 expected, got 0 … 3"),
     (lambda: nn.Embedding(3, 2)(np.array([-1])), IndexError, "got -1 … -1"),
     (lambda: nn.Embedding(3, 2)(np.array([0.5])), TypeError, "integers expected, got float64"),

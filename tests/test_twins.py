@@ -22,6 +22,7 @@ OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(l
            "cyclegan": dict(pool=10, blocks=2), "inpaint": dict(bottleneck=5, adversarial=0.4),
            "srgan": dict(blocks=2, adversarial=0.5), "vae": dict(beta=1.5),
            "vqgan": dict(codes=5, features=3, begin=0.0, renew=1, prior=0.34, prior_width=8, steps=3),
+           "biggan": dict(accumulate=2, n_critic=2, embedding=4, orthogonal=0.5),
            "stargan": dict(n_critic=2, blocks=2)}  # beside SMALL
 OTHER = {"pairs": (16, 16, 2), "domains": (16, 16, 1), "masked": (16, 16, 1),
          "small": (4, 4, 1)}  # the second pictures, by what a model needs

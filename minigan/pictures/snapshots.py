@@ -94,7 +94,7 @@ def shown(model, n, seed):
     the first MOST_CLASSES; of one that is given pictures or captions what becomes of EXAMPLES."""
     if models.shows_examples(model):
         return model.draw(EXAMPLES, models.preview(seed))
-    if "label" not in models.asks(model):
+    if "label" not in models.asks(model) or not model.label_names():
         return model.draw(n, models.preview(seed))
     labels = np.repeat(np.arange(min(MOST_CLASSES, len(model.label_names()))), PER_CLASS)
     return model.draw(len(labels), models.preview(seed), label=labels)

@@ -59,12 +59,13 @@ def _impossible(name, array):
     return ""
 
 
-def check_counts(arrays, batches_per_step, seed):
+def check_counts(arrays, d_steps, seed):
     """ValueError for a checkpoint that no training of these options has left: the generator's
-    optimizer steps once a step, the discriminator's once a batch, and one seed is everything's."""
+    optimizer steps once a step, the discriminator's `d_steps` times, and one seed is everything's.
+    """
     steps = int(arrays["trainer.steps"])
     for name, number in (("trainer.g_optimizer.steps", steps),
-                         ("trainer.d_optimizer.steps", steps * batches_per_step),
+                         ("trainer.d_optimizer.steps", steps * d_steps),
                          ("streams.seed", seed)):
         if name in arrays and not np.array_equal(arrays[name], number):
             raise ValueError(f"its {name} is {str(arrays[name])[:40]}, expected {number}")

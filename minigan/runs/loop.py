@@ -1,8 +1,8 @@
 """A trainer at work in a run folder: train, log, save; resume exactly.
 
 This file knows no GAN theory. It needs of a trainer, a `Model`, `step(batch) -> {name: 0-d
-array}`, `batches_per_step`, `steps`, `state_dict`, `load_state_dict`, `check_finite` and
-`headline`, the names of the statistics worth a place on the screen.
+array}`, `batches_per_step`, `accumulate`, `steps`, `state_dict`, `load_state_dict`, `check_finite`
+and `headline`, the names of the statistics worth a place on the screen.
 """
 
 import contextlib
@@ -120,7 +120,8 @@ class Experiment:
         remove_halves(self.folder)
 
     def _load(self, arrays):
-        check_counts(arrays, self.trainer.batches_per_step, self.streams.seed)
+        d_steps = self.trainer.batches_per_step // self.trainer.accumulate
+        check_counts(arrays, d_steps, self.streams.seed)
         for part, owner in self._parts().items():
             owner.load_state_dict({name.removeprefix(part + "."): array
                                    for name, array in arrays.items()

@@ -27,8 +27,8 @@ class Projection(CGAN):
 
     def pair(self, facts, options, rng):
         if len(facts.shape) != 3:
-            raise ValueError("--model projection: its networks are those of pictures, the samples "
-                             f"are {facts.shape}")
+            raise ValueError(f"--model {type(self).__name__.lower()}: its networks are those of "
+                             f"pictures, the samples are {facts.shape}")
         common = facts.shape, len(facts.classes), options["width"]
         return Generator(*common, options["latent"], rng), Discriminator(*common, rng)
 
@@ -42,10 +42,14 @@ class Generator(nn.Module):
             image_shape, latent, width, lambda C: nn.ConditionalBatchNorm(C, classes), rng)
 
     def forward(self, noise, labels):
-        x = noise
-        for layer in self.network.layers:
-            x = layer(x, labels) if isinstance(layer, nn.ConditionalBatchNorm) else layer(x)
-        return x
+        return through(self.network.layers, noise, labels)
+
+
+def through(layers, x, labels):
+    """Layers one after another; norms are told the labels."""
+    for layer in layers:
+        x = layer(x, labels) if isinstance(layer, nn.ConditionalBatchNorm) else layer(x)
+    return x
 
 
 class Discriminator(nn.Module):

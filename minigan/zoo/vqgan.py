@@ -47,6 +47,7 @@ class VQGAN(Autoencoder):
         "lr_prior": (1e-3, "the transformer's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step of a stage")}
     NEEDS = ("pictures",)
+    EXHIBITS = Autoencoder.EXHIBITS | {"codebook": "each code, at all places of a picture"}
     BETAS, DELTA, hinge = (0.5, 0.9), 1e-6, objectives.Hinge()
     headline = "reconstruction_loss", "d_loss", "prior_loss"
     walk = None  # there is no noise to go from and to
@@ -143,8 +144,8 @@ class VQGAN(Autoencoder):
         K, (h, w) = len(self.codebook.rows), self.grid
         with no_grad():
             alone = self.decoded(np.eye(K)[:, None].repeat(h * w, 1)).numpy()
-        return super().exhibits(rng) | {"each code, at all places of a picture":
-                                        alone.reshape(-1, np.gcd(K, 16), *self.facts.shape)}
+        rows = alone.reshape(-1, np.gcd(K, 16), *self.facts.shape)
+        return super().exhibits(rng) | {"codebook": rows}
 
     def measures(self, drawn, judge):
         return of_reconstructions(judge, self.reconstructed)
