@@ -46,11 +46,10 @@ class VQGAN(Autoencoder):
         "lr_d": (1e-3, "the discriminator's"),
         "lr_prior": (1e-3, "the transformer's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step of a stage")}
-    NEEDS = ("pictures",)
+    NEEDS, walk = ("pictures",), None  # there is no noise to go from and to
     EXHIBITS = Autoencoder.EXHIBITS | {"codebook": "each code, at all places of a picture"}
     BETAS, DELTA, hinge = (0.5, 0.9), 1e-6, objectives.Hinge()
     headline = "reconstruction_loss", "d_loss", "prior_loss"
-    walk = None  # there is no noise to go from and to
 
     def build(self, facts, options, rng):
         (H, W, C), n, K = facts.shape, options["width"], options["codes"]
