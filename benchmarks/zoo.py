@@ -81,7 +81,8 @@ EXAMPLES = {
         Example("emoji:style", ("L1-input", "L1", "SWD-32"), "--mirror", None)],
     "stackgan": [Example("shapes", ("right_all_seen", "right_all_unseen", "right_all",
                                     "right_all_stage_1", "right_kind", "right_colour"),
-                         beside=None)],
+                         beside=None),
+                 Example("emoji", ("L1", "SWD-32"), beside=None)],
     "vae": [Example(source, REBUILT, beside=None) for source in ("fashion-mini", "mnist")],
     "vaegan": [Example(source, REBUILT, beside=Beside("vae", ""))
                for source in ("fashion-mini", "mnist")],
