@@ -114,12 +114,20 @@ def patches(channels, width, norm, rng=None):
     """A discriminator of patches: pictures (N, H, W, channels), sides at least 8, → logits
     (N, ⌊H/4⌋ − 1, ⌊W/4⌋ − 1, 1), each of 22 × 22 pixels. The PatchGAN of Isola et al. 2017,
     arXiv:1611.07004, §3.2.2, with one layer less than for patches of 70 × 70. `norm` is
-    nn.BatchNorm or nn.InstanceNorm."""
+    nn.BatchNorm, nn.InstanceNorm or None."""
+    normed = [] if norm is None else [norm(2 * width)]
     return nn.Sequential(
         nn.Conv2d(channels, width, 4, stride=2, padding=1, rng=rng), nn.LeakyReLU(0.2),
-        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False, rng=rng),
-        norm(2 * width), nn.LeakyReLU(0.2),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=norm is None, rng=rng),
+        *normed, nn.LeakyReLU(0.2),
         nn.Conv2d(2 * width, 1, 4, padding=1, rng=rng))
+
+
+def spectral(layers, rng=None):
+    """The layers one after another, each dense one and each convolution in an `nn.SpectralNorm`."""
+    weighty = nn.Dense, nn.Conv2d, nn.ConvTranspose2d
+    return nn.Sequential(*[nn.SpectralNorm(layer, rng) if isinstance(layer, weighty) else layer
+                           for layer in layers])
 
 
 def residual_translator(sides, inputs, outputs, width, blocks, first_norm=True, rng=None):
@@ -152,13 +160,13 @@ def residual_translator(sides, inputs, outputs, width, blocks, first_norm=True, 
 MINIBATCH = "none", "deviation", "discrimination"
 
 
-def equipped(discriminator, minibatch="none", dropout=0.0, spectral=False, rng=None, masks=None):
+def equipped(discriminator, minibatch="none", dropout=0.0, bounded=False, rng=None, masks=None):
     """A discriminator of this file, made harder to fool or to lead astray.
 
     minibatch: before the last dense layer it learns of the other samples of its batch, by an
     `nn.MinibatchDeviation` of the last picture or features, or by an `nn.MinibatchDiscrimination`.
-    dropout: behind each activation elements are left out, by masks from `masks`. spectral: each
-    layer with weights is wrapped in `nn.SpectralNorm`; it comes last, for it measures weights."""
+    dropout: behind each activation elements are left out, by masks from `masks`. bounded: each
+    layer with weights gets `spectral` norm; it comes last, for it measures weights."""
     if minibatch not in MINIBATCH:
         raise ValueError(f"minibatch is one of {', '.join(MINIBATCH)}, got {minibatch!r}")
     *layers, last = discriminator
@@ -177,11 +185,10 @@ def equipped(discriminator, minibatch="none", dropout=0.0, spectral=False, rng=N
             init.dcgan(last, rng)
     equipment = []
     for layer in [*layers, last]:
-        weighty = isinstance(layer, (nn.Dense, nn.Conv2d))
-        equipment.append(nn.SpectralNorm(layer, rng) if spectral and weighty else layer)
+        equipment.append(layer)
         if dropout and isinstance(layer, nn.LeakyReLU):
             equipment.append(nn.Dropout(dropout, masks))
-    return nn.Sequential(*equipment)
+    return spectral(equipment, rng) if bounded else nn.Sequential(*equipment)
 
 
 def halved(image_shape):

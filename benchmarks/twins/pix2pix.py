@@ -1,10 +1,11 @@
 """pix2pix, Isola et al. 2017, arXiv:1611.07004, its U-Net written from the inside out."""
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from torch.nn.functional import relu
 
 from benchmarks.reference import converted, loaded
 from benchmarks.twins import Masked, adam, descend
+from benchmarks.twins.projection import normalised
 
 
 class Level(torch.nn.Module):
@@ -43,7 +44,12 @@ def _last(layer):
 class Twin:
     def __init__(self, model, streams):
         self.G = unet(model.generator, streams["dropout"])
-        self.D = converted(model.discriminator).double()
+        ours = model.discriminator.layers
+        self.D = converted(type(model.discriminator)(
+            *[getattr(layer, "layer", layer) for layer in ours])).double()
+        for theirs, mine in zip(self.D, ours):
+            if hasattr(mine, "u"):
+                normalised(theirs, mine)
         self.l1, self.gan = model.l1, model.gan
         self.networks = {"generator": self.G, "discriminator": self.D}
         self.g_optimizer = adam(self.G, model.g_optimizer)
@@ -53,12 +59,11 @@ class Twin:
         fake = self.G(x)
         real_scores = self.D(torch.cat([x, y], 1))
         fake_scores = self.D(torch.cat([x, fake.detach()], 1))
-        d_loss = (cross_entropy(real_scores, torch.ones_like(real_scores))
-                  + cross_entropy(fake_scores, torch.zeros_like(fake_scores))) / 2
+        d_loss = relu(1 - real_scores).mean() + relu(1 + fake_scores).mean()
         descend(self.d_optimizer, d_loss)
 
         scores = self.D(torch.cat([x, fake], 1))
-        g_loss = cross_entropy(scores, torch.ones_like(scores))
+        g_loss = -scores.mean()
         l1_loss = torch.nn.functional.l1_loss(fake, y)
         descend(self.g_optimizer, self.gan * g_loss + self.l1 * l1_loss)
         return {"d_loss": d_loss.item(), "g_loss": g_loss.item(), "l1_loss": l1_loss.item()}

@@ -58,8 +58,7 @@ class Discriminator(nn.Module):
     def __init__(self, image_shape, classes, width, rng):
         super().__init__()
         *body, last = networks.dcgan_discriminator(image_shape, width, "none", rng=rng).layers
-        self.features = nn.Sequential(*[
-            nn.SpectralNorm(layer, rng) if hasattr(layer, "weight") else layer for layer in body])
+        self.features = networks.spectral(body, rng)
         self.score = nn.SpectralNorm(last, rng)  # ψ
         self.embedding = nn.SpectralNorm(nn.Embedding(classes, last.weight.shape[0], rng), rng)  # V
 

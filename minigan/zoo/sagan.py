@@ -46,9 +46,7 @@ class SAGAN(Projection):
         if len(facts.shape) == 3:
             networks.check_sides("--model sagan", facts.shape[:2], 4, 8)
         G, D = super().pair(facts, options, rng)
-        G.network.layers = [
-            nn.SpectralNorm(layer, rng) if type(layer) in (nn.Dense, nn.ConvTranspose2d) else layer
-            for layer in G.network.layers]
+        G.network = networks.spectral(G.network.layers, rng)
         if options["attention"]:
             G.network.layers.insert(-2, nn.SelfAttention(options["width"], rng))
             D.features.layers.insert(2, nn.SelfAttention(options["width"], rng))

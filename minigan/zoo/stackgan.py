@@ -140,7 +140,7 @@ class Discriminator(nn.Module):
         n = options["features"]
         self.text = TextEncoder(words, n, rng)
         picture = networks.dcgan_discriminator(shape, options["width"], "none", 2 * n, rng=rng)
-        self.picture = networks.equipped(init.dcgan(picture, rng), spectral=True, rng=rng)
+        self.picture = networks.spectral(init.dcgan(picture, rng), rng)
         self.both = networks.mlp(3 * n, 2 * n, 1, 1, nn.LeakyReLU, rng)
 
     def forward(self, x, told):
