@@ -64,6 +64,16 @@ def test_the_loss_is_the_mean_over_patches_and_not_that_of_the_mean_score():
     assert abs(found - 2 * max(0, 1 - scores.mean())) > 0.1
 
 
+def test_a_step_of_pix2pix_takes_the_loss_of_each_patch():
+    """By a discriminator whose scores are 4 times pixels of what is given: some of them beyond the hinge's margin."""
+    model, pairs = made("pix2pix"), batch()
+    model.discriminator.forward = lambda pair: 4.0 * pair[:, ::4, ::4, :1]
+    model.descend = lambda optimizer, loss: loss.data
+    scores = 4.0 * pairs.other[:, ::4, ::4, :1]
+    expected = np.maximum(0, 1 - scores).mean() + np.maximum(0, 1 + scores).mean()
+    np.testing.assert_allclose(model.step(pairs)["d_loss"], expected, rtol=1e-12)
+
+
 # The U-Net
 
 @pytest.mark.parametrize("shape, levels", [((16, 16, 3), 3), ((32, 32, 1), 4), ((8, 24, 1), 2), ((28, 28, 1), 2)])
