@@ -193,3 +193,19 @@ def test_the_places_that_are_shown_are_those_of_the_map():
     [shown] = model.exhibits(np.random.default_rng(0)).values()
     red = (shown[:, 1::2] == [1, -1, -1]).all(-1)
     assert red[..., :4, 4:].all() and not red[..., 4:, :].any() and not red[..., :4].any()
+
+
+def test_what_is_red_belongs_to_the_place_that_is_marked():
+    """Every place looks at the square of 4 × 4 pixels that it lies in."""
+    model = made(Facts((16, 24, 1), ("a", "b"), (0.5, 0.5)))
+    [layer] = attentions(model.averaged)
+    own = np.zeros((8, 12, 4, 6), np.float32)
+    for r in range(8):
+        for c in range(12):
+            own[r, c, r // 2, c // 2] = 1.0
+    layer.map = lambda x: mg.Tensor(np.repeat(own.reshape(1, 96, 24), len(x), 0))
+    [shown] = model.exhibits(np.random.default_rng(0)).values()
+    red = (shown == [1, -1, -1]).all(-1)
+    for k in range(len(QUERIES)):
+        marked, seen = red[0, 2 * k], red[0, 2 * k + 1]
+        assert marked.sum() == 4 and seen.sum() == 16 and seen[marked].all()

@@ -23,8 +23,8 @@ import numpy as np
 
 from minigan import backend, networks, objectives
 from minigan.model import frozen
-from minigan.tensor import constant, no_grad
 from minigan.residual import Discriminator, Generator
+from minigan.tensor import constant, no_grad
 from minigan.trainer import Drawn
 from minigan.zoo.cgan import CGAN
 
@@ -35,14 +35,16 @@ class BigGAN(CGAN):
     """What is drawn is as with `CGAN`; networks and step are these."""
 
     OPTIONS = CGAN.OPTIONS | {
-        "steps": (1500, "training steps"),
+        "steps": (1800, "training steps"),
+        "batch_size": (32, "samples per batch"),
         "accumulate": (2, "batches whose mean gradient makes one step"),
         "n_critic": (1, "discriminator steps per generator step"),
         "width": (16, "channels next to the picture"),
         "latent": (60, "width of the noise z, of all chunks together"),
         "embedding": (32, "width of the class's embedding"),
         "orthogonal": (1e-4, "β, the weight of orthogonal regularisation"),
-        "lr_d": (4e-3, "the discriminator's")}
+        "lr_d": (4e-3, "the discriminator's"),
+        "ema": (0.995, "decay of the averaged generator, below 1")}
     BETAS = 0.0, 0.999
     EXHIBITS = {"truncation": "noise truncated at " + ", ".join(map(str, SWEEP)) + ", row by row"}
     objective = objectives.Hinge()
