@@ -1,5 +1,6 @@
 """VAE-GAN, Larsen et al. 2016, arXiv:1512.09300, Algorithm 1, with PyTorch's own normal
-distributions and cross-entropy. Each network's gradient is asked for by name, so that no loss reaches another."""
+distributions and cross-entropy. Each network's gradient is asked for by name, so that no loss
+reaches another."""
 
 import torch
 from torch.distributions import Independent, Normal

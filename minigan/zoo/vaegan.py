@@ -1,9 +1,10 @@
 """VAE-GAN: an autoencoder whose pictures are compared in the features of a discriminator. Larsen et
 al. 2016, arXiv:1512.09300.
 
-A VAE compares a picture x with its reconstruction x̃ = Dec(z), z from q(z | x), pixel by pixel, and
-what it is not sure of becomes blurred. Here they are compared in D_l, the l-th layer of a discriminator
-that learns to tell pictures from reconstructions, and from x_p = Dec(z_p) with z_p from N(0, I):
+A VAE compares a picture x with its reconstruction x̃ = Dec(z), z from q(z | x), pixel by pixel. So
+what it is not sure of becomes blurred. Here they are compared in D_l, the l-th layer of a
+discriminator that learns to tell pictures from reconstructions, and from x_p = Dec(z_p) with z_p
+from N(0, I):
 
     L_prior = KL(q(z | x) ‖ N(0, I))
     L_llike = −E ln N(D_l(x) | D_l(x̃), I) = ½ Σ (D_l(x) − D_l(x̃))² + a constant   (§2.3)

@@ -11,7 +11,7 @@ rows, and keeps E(x) near to them (sg is a constant; all are means over the elem
 
 D, of patches and with the hinge loss, tells x from x̂. λ makes both terms weigh the same where they
 meet, and is a constant. L_rec is (x − x̂)²: the paper adds a distance of VGG's features, a network
-that is not at hand here. D begins late, when x̂ is a picture. Rows that were not used for some steps
+that is not at hand. D begins late, when x̂ is a picture. Rows that were not used for some steps
 begin anew as vectors of the batch; in the first step, all do.
 
 Second stage. E, the codebook and G rest. A causal transformer learns which code comes next in a
