@@ -266,13 +266,11 @@ def _picture(name, x):
 
 @op
 def matmul(x, y, /):
-    """The product of the last two axes; those before them broadcast. d/dx = g yᵀ, d/dy = xᵀ g.
-
-    Transposed matrices of a stack are laid out anew: CuPy would do it at each product unseen."""
+    """The product of the last two axes; those before them broadcast. d/dx = g yᵀ, d/dy = xᵀ g."""
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
         raise ValueError(f"matmul: expected (..., n, k) @ (..., k, m), got {x.shape} @ {y.shape}")
     a, b = x.data, y.data
-    if x.ndim > 2 or y.ndim > 2:
+    if x.ndim > 2 or y.ndim > 2:  # CuPy copies transposed matrices of a stack: better once, here
         a, b = x.xp.ascontiguousarray(a), x.xp.ascontiguousarray(b)
     return x.xp.matmul(a, b), (
         lambda g: matmul(g, _matrix_transpose(y)), lambda g: matmul(_matrix_transpose(x), g))
