@@ -64,7 +64,7 @@ def dcgan_generator(image_shape, latent=100, width=64, norm=nn.BatchNorm, rng=No
     transposed convolutions, kernel 4, stride 2, padding 1, each of which doubles it. `width`
     channels come before the last one, twice as many before each earlier one. After all but the last
     there is norm(channels), and no bias before it. DCGAN's weights are set by `init.dcgan`."""
-    (h, w), levels = _halved(image_shape)
+    (h, w), levels = halved(image_shape)
     narrowing = [width * 2 ** level for level in reversed(range(levels))]
     deepest = narrowing[0]
     layers = [nn.Dense(latent, h * w * deepest, bias=False, rng=rng), nn.Reshape(h, w, deepest),
@@ -86,7 +86,7 @@ def dcgan_discriminator(image_shape, width=64, norm="batch", outputs=1, dense=0,
     """
     if norm not in ("batch", "layer", "none"):
         raise ValueError(f"dcgan_discriminator: norm is 'batch', 'layer' or 'none', got {norm!r}")
-    (h, w), levels = _halved(image_shape)
+    (h, w), levels = halved(image_shape)
     channels = [width * 2 ** level for level in range(levels)]
     normed = {"batch": lambda n: [nn.BatchNorm(n)], "layer": lambda n: [nn.LayerNorm(n)],
               "none": lambda n: []}[norm]
@@ -184,14 +184,15 @@ def equipped(discriminator, minibatch="none", dropout=0.0, spectral=False, rng=N
     return nn.Sequential(*equipment)
 
 
-def _halved(image_shape):
-    """(the smallest (h, w), how many times the sides were halved to it)."""
+def halved(image_shape, where="dcgan_pair"):
+    """(the smallest (h, w), how many times the sides were halved to it): while both are even and
+    above 7. ValueError for sides that cannot be halved."""
     H, W, _ = image_shape
     h, w, levels = H, W, 0
     while h % 2 == w % 2 == 0 and min(h, w) > 7:
         h, w, levels = h // 2, w // 2, levels + 1
     if levels == 0:
-        raise ValueError(f"dcgan_pair: images of {H}×{W} cannot be halved: both sides must be even "
+        raise ValueError(f"{where}: images of {H}×{W} cannot be halved: both sides must be even "
                          "and above 7 (28, 32 and 64 are common)")
     return (h, w), levels
 
