@@ -28,7 +28,7 @@ from minigan.trainer import Model, averaged, frozen
 
 class ProGAN(Model):
     OPTIONS = Model.OPTIONS | {
-        "steps": (6000, "training steps"),
+        "steps": (5000, "training steps"),
         "batch_size": (16, "pictures per batch"),
         "width": (32, "channels of all layers"),
         "latent": (64, "width of the noise"),
@@ -37,7 +37,7 @@ class ProGAN(Model):
         "drift": (0.001, "ε of the scores' squares"),
         "lr_g": (1e-3, "the generator's learning rate"),
         "lr_d": (1e-3, "the discriminator's"),
-        "ema": (0.999, "decay of the averaged generator, below 1")}
+        "ema": (0.995, "decay of the averaged generator, below 1")}
     NEEDS = ("pictures",)
     BETAS = 0.0, 0.99
 
