@@ -157,7 +157,7 @@ class Discriminator(Module):
         return self.last(x)
 
 
-class PathLength(Module):
+class PathPenalty(Module):
     """E (‖Jᵀ y‖₂ − a)² of pictures x = g(w), (N, H, W, C), and their styles w, (N, features).
 
     J = ∂g(w)/∂w and Jᵀ y = ∇_w ⟨g(w), y⟩, y from N(0, I/(H W)) by `rng`; `mean`, a, follows the
@@ -170,11 +170,11 @@ class PathLength(Module):
 
     def __init__(self):
         super().__init__()
-        self.mean = backend.asarray(np.zeros((), np.float32))
+        self.mean = backend.asarray(np.zeros(1, np.float32))
 
     def forward(self, x, w, rng):
         y = rng.standard_normal(x.shape) / sqrt(x.shape[1] * x.shape[2])
         [slope] = grad((x * backend.asarray(y, x.dtype)).sum(), w, create_graph=True)
         lengths = ops.norm(slope, axis=1)
-        self.mean = self.mean + self.SHARE * (lengths.detach().mean().data - self.mean)
+        self.mean = self.mean + self.SHARE * (lengths.detach().mean(0, True).data - self.mean)
         return ((lengths - self.mean) ** 2).mean()

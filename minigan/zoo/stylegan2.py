@@ -24,7 +24,7 @@ import numpy as np
 
 from minigan import backend, objectives, optim
 from minigan.augment import Adaptive, augment
-from minigan.style import Discriminator, Generator, PathLength
+from minigan.style import Discriminator, Generator, PathPenalty
 from minigan.tensor import no_grad
 from minigan.trainer import Drawn, Model, averaged, frozen
 
@@ -56,7 +56,7 @@ class StyleGAN2(Model):
         width = options["width"]
         self.generator = Generator(facts.shape, width, self.latent, options["depth"], rng)
         self.discriminator = Discriminator(facts.shape, width, rng)
-        self.path_length = PathLength()
+        self.path_penalty = PathPenalty()
         self.adaptive = Adaptive(0.6, options["ada_images"]) if options["ada"] else None
         self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)
         self.d_optimizer = optim.Adam(self.discriminator.parameters(), options["lr_d"], self.BETAS)
@@ -88,7 +88,7 @@ class StyleGAN2(Model):
             if self.path and due(self.path_every):
                 w = self.generator.mapping(self.noise(n))
                 x = self.generator.synthesis(self.generator.layers * [w], self.places(n))
-                penalty = self.path_length(x, w, self.streams["paths"])
+                penalty = self.path_penalty(x, w, self.streams["paths"])
             g_norm = self.descend(self.g_optimizer, g_loss + self.path_every * self.path * penalty)
 
         self.average.update(self.steps)
