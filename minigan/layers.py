@@ -1,10 +1,12 @@
 """Layers that the zoo needs and a DCGAN does not: `nn` has them all."""
 
+from math import inf, sqrt
+
 import numpy as np
 
 from minigan import backend, init, ops
 from minigan.module import Module, Parameter
-from minigan.normalize import instance_norm, spectral_norm
+from minigan.normalize import instance_norm, pixel_norm, spectral_norm
 from minigan.shapes import check_positive, in_range
 from minigan.tensor import constant
 
@@ -40,6 +42,45 @@ class InstanceNorm(Module):
                              f"{x.shape}")
         y = instance_norm(x, self.eps)
         return y if self.weight is None else y * self.weight + self.bias
+
+
+class PixelNorm(Module):
+    """The channels of each pixel, or the features of each sample, to mean square 1. Karras et al.
+    2018, arXiv:1710.10196, §4.2."""
+
+    def forward(self, x):
+        return pixel_norm(x)
+
+
+class Equalised(Module):
+    """A layer with c W in place of its weight W and `rate` · b in place of its bias b, where
+    c = `rate` · gain/√fan_in. W begins as N(0, 1/rate²) and b as 0, so that c W has the deviation
+    gain/√fan_in: He's, for a gain of √2. fan_in counts a unit's inputs.
+
+    The factor stands in every call and not in the first weights alone. Steps of Adam do not depend
+    on the size of gradients, so all layers learn at the same speed, `rate` times the optimizer's.
+    Karras et al. 2018, arXiv:1710.10196, §4.1; the rate is that of Karras et al. 2019,
+    arXiv:1812.04948, appendix C."""
+
+    def __init__(self, layer, gain=sqrt(2.0), rate=1.0, rng=None):
+        super().__init__()
+        if not 0.0 < rate < inf:
+            raise ValueError(f"Equalised: expected a rate > 0, got {rate}")
+        self.layer, weight = layer, layer.weight
+        fan_in = weight.size // weight.shape[getattr(layer, "output_axis", -1)]
+        self.scale, self.rate = float(rate * gain / sqrt(fan_in)), float(rate)
+        weight.data = init.normal(weight.shape, 0.0, 1.0 / rate, rng or backend.streams["init"])
+        if layer.bias is not None:
+            layer.bias.data = 0.0 * layer.bias.data
+
+    def forward(self, x):
+        weight, bias = self.layer.weight, self.layer.bias
+        try:
+            self.layer.weight = self.scale * weight
+            self.layer.bias = None if bias is None else self.rate * bias
+            return self.layer(x)
+        finally:
+            self.layer.weight, self.layer.bias = weight, bias
 
 
 class SpectralNorm(Module):

@@ -191,14 +191,15 @@ def equipped(discriminator, minibatch="none", dropout=0.0, bounded=False, rng=No
     return spectral(equipment, rng) if bounded else nn.Sequential(*equipment)
 
 
-def halved(image_shape):
-    """(the smallest (h, w), how many times the sides were halved to it)."""
+def halved(image_shape, where="dcgan_pair"):
+    """(the smallest (h, w), how many times the sides were halved to it): while both are even and
+    above 7. ValueError for sides that cannot be halved."""
     H, W, _ = image_shape
     h, w, levels = H, W, 0
     while h % 2 == w % 2 == 0 and min(h, w) > 7:
         h, w, levels = h // 2, w // 2, levels + 1
     if levels == 0:
-        raise ValueError(f"dcgan_pair: images of {H}×{W} cannot be halved: both sides must be even "
+        raise ValueError(f"{where}: images of {H}×{W} cannot be halved: both sides must be even "
                          "and above 7 (28, 32 and 64 are common)")
     return (h, w), levels
 

@@ -8,8 +8,9 @@ import numpy as np
 from minigan import backend, init, ops
 from minigan.conv import conv2d, conv_transpose2d, pair
 from minigan.layers import (  # noqa: F401 (all are part of `nn`)
-    AveragePool, Beside, Embedding, InstanceNorm, MinibatchDeviation, MinibatchDiscrimination,
-    PixelShuffle, Pointwise, ReflectionPad, Residual, SelfAttention, SpectralNorm, Upsample)
+    AveragePool, Beside, Embedding, Equalised, InstanceNorm, MinibatchDeviation,
+    MinibatchDiscrimination, PixelNorm, PixelShuffle, Pointwise, ReflectionPad, Residual,
+    SelfAttention, SpectralNorm, Upsample)
 from minigan.module import Module, Parameter
 from minigan.normalize import batch_norm, check_channels, layer_norm
 from minigan.shapes import check_positive, in_range

@@ -39,6 +39,14 @@ def instance_norm(x, /, eps=1e-5):
     return _normalised(x, 1.0, 0.0, tuple(range(1, x.ndim - 1)), eps)
 
 
+@composed
+def pixel_norm(x, /, eps=1e-8):
+    """Each vector along the last axis to mean square 1: x / √(mean x² + eps). Source: Karras et al.
+    2018, arXiv:1710.10196, §4.2.
+    """
+    return x / ops.sqrt((x * x).mean(-1, keepdims=True) + eps)
+
+
 def _normalised(x, weight, bias, axes, eps, observe=None):
     """(x − μ)/√(σ² + eps) · weight + bias, with μ and σ² (biased) over `axes`."""
     mean = x.mean(axes, keepdims=True)

@@ -170,6 +170,8 @@ TABLE = [
     case("layer_norm", draw(2, 3, 2), draw(2), draw(2), order=3),
     case("instance_norm", draw(2, 3, 2, 2), order=3),
     case("instance_norm", draw(2, 4, 1), eps=0.5, order=3),
+    case("pixel_norm", draw(2, 2, 3), order=3),
+    case("pixel_norm", draw(3, 4), eps=0.5, order=3),
     case("batch_norm_leaky", draw(3, 2, 2), draw(2), draw(2), slope=0.2, order=3),
     case("batch_norm_leaky", draw(3, 2, 2), draw(2), draw(2), slope=0.0, order=3),
     case("batch_norm_leaky", draw(4, 2), draw(2), draw(2), eps=0.5, order=3),

@@ -197,6 +197,8 @@ LAYERS = {
     "SpectralNorm of Conv2d": (lambda: nn.SpectralNorm(nn.Conv2d(2, 2, 2)).eval(), (2, 3, 3, 2), ()),
     "SpectralNorm of ConvTranspose2d": (lambda: nn.SpectralNorm(nn.ConvTranspose2d(2, 3, 2, 2)).eval(), (2, 2, 2, 2),
                                         ()),
+    "Equalised": (lambda: nn.Equalised(nn.Conv2d(2, 3, 2), rate=0.1), (2, 3, 3, 2), ()),
+    "PixelNorm": (lambda: nn.Sequential(nn.Dense(3, 3), nn.PixelNorm()), (4, 3), ()),
     "Residual": (lambda: nn.Residual(nn.Dense(3, 3)), (4, 3), ()),
     "Pointwise": (lambda: nn.Pointwise(3, 2), (2, 2, 2, 3), ()),
     "SelfAttention": (lambda: nn.SelfAttention(8).eval(), (2, 2, 4, 8), ()),
@@ -267,6 +269,7 @@ def test_the_names_of_weights_and_buffers():
     names = {
         nn.SpectralNorm(nn.Dense(3, 2)): ["layer.weight", "layer.bias", "u", "v"],
         nn.ConditionalBatchNorm(2, 3): ["weight", "bias", "running_mean", "running_var"],
+        nn.Equalised(nn.Dense(3, 2)): ["layer.weight", "layer.bias"], nn.PixelNorm(): [],
         nn.InstanceNorm(2): [], nn.InstanceNorm(2, affine=True): ["weight", "bias"], nn.Embedding(3, 2): ["weight"],
         nn.Residual(nn.Dense(2, 2), nn.Dense(2, 2, bias=False)): ["residual.weight", "residual.bias",
                                                                   "shortcut.weight"],
@@ -329,7 +332,8 @@ def test_a_conditional_norm_is_settled_for_averaged_weights():
 
 
 def test_how_weights_begin_is_drawn_from_the_generator_given():
-    for make in (lambda rng: nn.Embedding(3, 2, rng), lambda rng: nn.SpectralNorm(nn.Dense(3, 2, rng=rng), rng)):
+    for make in (lambda rng: nn.Embedding(3, 2, rng), lambda rng: nn.SpectralNorm(nn.Dense(3, 2, rng=rng), rng),
+                 lambda rng: nn.Equalised(nn.Dense(3, 2, rng=rng), rng=rng)):
         first, again, other = (make(np.random.default_rng(seed)).state_dict() for seed in (0, 0, 1))
         assert all((first[key] == again[key]).all() for key in first)
         assert any((first[key] != other[key]).any() for key in first)

@@ -23,7 +23,9 @@ OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(l
            "srgan": dict(blocks=2, adversarial=0.5), "vae": dict(beta=1.5),
            "vqgan": dict(codes=5, features=3, begin=0.0, renew=1, prior=0.34, prior_width=8, steps=3),
            "biggan": dict(accumulate=2, n_critic=2, embedding=4, orthogonal=0.5),
-           "stargan": dict(n_critic=2, blocks=2)}  # beside SMALL
+           "stargan": dict(n_critic=2, blocks=2), "progan": dict(steps=3, grow=0.8),
+           "stylegan2": dict(r1=0.5, r1_every=2, path=0.5, path_every=2, mixing=0.5, depth=2, ada=True,
+                             ada_images=32)}  # beside SMALL
 OTHER = {"pairs": (16, 16, 2), "domains": (16, 16, 1), "masked": (16, 16, 1),
          "small": (4, 4, 1)}  # the second pictures, by what a model needs
 NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_toolbox
@@ -66,7 +68,9 @@ def arrays_of(network):
 
 
 @pytest.mark.on_each_engine
-@pytest.mark.parametrize("name, options", [*[(name, {}) for name in NOT_GAN], ("srgan", dict(relativistic=True))])
+@pytest.mark.parametrize("name, options", [*[(name, {}) for name in NOT_GAN], ("srgan", dict(relativistic=True)),
+                                           ("progan", dict(grow=0.0)),
+                                           ("stylegan2", dict(ada=False, r1_every=1, path_every=1, mixing=1.0))])
 def test_a_model_takes_the_steps_of_its_twin(torch, engine, name, options):
     """Three steps in float64: every loss and every weight to 1e-8."""
     twins = importlib.import_module(f"benchmarks.twins.{name}")

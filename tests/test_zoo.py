@@ -74,9 +74,9 @@ def run(train, name):
     return folder
 
 
-def built(name):
+def built(name, **options):
     """(model, batches) of a tiny run."""
-    words = asked_for(name)[4:]
+    words = asked_for(name, **options)[4:]
     chosen = {word[2:].replace("-", "_"): value for word, value in zip(words[::2], words[1::2])}
     given = dict(model=name, data=source_of(name), seed=0, mirror=False, image_size=None, steps=2) | chosen
     dataset = supply.load_data(given, models.model_class(name).NEEDS)
@@ -144,8 +144,8 @@ def test_its_statistics_tell_by_their_names_what_they_are(run, name):
 
 @each_model
 def test_every_network_learns(name):
-    """All weights of all networks get a gradient, and move."""
-    model, batches = built(name)
+    """All weights of all networks get a gradient, and move; those of a model that grows before the end."""
+    model, batches = built(name, steps=2)
     before = {part: network.state_dict() for part, network in model.networks().items()}
     for _ in range(2):
         model.step(batches.deal(model.batches_per_step))

@@ -13,7 +13,13 @@ class PathLength(NamedTuple):
     standard_error: float  # of the mean, for the ways are drawn independently
 
 
-def perceptual_path_length(generator, features, latent, rng, n=10_000, epsilon=1e-4, block=256):
+def straight(a, b, t):
+    """The straight line from a to b (N, d) at the fractions t (N, T) → (N, T, d)."""
+    return a[:, None] + t[..., None] * (b - a)[:, None]
+
+
+def perceptual_path_length(generator, features, latent, rng, n=10_000, epsilon=1e-4, block=256,
+                           way=slerp):
     """The squared speed at which features change on the way from noise to noise; small is smooth.
 
     E ‖φ(G(z(t + ε))) − φ(G(z(t)))‖² / ε², z(t) = slerp(a, b, t), a and b ~ N(0, 1), t ~ U(0, 1).
@@ -22,6 +28,8 @@ def perceptual_path_length(generator, features, latent, rng, n=10_000, epsilon=1
     generator: latents (B, latent), float64 on the host → samples, `block` or fewer at a time
     features: samples → features φ (B, d)
     latent: the width of the noise; rng: the NumPy generator it is drawn from; n ≥ 2: how many ways
+    way: the way between the noises a and b, (N, latent) each, at the fractions t (N, T) → (N, T, d)
+        latents. In the styles w = f(z) of StyleGAN it is `straight(f(a), f(b), t)`
 
     ValueError if features are not a finite float64 (B, d): ε is so small that rounding to float32
     would be measured. Both networks are converted by `astype("float64")`.
@@ -37,7 +45,7 @@ def perceptual_path_length(generator, features, latent, rng, n=10_000, epsilon=1
                          f"n {n}, latent {latent} and epsilon {epsilon}")
     a, b = rng.standard_normal((2, n, latent))
     t = rng.random(n)
-    here, there = slerp(a, b, np.stack([t, t + epsilon], axis=1)).swapaxes(0, 1)
+    here, there = way(a, b, np.stack([t, t + epsilon], axis=1)).swapaxes(0, 1)
     squares = []
     for begin in range(0, n, block):
         f, g = (_features(generator, features, z[begin:begin + block]) for z in (here, there))

@@ -177,10 +177,10 @@ def breaking(options):
 
 def breaks(options, recorded):
     """What is said of a run that goes on with another rate or batch size, or ""."""
-    to_the_end = options["lr_decay"] < 1 or options.get("instance_noise")  # what falls until then
-    falling = {"steps"} if to_the_end else set()
+    to_the_end = options["lr_decay"] < 1 or options.get("instance_noise") or options.get("grow")
+    planned = {"steps"} if to_the_end else set()  # what falls or grows by the number of steps
     changed = [f"{typed(name)} {options[name]} (it was {recorded[name]})"
-               for name in sorted(breaking(options) | falling) if options[name] != recorded[name]]
+               for name in sorted(breaking(options) | planned) if options[name] != recorded[name]]
     return ("other numbers from here on than the run would have had, for this was changed: "
             + ", ".join(changed)) if changed else ""
 

@@ -1,0 +1,147 @@
+"""StyleGAN2: a style for each layer. Karras et al. 2020, arXiv:1912.04958, and Karras et al. 2019,
+arXiv:1812.04948.
+
+    L_D = E softplus(−D(x)) + E softplus(D(g(w))) + γ/2 E ‖∇D(x)‖²
+    L_G = E softplus(−D(g(w))) + γ_w E (‖Jᵀ y‖₂ − a)²,   w = f(z),   J = ∂g(w)/∂w
+
+The networks are in `minigan.style`. In a part of the batches, `mixing`, the layers from a random
+one on have the styles of other noise, so that neighbours do not rely on each other's
+(arXiv:1812.04948, §3.1). Path length regularisation, the last term, asks that a step of w changes
+the picture as much wherever it is made and in whatever direction (§3.2).
+
+Both penalties are lazy (§3.1): they are in the loss of every k-th step only, k times as heavy. The
+paper gives them steps of Adam of their own, and shortens these k + 1 steps to the length of k; here
+they are part of the k-th one, and nothing is to be shortened. γ_w is the paper's ln 2/(r² (ln r −
+ln 2)) for sides of r, about 0.25/r², where 1/r² is in y.
+
+D is residual (fig. 7c), and sees how the batch varies. `--ada` changes what it sees at random, real
+and fake pictures alike, until it takes 0.6 more of the real ones for real than not (Karras et al.
+2020, arXiv:2006.06676): against learning few pictures by heart. The paper filters pictures when it
+doubles and halves them; here pixels are repeated, and squares of 2 × 2 averaged.
+"""
+
+import numpy as np
+
+from minigan import backend, objectives, optim
+from minigan.augment import Adaptive, augment
+from minigan.style import Discriminator, Generator, PathPenalty
+from minigan.tensor import no_grad
+from minigan.trainer import Drawn, Model, averaged, frozen
+
+SWEEP = 0.0, 0.3, 0.5, 0.7, 1.0  # the truncations that are shown
+
+
+class StyleGAN2(Model):
+    OPTIONS = Model.OPTIONS | {
+        "steps": (6000, "training steps"),
+        "batch_size": (32, "pictures per batch"),
+        "width": (32, "channels of all layers"),
+        "latent": (64, "width of the noise z and the styles w"),
+        "depth": (4, "layers from z to w"),
+        "mixing": (0.9, "part of the batches whose layers have the styles of two z"),
+        "r1": (0.1, "γ of the penalty on D's slope at real pictures, 0 for none"),
+        "r1_every": (16, "k of it"),
+        "path": (0.25, "γ_w of the path lengths, 0 for none"),
+        "path_every": (8, "k of it"),
+        "ada": (False, "change what D sees, as much as it needs"),
+        "ada_images": (100_000, "real pictures in which that could rise from none to all"),
+        "lr_g": (2e-3, "the generator's learning rate"),
+        "lr_d": (2e-3, "the discriminator's"),
+        "ema": (0.998, "decay of the averaged generator, below 1")}
+    NEEDS = ("pictures",)
+    BETAS = 0.0, 0.99
+    EXHIBITS = {"mixing": "the first layers' styles are the row's, the others' the column's",
+                "truncation": "truncated at " + ", ".join(map(str, SWEEP)) + ", column by column"}
+    objective = objectives.NonSaturating()
+
+    def build(self, facts, options, rng):
+        for name in ("latent", "mixing", "r1", "r1_every", "path", "path_every"):
+            setattr(self, name, options[name])
+        width = options["width"]
+        self.generator = Generator(facts.shape, width, self.latent, options["depth"], rng)
+        self.discriminator = Discriminator(facts.shape, width, rng)
+        self.path_penalty = PathPenalty()
+        self.adaptive = Adaptive(0.6, options["ada_images"]) if options["ada"] else None
+        self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)
+        self.d_optimizer = optim.Adam(self.discriminator.parameters(), options["lr_d"], self.BETAS)
+        self.averaged, self.average = averaged(self.generator, options["ema"])
+
+    def step(self, batch):
+        self.steps += 1
+        x, n = self.real(batch.x), len(batch.x)
+        due = lambda every: (self.steps - 1) % every == 0
+
+        # D: scores of real pictures up, of fakes down; in every k-th step a small slope at real ones
+        with no_grad():
+            fake = self.generated(n)
+        real, fake = self.seen(x), self.seen(fake)
+        real_scores, fake_scores = self.discriminator(real), self.discriminator(fake)
+        d_loss = self.objective.discriminator_loss(real_scores, fake_scores)
+        penalty = 0.0
+        if self.r1 and due(self.r1_every):
+            penalty = 0.5 * objectives.zero_centred_penalty(self.discriminator, real)
+        d_norm = self.descend(self.d_optimizer, d_loss + self.r1_every * self.r1 * penalty)
+        if self.adaptive:
+            self.adaptive.observe(real_scores.detach())
+
+        # G: its pictures' scores up; in every k-th step paths of equal lengths
+        with frozen(self.discriminator):
+            g_loss = self.objective.generator_loss(
+                self.discriminator(self.seen(self.generated(n))))
+            penalty = 0.0
+            if self.path and due(self.path_every):
+                w = self.generator.mapping(self.noise(n))
+                x = self.generator.synthesis(self.generator.layers * [w], self.places(n))
+                penalty = self.path_penalty(x, w, self.streams["paths"])
+            g_norm = self.descend(self.g_optimizer, g_loss + self.path_every * self.path * penalty)
+
+        self.average.update(self.steps)
+        return {"d_loss": d_loss.data, "g_loss": g_loss.data,
+                "real_score": real_scores.mean().data, "fake_score": fake_scores.mean().data,
+                "d_grad_norm": d_norm, "g_grad_norm": g_norm}
+
+    def generated(self, n):
+        """n pictures, by the styles of one z or, from some layer on, of a second one."""
+        G, rng = self.generator, self.streams["mixing"]
+        styles = G.layers * [G.mapping(self.noise(n))]
+        if rng.random() < self.mixing:
+            first = rng.integers(1, G.layers)
+            styles[first:] = (G.layers - first) * [G.mapping(self.noise(n))]
+        return G.synthesis(styles, self.places(n))
+
+    def places(self, n, rng=None):
+        """The noise of all layers, each sample's own."""
+        rng, shape = rng or self.streams["places"], (n, self.generator.places)
+        return backend.asarray(rng.standard_normal(shape, dtype=np.dtype(self.dtype)))
+
+    def seen(self, x):
+        """What D sees of pictures, real and fake alike."""
+        if self.adaptive is None:
+            return x
+        return augment(x, "all", self.streams["augment"], self.adaptive.p)
+
+    # What is drawn
+
+    def inputs(self, n, rng):
+        return self.noise(n, rng), self.places(n, rng)
+
+    def draw(self, n, rng, truncation=1.0):
+        """n samples; with a `truncation` ψ below 1 of styles nearer to their mean, so that they
+        look better and vary less."""
+        psi = backend.asarray(np.full((n, 1), truncation), self.dtype)
+        return Drawn(self.sample(*self.inputs(n, rng), psi))
+
+    def exhibits(self, rng):
+        """Style mixing, beside the pictures whose styles are mixed, and truncation, in each row
+        of one z. The layers have no noise."""
+        G, half = self.averaged, self.averaged.layers // 2
+        shown = lambda *styles: backend.to_numpy(G.synthesis(styles).data)
+        with no_grad():
+            rows, columns = G.mapping(self.noise(4, rng)), G.mapping(self.noise(6, rng))
+            mixed = np.ones((5, 7, *self.facts.shape), np.float32)
+            mixed[1:, 0], mixed[0, 1:] = [shown(*G.layers * [w]) for w in (rows, columns)]
+            for i in range(4):
+                mixed[1 + i, 1:] = shown(*half * [rows[i:i + 1]], *(G.layers - half) * [columns])
+            swept = [shown(*G.layers * [G.mapping.truncated(rows, psi)])
+                     for psi in SWEEP]
+        return {"mixing": mixed, "truncation": np.stack(swept, axis=1)}
