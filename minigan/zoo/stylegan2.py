@@ -71,7 +71,7 @@ class StyleGAN2(Model):
         x, n = self.real(batch.x), len(batch.x)
         due = lambda every: (self.steps - 1) % every == 0
 
-        # D: scores of real pictures up, of fakes down; in every k-th step a small slope at real ones
+        # D: scores of real pictures up, of fakes down; in each k-th step slopes at real ones small
         with no_grad():
             fake = self.generated(n)
         real, fake = self.seen(x), self.seen(fake)
@@ -128,6 +128,8 @@ class StyleGAN2(Model):
     def draw(self, n, rng, truncation=1.0):
         """n samples; with a `truncation` ψ below 1 of styles nearer to their mean, so that they
         look better and vary less."""
+        if not abs(truncation) < np.inf:
+            raise ValueError(f"expected a finite truncation, got {truncation}")
         psi = backend.asarray(np.full((n, 1), truncation), self.dtype)
         return Drawn(self.sample(*self.inputs(n, rng), psi))
 
