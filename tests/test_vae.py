@@ -1,5 +1,7 @@
 """Autoencoders: the likelihood and the divergence of a VAE, the way of each gradient in a VAE-GAN, what is shown."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -201,8 +203,8 @@ def test_points_have_no_exhibits():
 def test_reconstructions_are_measured_beside_the_judges_pictures():
     x = np.random.default_rng(0).integers(256, size=(40, *SHAPE)).astype(np.uint8)
     judge = judges.PixelJudge(x)
-    [measure] = judges.of_reconstructions(judge, lambda real: 0.9 * real)
+    [measure] = judges.of_reconstructions(SimpleNamespace(reconstructed=lambda real: 0.9 * real), None, judge)
     expected = 10 * np.log10(4 / ((0.1 * data.to_unit(x)) ** 2).mean((1, 2, 3))).mean()
     [value] = measure.numbers(measure.metric(*measure.arrays)).values()
     assert value == pytest.approx(expected, rel=1e-5)
-    assert judges.of_reconstructions(judges.PointJudge(np.zeros((5, 2))), None) == []
+    assert judges.of_reconstructions(None, None, judges.PointJudge(np.zeros((5, 2)))) == []

@@ -258,6 +258,13 @@ def test_sides_are_multiples_of_4():
         models.made(models.complete(dict(model="vqgan"), Facts((10, 12, 1))), Facts((10, 12, 1)), backend.Streams(1))
 
 
+@pytest.mark.parametrize("option", ["begin", "prior"])
+def test_parts_of_the_steps_are_below_1(option):
+    for part in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=f"vqgan: {option}"):
+            made(**{option: part})
+
+
 def test_codes_are_a_sixteenth_of_the_pixels():
     E, G = residual_pair(3, 4, 5)
     z = E(mg.Tensor(np.zeros((2, 32, 28, 3), np.float32)))

@@ -251,13 +251,13 @@ def code_agreement(judge, samples, codes):
     return [Measure({"code_agreement": "↑"}, metrics.code_agreement, (codes, seen), True)]
 
 
-def of_reconstructions(judge, reconstructed):
-    """[the `Measure` of how near what `reconstructed` makes of the judge's real pictures is to
-    them]; none of points."""
+def of_reconstructions(model, drawn, judge):
+    """[the `Measure` of how near what the model reconstructs of the judge's real pictures is to
+    them]; none of points. It serves as a model's `measures`."""
     if judge.real.ndim != 4:
         return []
     real = data.to_unit(judge.real)
-    return [psnr("PSNR-reconstructed", real, reconstructed(real))]
+    return [psnr("PSNR-reconstructed", real, model.reconstructed(real))]
 
 
 def quick(judge, samples, more=()):

@@ -43,6 +43,7 @@ class VAE(Autoencoder):
         "ema": (0.999, "decay of the averaged decoder, below 1")}
     ON_POINTS = {"width": 128, "latent": 2}
     headline = "reconstruction_loss", "kl_loss"
+    measures = of_reconstructions
 
     def build(self, facts, options, rng):
         self.latent, self.beta, width = options["latent"], options["beta"], options["width"]
@@ -80,9 +81,6 @@ class VAE(Autoencoder):
     def restored(self, x):
         mean, _ = self.encoder(x)
         return self.averaged(mean)
-
-    def measures(self, drawn, judge):
-        return of_reconstructions(judge, self.reconstructed)
 
 
 class Decoder(nn.Module):

@@ -44,6 +44,7 @@ class VAEGAN(Autoencoder):
     NEEDS = ("pictures",)
     BETAS = 0.5, 0.999
     headline = "d_loss", "g_loss", "feature_loss", "kl_loss"
+    measures = of_reconstructions
 
     def build(self, facts, options, rng):
         self.latent, self.gamma, width = options["latent"], options["gamma"], options["width"]
@@ -103,6 +104,3 @@ class VAEGAN(Autoencoder):
     def restored(self, x):
         mean, _ = self.encoder(x)
         return self.averaged(mean)
-
-    def measures(self, drawn, judge):
-        return of_reconstructions(judge, self.reconstructed)

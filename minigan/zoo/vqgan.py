@@ -25,6 +25,7 @@ from minigan import backend, networks, nn, objectives, ops, optim
 from minigan.autoencoding import Autoencoder, Codebook, residual_pair
 from minigan.autograd import grad
 from minigan.metrics.judges import of_reconstructions
+from minigan.shapes import in_range
 from minigan.tensor import no_grad
 from minigan.trainer import Drawn, frozen
 from minigan.transformer import Transformer
@@ -50,12 +51,15 @@ class VQGAN(Autoencoder):
     EXHIBITS = Autoencoder.EXHIBITS | {"codebook": "each code, at all places of a picture"}
     BETAS, DELTA, hinge = (0.5, 0.9), 1e-6, objectives.Hinge()
     headline = "reconstruction_loss", "d_loss", "prior_loss"
+    measures = of_reconstructions
 
     def build(self, facts, options, rng):
         (H, W, C), n, K = facts.shape, options["width"], options["codes"]
         networks.check_sides("vqgan", (H, W), 4, 8)
-        for name in ("commitment", "adversarial", "begin", "renew", "prior"):
+        for name in ("commitment", "adversarial", "renew"):
             setattr(self, name, options[name])
+        for name in ("begin", "prior"):
+            setattr(self, name, in_range(f"vqgan: {name}", options[name], 1.0))
         self.encoder, self.decoder = residual_pair(C, n, options["features"], rng)
         self.codebook = Codebook(K, options["features"], rng)
         self.discriminator = networks.patches(C, n, nn.BatchNorm, rng)
@@ -118,8 +122,7 @@ class VQGAN(Autoencoder):
     def second_stage(self, x):
         with no_grad():
             codes = self.codebook.nearest(self.encoder(x).data)
-        log_p = ops.log_softmax(self.transformer(codes))
-        prior_loss = -(log_p * codes).sum(-1).mean()
+        prior_loss = -(ops.log_softmax(self.transformer(codes)) * codes).sum(-1).mean()
         return {"prior_grad_norm": self.descend(self.prior_optimizer, prior_loss),
                 "prior_loss": prior_loss.data}
 
@@ -145,6 +148,3 @@ class VQGAN(Autoencoder):
             alone = self.decoded(np.eye(K)[:, None].repeat(h * w, 1)).numpy()
         rows = alone.reshape(-1, np.gcd(K, 16), *self.facts.shape)
         return super().exhibits(rng) | {"codebook": rows}
-
-    def measures(self, drawn, judge):
-        return of_reconstructions(judge, self.reconstructed)
