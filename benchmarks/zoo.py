@@ -66,6 +66,7 @@ EXAMPLES = {
     "d2gan": [Example("fashion-mini", ("FD-", "coverage"))],
     "progan": [Example("fashion-mini", (*QUALITY, "training_distance"),
                        beside=Beside("progan", "--grow 0 --steps 3500"))],  # as many seconds
+    "stylegan2": [Example("fashion", QUALITY, beside=PAPER)],
     "pix2pix": [Example("edges:emoji", LIKENESS, "--mirror", Beside("pix2pix", "--gan 0"))],
     "cyclegan": [
         Example("shapes:texture", ("right_all_plain", "right_all_striped", "right_texture",

@@ -48,8 +48,9 @@ class ModulatedConv2d(Module):
 
 
 class Styled(Module):
-    """A layer of the synthesis network: √2 · lrelu(y + strength · noise), y a modulated convolution.
-    noise (N, H, W, 1) or None. √2 undoes what leaky ReLU takes from the mean square."""
+    """A layer of the synthesis network: √2 · lrelu(y + strength · noise), y the modulated
+    convolution of x and noise (N, H, W, 1), or None for none. √2 makes up for what leaky ReLU takes
+    from the mean square."""
 
     def __init__(self, before, after, features, rng=None):
         super().__init__()

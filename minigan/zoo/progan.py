@@ -1,4 +1,4 @@
-"""Progressive growing: small pictures first, then larger ones. Karras et al. 2018, arXiv:1710.10196.
+"""Progressive growing: small pictures first, then larger. Karras et al. 2018, arXiv:1710.10196.
 
 Both networks begin with the smallest size, 7 × 7 for pictures of 28 × 28, and get a block l for
 each doubling. It fades in while α goes from 0 to 1 (fig. 2). With h the features before and after

@@ -1,0 +1,110 @@
+"""python -m benchmarks.style: what the parts of StyleGAN2 are for.
+
+`--model stylegan2` is trained on fashion with its defaults and without path length regularisation;
+and on 500 of its pictures, another 500 for each seed, with and without `--ada`. Of 10,000 samples
+beside the test pictures it gives FD-LeNet-fashion; of the generator the perceptual path lengths by
+the features of the same network, in W and in Z. Each run is kept in benchmarks/results/style.json
+as it ends, and not done again; the table is made of what is there.
+"""
+
+import argparse
+import copy
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import pairing
+from benchmarks.mixtures import mean_and_error
+from benchmarks.training import samples_of, trained
+from minigan import backend, data, metrics
+from minigan.metrics import classifiers
+from minigan.metrics.judges import judge_for
+from minigan.metrics.latent import perceptual_path_length, straight
+from minigan.tensor import Tensor, no_grad
+from minigan.zoo.stylegan2 import StyleGAN2
+
+RESULTS = Path(__file__).parent / "results" / "style.json"
+SAMPLES, WAYS = 10_000, 4000
+MEASURES = "FD", "path_W", "path_Z"
+
+
+class Setting(NamedTuple):
+    options: dict         # beside the defaults
+    pictures: int | None = None  # how many it learns from; None: all
+
+
+SETTINGS = {"all pictures": Setting({}),
+            "all, without path lengths": Setting(dict(path=0.0)),
+            "500 pictures, `--ada`": Setting(dict(ada=True), 500),
+            "500 pictures": Setting({}, 500)}
+
+
+def train(run, dataset, judge):
+    """One run: its measures and seconds."""
+    setting = SETTINGS[run["setting"]]
+    if setting.pictures:
+        rows = backend.Streams(run["seed"])["few"].permutation(len(dataset.x))[:setting.pictures]
+        dataset = dataset._replace(x=dataset.x[rows], labels=dataset.labels[rows])
+    options = dict(model="stylegan2") | setting.options | dict(steps=run["steps"])
+    model, seconds, error = trained(dataset, options, run["seed"])
+    if error:
+        return dict(seconds=round(seconds), failed=error)
+    features = judge.features_of(samples_of(model, SAMPLES, run["seed"]))
+    found = dict(FD=metrics.frechet_distance(judge.features, features)) | path_lengths(model)
+    return {name: round(float(number), 3) for name, number in found.items()} | dict(
+        seconds=round(seconds))
+
+
+def path_lengths(model):
+    """{"path_W", "path_Z"}: on straight lines between styles, and on arcs between the noises they
+    are made of. The layers have no noise of their own, which would be measured too."""
+    G = copy.deepcopy(model.averaged).astype("float64")
+    body = classifiers.load("fashion").network.astype("float64").body
+    features, style = lambda x: body(x).numpy(), lambda z: G.mapping(Tensor(z)).numpy()
+    measured = lambda generator, **way: perceptual_path_length(
+        generator, features, model.latent, backend.Streams()["paths"], n=WAYS, **way).mean
+    with no_grad():
+        return dict(
+            path_W=measured(lambda w: G.synthesis(G.layers * [Tensor(w)]),
+                            way=lambda a, b, t: straight(style(a), style(b), t)),
+            path_Z=measured(lambda z: G(Tensor(z))))
+
+
+def runs_of(steps, seeds):
+    """What is to be done, as {"setting", "steps", "seed"}: all settings with a seed, then the next.
+    """
+    return [dict(setting=name, steps=steps, seed=seed) for seed in range(seeds)
+            for name in SETTINGS]
+
+
+def table(runs):
+    """Markdown: a row for each setting that was run."""
+    lines = ["| learned from | seeds | steps | FD-LeNet-fashion | path length in W | in Z | minutes |",
+             "|---|--:|--:|--:|--:|--:|--:|"]
+    for name in SETTINGS:
+        of_it = [run for run in runs if run["setting"] == name]
+        if of_it:
+            cells = [mean_and_error([run.get(measure) for run in of_it]) for measure in MEASURES]
+            minutes = mean_and_error([run["seconds"] / 60 for run in of_it])
+            lines.append(f"| {name} | {len(of_it)} | {of_it[0]['steps']:,} | {' | '.join(cells)} | "
+                         f"{minutes} |")
+    return "\n".join(lines)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--steps", type=int, default=StyleGAN2.OPTIONS["steps"][0])
+    given = p.parse_args()
+    try:
+        dataset, test = data.load("fashion"), data.load("fashion", split="test")
+    except data.DataError as error:
+        p.error(str(error))
+    judge = judge_for("fashion", test.x)
+    runs = pairing.done_one_by_one(runs_of(given.steps, given.seeds),
+                                   lambda run: train(run, dataset, judge), str(RESULTS),
+                                   judge=judge.name, samples=SAMPLES, ways=WAYS)
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()
