@@ -31,7 +31,7 @@ from minigan.trainer import Drawn, Model, averaged, frozen
 
 class StyleGAN2(Model):
     OPTIONS = Model.OPTIONS | {
-        "steps": (6000, "training steps"),
+        "steps": (5000, "training steps"),
         "batch_size": (32, "pictures per batch"),
         "width": (32, "channels of all layers"),
         "latent": (64, "width of the noise z and the styles w"),
@@ -67,7 +67,7 @@ class StyleGAN2(Model):
         x, n = self.real(batch.x), len(batch.x)
         due = lambda every: (self.steps - 1) % every == 0
 
-        # D: scores of real pictures up, of fakes down; in every k-th step a small slope at real ones
+        # D: scores of real pictures up, of fakes down; in each k-th step small slopes at real ones
         with no_grad():
             fake = self.generated(n)
         real, fake = self.seen(x), self.seen(fake)
@@ -80,7 +80,7 @@ class StyleGAN2(Model):
         if self.adaptive:
             self.adaptive.observe(real_scores.detach())
 
-        # G: its pictures' scores up; in every k-th step paths of equal lengths
+        # G: its pictures' scores up; in each k-th step paths of equal lengths
         with frozen(self.discriminator):
             g_loss = self.objective.generator_loss(
                 self.discriminator(self.seen(self.generated(n))))
