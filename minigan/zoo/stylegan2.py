@@ -53,6 +53,9 @@ class StyleGAN2(Model):
     def build(self, facts, options, rng):
         for name in ("latent", "mixing", "r1", "r1_every", "path", "path_every"):
             setattr(self, name, options[name])
+        if not 0.0 <= self.mixing <= 1.0 or not min(self.r1, self.path) >= 0.0:
+            raise ValueError("StyleGAN2: expected 0 ≤ mixing ≤ 1, r1 ≥ 0 and path ≥ 0, got mixing "
+                             f"{self.mixing}, r1 {self.r1} and path {self.path}")
         width = options["width"]
         self.generator = Generator(facts.shape, width, self.latent, options["depth"], rng)
         self.discriminator = Discriminator(facts.shape, width, rng)
@@ -77,7 +80,7 @@ class StyleGAN2(Model):
         if self.r1 and due(self.r1_every):
             penalty = 0.5 * objectives.zero_centred_penalty(self.discriminator, real)
         d_norm = self.descend(self.d_optimizer, d_loss + self.r1_every * self.r1 * penalty)
-        if self.adaptive:
+        if self.adaptive is not None:
             self.adaptive.observe(real_scores.detach())
 
         # G: its pictures' scores up; in each k-th step paths of equal lengths
