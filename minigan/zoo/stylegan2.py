@@ -53,7 +53,7 @@ class StyleGAN2(Model):
     def build(self, facts, options, rng):
         for name in ("latent", "mixing", "r1", "r1_every", "path", "path_every"):
             setattr(self, name, options[name])
-        if not 0.0 <= self.mixing <= 1.0 or not min(self.r1, self.path) >= 0.0:
+        if not (0.0 <= self.mixing <= 1.0 and self.r1 >= 0.0 and self.path >= 0.0):
             raise ValueError("StyleGAN2: expected 0 ≤ mixing ≤ 1, r1 ≥ 0 and path ≥ 0, got mixing "
                              f"{self.mixing}, r1 {self.r1} and path {self.path}")
         width = options["width"]
