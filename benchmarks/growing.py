@@ -1,10 +1,11 @@
 """python -m benchmarks.growing: what growing gains in the same time.
 
-`--model progan` is trained on fashion-mini with its defaults, and again with `--grow 0` and the same
-seed for as many seconds: early steps are cheap, so the one that grows makes more of them. Seconds
-are those of the processor, with one thread, so that another process does not lengthen them; without
-those that measuring takes. FD-LeNet-fashion of 3,000 samples of the averaged generator is measured
-all along. Each seed is kept in benchmarks/results/growing.json as it ends, and not done again.
+`--model progan` is trained on fashion-mini with its defaults, and again with `--grow 0` and the
+same seed for as many seconds: early steps are cheap, so the one that grows makes more of them.
+Seconds are those of the processor, with one thread, so that another process does not lengthen them;
+without those that measuring takes. FD-LeNet-fashion of 3,000 samples of the averaged generator is
+measured all along. Each seed is kept in benchmarks/results/growing.json as it ends, and not done
+again.
 """
 
 import argparse

@@ -78,7 +78,8 @@ def runs_of(steps, seeds):
 
 def table(runs):
     """Markdown: a row for each setting that was run."""
-    lines = ["| learned from | seeds | steps | FD-LeNet-fashion | path length in W | in Z | minutes |",
+    lines = ["| learned from | seeds | steps | FD-LeNet-fashion | path length in W | in Z "
+             "| minutes |",
              "|---|--:|--:|--:|--:|--:|--:|"]
     for name in SETTINGS:
         of_it = [run for run in runs if run["setting"] == name]

@@ -388,7 +388,10 @@ def test_a_path_in_w_is_a_straight_line_between_styles():
     assert found.mean == pytest.approx((((f(b) - f(a)) @ A) ** 2).sum(1).mean(), rel=1e-6)
 
 
-def test_sides_that_cannot_be_halved_are_refused():
+def test_what_cannot_be_is_refused():
+    for options in (dict(mixing=1.5), dict(r1=-1.0), dict(path=-1.0), dict(path=float("nan"))):
+        with pytest.raises(ValueError, match="StyleGAN2: expected 0 ≤ mixing ≤ 1, r1 ≥ 0 and path ≥ 0"):
+            made(**options)
     with pytest.raises(ValueError, match="StyleGAN2: images of 9×9 cannot be halved"):
         made(facts=Facts((9, 9, 1)))
     assert isinstance(made().discriminator.blocks[0], nn.Residual)

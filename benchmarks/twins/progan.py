@@ -1,5 +1,5 @@
-"""Progressive growing, Karras et al. 2018, arXiv:1710.10196, with PyTorch's own pooling, enlarging and
-Adam. Each size is a network of its own here, made of the blocks that it shares with the others."""
+"""Progressive growing, Karras et al. 2018, arXiv:1710.10196, with PyTorch's own pooling, enlarging
+and Adam. Real pictures are made small and enlarged here before D sees them."""
 
 from math import ceil
 
@@ -76,12 +76,13 @@ class Generator(nn.Module):
                  Normed(), *normed()]
         self.blocks = nn.ModuleList([nn.Sequential(*first)])
         for _ in range(levels):
-            self.blocks.append(nn.Sequential(nn.Upsample(scale_factor=2), *normed(), *normed()))
+            up = nn.Upsample(scale_factor=2)
+            self.blocks.append(nn.Sequential(up, *normed(), *normed()))
         self.rgb = nn.ModuleList([
-            Scaled(nn.Conv2d(width, channels, 1), 1.0) for _ in range(levels + 1)])
+            Scaled(nn.Conv2d(width, channels, 1), 1.0) for _ in self.blocks])
 
     def forward(self, z, levels, alpha, full):
-        """Pictures after `levels` doublings, the last one of them there by `alpha`, at their full sides."""
+        """Pictures after `levels` doublings, the last one there by `alpha`, at their full sides."""
         h = [z]
         for block in self.blocks[:levels + 1]:
             h.append(block(h[-1]))
@@ -95,7 +96,8 @@ class Discriminator(nn.Module):
     def __init__(self, width, h, w, channels, levels):
         super().__init__()
         last = [Deviation(), *active(width + 1, width), ChannelsLast(),
-                Scaled(nn.Linear(h * w * width, width)), nn.LeakyReLU(0.2), Scaled(nn.Linear(width, 1))]
+                Scaled(nn.Linear(h * w * width, width)), nn.LeakyReLU(0.2),
+                Scaled(nn.Linear(width, 1))]
         self.blocks = nn.ModuleList([nn.Sequential(*last)])
         for _ in range(levels):
             self.blocks.append(nn.Sequential(

@@ -1,11 +1,12 @@
-"""StyleGAN2, Karras et al. 2020, arXiv:1912.04958, as the authors compute it: a kernel for each sample,
-all of them in one grouped convolution. Adaptive augmentation is that of arXiv:2006.06676, with the
-transformations of `gan`'s twin."""
+"""StyleGAN2, Karras et al. 2020, arXiv:1912.04958, as the authors compute it: a kernel for each
+sample, all of them in one grouped convolution. Adaptive augmentation is that of arXiv:2006.06676,
+with the transformations of `gan`'s twin."""
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu, normalize
+from torch.nn.functional import (
+    avg_pool2d, conv2d, interpolate, leaky_relu, linear, normalize)
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from benchmarks.reference import channels_first, loaded
@@ -24,10 +25,13 @@ class Modulated(nn.Module):
 
     def forward(self, x, w):
         after, before, size, _ = self.weight.shape
-        kernels = self.weight / (before * size * size) ** 0.5 * (1 + self.style(w))[:, None, :, None, None]
+        styles = (1 + self.style(w))[:, None, :, None, None]
+        kernels = self.weight / (before * size * size) ** 0.5 * styles
         if self.demodulate:
-            extra = torch.full((len(w), after, 1), 1e-4, dtype=w.dtype)  # 1e-8, squared, beside the weights
-            kernels = normalize(torch.cat([kernels.flatten(2), extra], 2), dim=2)[:, :, :-1].reshape(kernels.shape)
+            rows = kernels.flatten(2)
+            extra = torch.full_like(rows[:, :, :1], 1e-4)  # whose square is eps
+            rows = normalize(torch.cat([rows, extra], 2), dim=2)[:, :, :-1]
+            kernels = rows.reshape(kernels.shape)
         together = x.reshape(1, -1, *x.shape[2:])
         y = conv2d(together, kernels.flatten(0, 1), padding="same", groups=len(w))
         return y.unflatten(1, (len(w), after))[0] + self.bias[:, None, None]
@@ -45,7 +49,8 @@ class Styled(nn.Module):
 
 class Mapping(nn.Sequential):
     def __init__(self, features, depth, rate=0.01):
-        layers = [layer for _ in range(depth) for layer in (Slow(features, rate), nn.LeakyReLU(0.2))]
+        layers = [layer for _ in range(depth)
+                  for layer in (Slow(features, rate), nn.LeakyReLU(0.2))]
         super().__init__(Normed(), *layers)
 
 
@@ -55,7 +60,8 @@ class Slow(Scaled):
         self.rate = rate
 
     def forward(self, x):
-        return nn.functional.linear(x, self.layer.weight * (self.deviation * self.rate), self.layer.bias * self.rate)
+        return linear(x, self.layer.weight * (self.deviation * self.rate),
+                      self.layer.bias * self.rate)
 
 
 class Generator(nn.Module):
@@ -64,7 +70,8 @@ class Generator(nn.Module):
         self.constant = nn.Parameter(torch.empty(1, width, h, w))
         self.mapping = Mapping(features, depth)
         self.styled = nn.ModuleList([Styled(width, features) for _ in range(2 * levels + 1)])
-        self.rgb = nn.ModuleList([Modulated(width, channels, 1, features, False) for _ in range(levels + 1)])
+        self.rgb = nn.ModuleList([
+            Modulated(width, channels, 1, features, False) for _ in range(levels + 1)])
 
     def forward(self, styles, numbers):
         x, (h, w) = self.constant.expand(len(numbers), -1, -1, -1), self.constant.shape[2:]
@@ -93,8 +100,9 @@ class Block(nn.Module):
 def discriminator(channels, h, w, width, levels):
     return nn.Sequential(
         *active(channels, width, 1), *[Block(width) for _ in range(levels)],
-        Deviation(), *active(width + 1, width), ChannelsLast(), Scaled(nn.Linear(h * w * width, width)),
-        nn.LeakyReLU(0.2), Scaled(nn.Linear(width, 1), 1.0))
+        Deviation(), *active(width + 1, width), ChannelsLast(),
+        Scaled(nn.Linear(h * w * width, width)), nn.LeakyReLU(0.2),
+        Scaled(nn.Linear(width, 1), 1.0))
 
 
 def filled(twin, ours):
@@ -136,11 +144,10 @@ class Twin:
 
     def generated(self, n):
         rng, first, second = self.streams["mixing"], self.style(n), None
-        at = len(self.G.styled)
+        layers = at = len(self.G.styled)
         if rng.random() < self.mixing:
-            at = rng.integers(1, at)
-            second = self.style(n)
-        return self.G([first if i < at else second for i in range(len(self.G.styled))], self.numbers(n))
+            at, second = rng.integers(1, layers), self.style(n)
+        return self.G([first if i < at else second for i in range(layers)], self.numbers(n))
 
     def seen(self, x):
         if self.rise is None:
@@ -148,7 +155,8 @@ class Twin:
         rng = self.streams["augment"]
         for change in (brightness, contrast, translation, cutout):
             changed = change(x, rng)
-            x = torch.where(torch.from_numpy(rng.random((len(x), 1, 1, 1)) < np.float32(self.p)), changed, x)
+            chosen = torch.from_numpy(rng.random((len(x), 1, 1, 1)) < np.float32(self.p))
+            x = torch.where(chosen, changed, x)
         return x
 
     def step(self, x, labels):

@@ -33,7 +33,7 @@ SWEEP = 0.0, 0.3, 0.5, 0.7, 1.0  # the truncations that are shown
 
 class StyleGAN2(Model):
     OPTIONS = Model.OPTIONS | {
-        "steps": (6000, "training steps"),
+        "steps": (5000, "training steps"),
         "batch_size": (32, "pictures per batch"),
         "width": (32, "channels of all layers"),
         "latent": (64, "width of the noise z and the styles w"),
@@ -57,6 +57,9 @@ class StyleGAN2(Model):
     def build(self, facts, options, rng):
         for name in ("latent", "mixing", "r1", "r1_every", "path", "path_every"):
             setattr(self, name, options[name])
+        if not (0.0 <= self.mixing <= 1.0 and self.r1 >= 0.0 and self.path >= 0.0):
+            raise ValueError("StyleGAN2: expected 0 ≤ mixing ≤ 1, r1 ≥ 0 and path ≥ 0, got mixing "
+                             f"{self.mixing}, r1 {self.r1} and path {self.path}")
         width = options["width"]
         self.generator = Generator(facts.shape, width, self.latent, options["depth"], rng)
         self.discriminator = Discriminator(facts.shape, width, rng)
@@ -71,7 +74,7 @@ class StyleGAN2(Model):
         x, n = self.real(batch.x), len(batch.x)
         due = lambda every: (self.steps - 1) % every == 0
 
-        # D: scores of real pictures up, of fakes down; in each k-th step slopes at real ones small
+        # D: scores of real pictures up, of fakes down; in each k-th step small slopes at real ones
         with no_grad():
             fake = self.generated(n)
         real, fake = self.seen(x), self.seen(fake)
@@ -81,10 +84,10 @@ class StyleGAN2(Model):
         if self.r1 and due(self.r1_every):
             penalty = 0.5 * objectives.zero_centred_penalty(self.discriminator, real)
         d_norm = self.descend(self.d_optimizer, d_loss + self.r1_every * self.r1 * penalty)
-        if self.adaptive:
+        if self.adaptive is not None:
             self.adaptive.observe(real_scores.detach())
 
-        # G: its pictures' scores up; in every k-th step paths of equal lengths
+        # G: its pictures' scores up; in each k-th step paths of equal lengths
         with frozen(self.discriminator):
             g_loss = self.objective.generator_loss(
                 self.discriminator(self.seen(self.generated(n))))
