@@ -97,12 +97,13 @@ def test_no_layer_waits_in_training_or_evaluation():
         (4, 3): [nn.Dense(3, 2), nn.Dense(3, 2, bias=False), nn.BatchNorm(3), nn.LayerNorm(3), nn.ReLU(),
                  nn.LeakyReLU(), nn.Tanh(), nn.Sigmoid(), nn.Flatten(), nn.Reshape(1, 3), nn.Dropout(0.5),
                  nn.SpectralNorm(nn.Dense(3, 2)), nn.Residual(nn.Dense(3, 3)),
-                 nn.MinibatchDeviation(), nn.MinibatchDiscrimination(3)],
+                 nn.MinibatchDeviation(), nn.MinibatchDiscrimination(3), nn.Pointwise(3, 2), nn.PixelNorm(),
+                 nn.Equalised(nn.Dense(3, 2))],
         (2, 6, 4, 3): [nn.Conv2d(3, 2, 4, 2, 1), nn.ConvTranspose2d(3, 2, 4, 2, 1), nn.Sequential(nn.BatchNorm(3)),
                        nn.LayerNorm(3), nn.Flatten(), nn.InstanceNorm(3, affine=True), nn.Upsample(), nn.AveragePool(),
                        nn.SpectralNorm(nn.Conv2d(3, 2, 3)), nn.SpectralNorm(nn.ConvTranspose2d(3, 2, 4, 2, 1)),
                        nn.ConditionalBatchNorm(3, 2), nn.Beside(nn.Conv2d(5, 1, 3), 2), nn.MinibatchDeviation(),
-                       nn.ReflectionPad(1)],
+                       nn.ReflectionPad(1), nn.SelfAttention(3), nn.Equalised(nn.Conv2d(3, 2, 3)), nn.PixelNorm()],
         (2, 3, 3, 4): [nn.PixelShuffle(2)],
     }
     labels, table = np.array([1, 0]), nn.Embedding(4, 2)

@@ -28,8 +28,6 @@ from minigan.style import Discriminator, Generator, PathPenalty
 from minigan.tensor import no_grad
 from minigan.trainer import Drawn, Model, averaged, frozen
 
-SWEEP = 0.0, 0.3, 0.5, 0.7, 1.0  # the truncations that are shown
-
 
 class StyleGAN2(Model):
     OPTIONS = Model.OPTIONS | {
@@ -51,7 +49,7 @@ class StyleGAN2(Model):
     NEEDS = ("pictures",)
     BETAS = 0.0, 0.99
     EXHIBITS = {"mixing": "the first layers' styles are the row's, the others' the column's",
-                "truncation": "truncated at " + ", ".join(map(str, SWEEP)) + ", column by column"}
+                "truncation": "truncated at 0, 0.3, 0.5, 0.7 and 1, column by column"}
     objective = objectives.NonSaturating()
 
     def build(self, facts, options, rng):
@@ -148,5 +146,5 @@ class StyleGAN2(Model):
             for i in range(4):
                 mixed[1 + i, 1:] = shown(*half * [rows[i:i + 1]], *(G.layers - half) * [columns])
             swept = [shown(*G.layers * [G.mapping.truncated(rows, psi)])
-                     for psi in SWEEP]
+                     for psi in (0.0, 0.3, 0.5, 0.7, 1.0)]
         return {"mixing": mixed, "truncation": np.stack(swept, axis=1)}
