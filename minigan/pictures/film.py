@@ -113,8 +113,8 @@ def ways(run):
 
 def exhibits(run):
     """What only this model can show, each picture with what is to be seen."""
-    return "".join(_figure(_uri(run.folder / f"{name}.png", FRAME), f"Generated: {seen}",
-                           escape(seen)) for name, seen in _model(run).EXHIBITS.items())
+    return columns(*(_figure(_uri(run.folder / f"{name}.png", FRAME), f"Generated: {seen}",
+                             escape(seen)) for name, seen in _model(run).EXHIBITS.items()))
 
 
 def last_samples(run):
