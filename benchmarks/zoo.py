@@ -3,7 +3,7 @@
 The model is trained with its defaults on its example, as `python -m minigan.train` does it, with
 three seeds, and measured as `python -m minigan.evaluate` does it. Beside a model of classes stands
 the unconditional `gan` with the same width, rates and steps; beside other ones the same model
-without its adversarial, cycle or reconstruction loss; beside `gan` the paper's recipe. Each run is kept in
+without what makes it what it is; beside `gan` the paper's recipe. Each run is kept in
 benchmarks/results/zoo.json as it ends, and not done again, whatever the defaults have become since;
 the picture of the first seed lies beside it. The table is made of what is there.
 """
@@ -64,6 +64,7 @@ EXAMPLES = {
     "infogan": [Example("mnist", ("code_agreement", "FD-", "coverage"), beside=None)],
     "gman": [Example("fashion-mini", ("FD-", "coverage"))],
     "d2gan": [Example("fashion-mini", ("FD-", "coverage"))],
+    "r3gan": [Example("fashion-mini", (*QUALITY, "training_distance"), beside=None)],
     "progan": [Example("fashion-mini", (*QUALITY, "training_distance"),
                        beside=Beside("progan", "--grow 0 --steps 3500"))],  # as many seconds
     "stylegan2": [Example("fashion", QUALITY, beside=PAPER)],
