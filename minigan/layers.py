@@ -119,8 +119,8 @@ class SpectralNorm(Module):
 
     def _iterate(self):
         matrix = self._matrix()
-        self.v = _unit(matrix @ self.u)
-        self.u = _unit(self.v @ matrix)
+        self.v = _unit((matrix * self.u).sum(axis=1))
+        self.u = _unit((self.v[:, None] * matrix).sum(axis=0))
 
     def forward(self, *inputs):
         if self.training:

@@ -164,17 +164,19 @@ class Samples:
 
 def fast_spectral_norm(weight, v, u, /):
     """With W/σ and σ = vᵀ W u, ∂/∂W = g/σ + s v uᵀ, ∂/∂v = s W u and ∂/∂u = s Wᵀ v, where
-    s = −⟨g, W⟩/σ² is what flows back into σ."""
+    s = −⟨g, W⟩/σ² is what flows back into σ. Sums in place of products: the threads of a matrix
+    library would wake for so little, and get in the way of ours."""
     normalize.check_vectors(weight, v, u)
     if not serves(weight.data):
         return None
     v, u, W = contiguous(v.data), contiguous(u.data), contiguous(weight.data).reshape(-1, u.size)
-    sigma = v[None] @ W @ u
+    sigma = ((v[:, None] * W).sum(axis=0) * u).sum(keepdims=True)
     value = run(kernels.SPECTRAL, W.shape, W, sigma, empty(weight.data))
 
     def first(g, needed):
         g = contiguous(g)
-        s = -(g.reshape(1, -1) @ W.reshape(-1)) / (sigma * sigma)
+        s = -(g.reshape(W.shape) * W).sum(keepdims=True).reshape(1) / (sigma * sigma)
         return (needed[0] and run(kernels.SPECTRAL_GRADIENT, W.shape, g, v, u, sigma, s, empty(g)),
-                needed[1] and s * (W @ u), needed[2] and s * (v @ W))
+                needed[1] and s * (W * u).sum(axis=1),
+                needed[2] and s * (v[:, None] * W).sum(axis=0))
     return value, None, first
