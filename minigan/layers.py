@@ -118,9 +118,9 @@ class SpectralNorm(Module):
         return weight.transpose(*range(weight.ndim - 2), -1, -2)
 
     def _iterate(self):
-        matrix = self._matrix()
-        self.v = _unit((matrix * self.u).sum(axis=1))
-        self.u = _unit((self.v[:, None] * matrix).sum(axis=0))
+        matrix, einsum = self._matrix(), backend.xp_of(self.u).einsum
+        self.v = _unit(einsum("io,o->i", matrix, self.u))
+        self.u = _unit(einsum("io,i->o", matrix, self.v))
 
     def forward(self, *inputs):
         if self.training:

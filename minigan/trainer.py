@@ -46,7 +46,7 @@ RECIPES = {
 ANNEALED = dict(width=32, lr_g=2e-3, lr_d=2e-3, lr_decay=0.02, steps=4800)
 # The same with the discriminator and the loss of arXiv:1802.05957: bounded by its spectral norms,
 # it may learn faster than G and still leave it a slope. One more dense layer sees whole pictures.
-SPECTRAL = ANNEALED | dict(objective="hinge", d_norm="spectral", dense=256, lr_d=4e-3, steps=3900)
+SPECTRAL = ANNEALED | dict(objective="hinge", d_norm="spectral", dense=256, lr_d=4e-3, steps=3400)
 SPECTRAL_BETAS = 0.0, 0.9
 
 

@@ -9,7 +9,7 @@ x̂ = (x − μ)/s, s = √(σ² + eps), h = g · weight and means over the same
 where the two means are what flows back through μ and σ².
 """
 
-from minigan import normalize, ops
+from minigan import backend, normalize, ops
 from minigan.autograd import sum_to
 from minigan.fast import kernels
 from minigan.fast.elementwise import contiguous, empty
@@ -164,19 +164,20 @@ class Samples:
 
 def fast_spectral_norm(weight, v, u, /):
     """With W/σ and σ = vᵀ W u, ∂/∂W = g/σ + s v uᵀ, ∂/∂v = s W u and ∂/∂u = s Wᵀ v, where
-    s = −⟨g, W⟩/σ² is what flows back into σ. Sums in place of products: the threads of a matrix
-    library would wake for so little, and get in the way of ours."""
+    s = −⟨g, W⟩/σ² is what flows back into σ. Einstein sums are loops of NumPy's own: the threads of
+    a matrix library would wake for so little, and get in the way of ours."""
     normalize.check_vectors(weight, v, u)
     if not serves(weight.data):
         return None
     v, u, W = contiguous(v.data), contiguous(u.data), contiguous(weight.data).reshape(-1, u.size)
-    sigma = ((v[:, None] * W).sum(axis=0) * u).sum(keepdims=True)
+    einsum = backend.xp_of(W).einsum
+    sigma = (einsum("io,i->o", W, v) * u).sum(keepdims=True)
     value = run(kernels.SPECTRAL, W.shape, W, sigma, empty(weight.data))
 
     def first(g, needed):
         g = contiguous(g)
-        s = -(g.reshape(W.shape) * W).sum(keepdims=True).reshape(1) / (sigma * sigma)
+        s = -einsum("io,io->i", g.reshape(W.shape), W).sum(keepdims=True) / (sigma * sigma)
         return (needed[0] and run(kernels.SPECTRAL_GRADIENT, W.shape, g, v, u, sigma, s, empty(g)),
-                needed[1] and s * (W * u).sum(axis=1),
-                needed[2] and s * (v[:, None] * W).sum(axis=0))
+                needed[1] and s * einsum("io,o->i", W, u),
+                needed[2] and s * einsum("io,i->o", W, v))
     return value, None, first

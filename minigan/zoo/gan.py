@@ -18,7 +18,7 @@ class GAN(GANTrainer):
         "recipe": ("spectral", "dcgan: the papers' own; annealed: high rates that fall; spectral: "
                    "those, and a spectrally normalised D (default on images: spectral; annealed "
                    "for a given objective gan, else dcgan)", ["spectral", "annealed", "dcgan"]),
-        "steps": (3900, "generator updates (default: by the recipe, 10000 on points)"),
+        "steps": (3400, "generator updates (default: by the recipe, 10000 on points)"),
         "batch_size": (64, "samples per batch (default: 64 images, 256 points)"),
         "objective": ("gan", f"{', '.join(RECIPES)} (default: hinge on images, gan on points)",
                       list(RECIPES)),
