@@ -187,6 +187,13 @@ def cross_entropy(logits, labels):
     return -ops.sum(ops.log_softmax(logits) * truth) * (1.0 / N)
 
 
+def entropy(logits):
+    """(1/N) Σₙ H(pₙ), H(p) = −Σₖ pₖ ln pₖ, a scalar: how undecided a classifier is, 0 to ln K.
+    logits (N, K), a tensor."""
+    log_p = ops.log_softmax(logits)
+    return -(ops.exp(log_p) * log_p).sum(axis=1).mean()
+
+
 def perturbed_penalty(critic, real, noise, epsilon, target=1.0):
     """The gradient penalty near the data: between real samples x and x + ½ std(x) · noise, std over
     the whole batch. noise: like real, uniform in [0, 1) as in the authors' published code; epsilon

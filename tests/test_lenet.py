@@ -11,7 +11,7 @@ import minigan as mg
 from minigan import backend, data, nn
 from minigan.metrics import lenet
 from minigan.metrics.lenet import LeNet, fit, moved
-from minigan.objectives import cross_entropy
+from minigan.objectives import cross_entropy, entropy
 from minigan.ops import log_softmax
 from helpers import slow_log_softmax
 
@@ -48,12 +48,16 @@ def test_images_it_was_not_meant_for_are_refused(shape, classes):
 # The loss
 
 @pytest.mark.on_each_backend
-def test_log_softmax_and_cross_entropy_are_their_definitions(rng):
+def test_log_softmax_cross_entropy_and_entropy_are_their_definitions(rng):
     logits, labels = 3 * rng.standard_normal((7, 4)), np.array([0, 3, 1, 1, 2, 0, 3])
     expected = [slow_log_softmax(row) for row in logits]
     np.testing.assert_allclose(log_softmax(mg.Tensor(logits)).numpy(), expected, rtol=1e-13)
     surprise = -sum(row[label] for row, label in zip(expected, labels)) / 7
     assert cross_entropy(mg.Tensor(logits), labels).item() == pytest.approx(surprise, rel=1e-13)
+    undecided = -sum(np.exp(row) @ row for row in expected) / 7
+    assert entropy(mg.Tensor(logits)).item() == pytest.approx(undecided, rel=1e-13)
+    assert entropy(mg.Tensor(np.zeros((7, 4)))).item() == pytest.approx(np.log(4), rel=1e-13)
+    assert entropy(mg.Tensor(1e4 * logits)).item() == 0.0  # certain, and finite
 
 
 @pytest.mark.on_each_backend
@@ -61,6 +65,7 @@ def test_their_first_and_second_derivatives_are_right(rng):
     logits, labels = rng.standard_normal((4, 3)), np.array([2, 0, 1, 1])
     mg.check_grads(log_softmax, [logits], order=2)
     mg.check_grads(lambda z: cross_entropy(z, labels), [logits], order=2)
+    mg.check_grads(entropy, [logits], order=2)
 
 
 @given(generators, st.integers(2, 6))

@@ -128,7 +128,7 @@ def assert_close(found, expected):
 
 
 def test_the_discriminator_descends_the_loss_of_k_and_1_classes():
-    model, before, batch, stats = twice()
+    model, before, batch, stats = twice(entropy=0.7)
     rows = before.streams["labelled"].permutation(12)[:6]
     known, x = before.real(before.labelled.x[rows]), before.real(batch.x)
     fake = before.generator(before.noise(6)).detach()
@@ -136,9 +136,12 @@ def test_the_discriminator_descends_the_loss_of_k_and_1_classes():
     right = (all_known * ops.one_hot(before.labelled.labels[rows], 4).astype("float64")).sum(-1)
     labelled = -(right - ops.logsumexp(all_known[:, :-1], -1)).mean()  # ln p(y | x, it is real)
     unlabelled = -(ops.logsumexp(all_real[:, :-1], -1).mean() + all_fake[:, -1].mean()) * 0.5
-    (labelled + unlabelled).backward()
+    p = ops.softmax(all_real[:, :-1])  # given that they are real
+    undecided = -(p * ops.log(p)).sum(-1).mean()
+    (labelled + unlabelled + 0.7 * undecided).backward()
     np.testing.assert_allclose(stats["labelled_loss"], labelled.data, rtol=1e-12)
     np.testing.assert_allclose(stats["unlabelled_loss"], unlabelled.data, rtol=1e-12)
+    np.testing.assert_allclose(stats["entropy"], undecided.data, rtol=1e-12)
     assert_close(gradients_of(model.discriminator), gradients_of(before.discriminator))
 
 
@@ -224,6 +227,7 @@ def test_a_resumed_run_goes_on_with_the_same_labelled_samples(train):
 
 def test_data_that_cannot_be_chosen_from_are_refused(train):
     refused(train(*OWN, "--labelled", 5), "--labelled 5", "10 classes")
+    refused(train(*OWN, "--entropy", -1), "entropy", "≥ 0")
     refused(train("--model", "semisupervised", "--data", "ring8", "--augment", "translation"),
             "augment translation changes pictures")
     assert not Path("runs").exists()
@@ -250,7 +254,7 @@ def test_each_picture_is_moved_before_d_sees_it():
 
 def test_labels_alone_are_the_labelled_part_of_the_step():
     """With the unlabelled samples' part taken out, the weights become the same ones."""
-    (model, batches), (alone, _) = built(dropout=0.0), built(dropout=0.0)
+    (model, batches), (alone, _) = built(dropout=0.0, entropy=0.0), built(dropout=0.0)
     step = benchmark.labelled_step
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ops, "softplus", lambda score: score * 0.0)

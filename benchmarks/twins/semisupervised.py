@@ -17,6 +17,7 @@ from benchmarks.twins.gan import translation
 class Twin:
     def __init__(self, model, streams):
         self.latent, self.streams, self.labelled = model.latent, streams, model.labelled
+        self.entropy = model.entropy
         layers = [*model.discriminator.body.layers, model.discriminator.head]
         [p] = {layer.p for layer in layers if hasattr(layer, "p")}
         self.dropout = Masked(p, streams["dropout"])
@@ -53,13 +54,16 @@ class Twin:
             fake = self.G(noise(self.streams, n, self.latent))
         among_real = self.logits(self.seen(known))[:, :-1]
         labelled_loss = cross_entropy(among_real, torch.from_numpy(self.labelled.labels[rows]))
-        p_real, p_fake = (self.logits(self.seen(each)).softmax(1)[:, -1] for each in (x, fake))
+        of_real, of_fake = (self.logits(self.seen(each)) for each in (x, fake))
+        p_real, p_fake = (logits.softmax(1)[:, -1] for logits in (of_real, of_fake))
         unlabelled_loss = -(torch.log1p(-p_real).mean() + torch.log(p_fake).mean()) / 2
-        d_loss = descend(self.d_optimizer, labelled_loss + unlabelled_loss)
+        entropy = torch.distributions.Categorical(logits=of_real[:, :-1]).entropy().mean()
+        d_loss = descend(self.d_optimizer,
+                         labelled_loss + unlabelled_loss + self.entropy * entropy)
         with torch.no_grad():
             target = self.features(self.seen(x)).mean(0)
         fake = self.seen(self.G(noise(self.streams, n, self.latent)))
         features = self.features(fake).mean(0)
         g_loss = descend(self.g_optimizer, mse_loss(features, target, reduction="sum"))
         return {"d_loss": d_loss, "g_loss": g_loss, "labelled_loss": labelled_loss.item(),
-                "unlabelled_loss": unlabelled_loss.item()}
+                "unlabelled_loss": unlabelled_loss.item(), "entropy": entropy.item()}

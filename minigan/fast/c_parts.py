@@ -238,7 +238,7 @@ static void block(const struct stack *s, index i0, index i1, index j0, index j1,
                   const T *b, T *c) {
     const index wide = j1 - j0 < 2 * LANES ? LANES : 2 * LANES, N = s->N;
     if (i1 - i0 < ROWS || j1 - j0 < wide) {
-        const index step = s->strips ? STRIP : j1 - j0;
+        const index step = s->strips && STRIP < j1 - j0 ? STRIP : j1 - j0;
         for (index j = j0; j < j1; j += step)  /* in a strip column j is where j of one row is */
             thin(s, i0, i1, j, j + step, a, s->strips ? b + j * (s->K - 1) : b, c);
         return;

@@ -29,11 +29,17 @@ def tile(samples, w_shape, image, size, stride, padding):
     r, outputs = w_shape[0] // stride[0], samples * prod(size)
     whole = all(k == r * s and n + 2 * p == s * (m + r - 1) and m not in (1, 2, 5)
                 for k, s, p, n, m in zip(w_shape, stride, padding, image, size))
-    if r not in TAPS or not whole or prod(stride) * w_shape[2] % STRIP or w_shape[3] % STRIP:
+    if r not in TAPS or not whole or not in_strips(prod(stride) * w_shape[2], w_shape[3]):
         return 0
     if outputs >= MANY_OUTPUTS:
         return 4
     return 2 if r == 2 and not size[0] % 2 and not size[1] % 2 and outputs >= LEAST_OUTPUTS else 0
+
+
+def in_strips(*columns):
+    """Whether the products can read matrices of so many columns in strips: whole ones, or a half.
+    """
+    return all(n % STRIP == 0 or n == STRIP // 2 for n in columns)
 
 
 class Axis:
@@ -61,12 +67,14 @@ class Points:
     have equally many rows, one after another. `places` is for the kernels: see `filters.PLACE`."""
 
     def __init__(self, rows, columns, per_tile, height, width):
-        """A matrix has `per_tile` rows for each tile, and `height` more; `width` columns."""
+        """A matrix has `per_tile` rows for each tile, and `height` more, which may lie in strips;
+        `width` columns."""
         self.width, self.places, self.groups, at = width, np.zeros(48, np.int64), [], 0
+        strips = max(width, STRIP)  # of half a one, the other half is empty
         for p0, p1, th in rows.groups:
             for q0, q1, tw in columns.groups:
                 n, count = per_tile * th * tw + height, (p1 - p0) * (q1 - q0)
-                apart = n * width + APART
+                apart = per_tile * th * tw * width + height * strips + APART
                 for p in range(p0, p1):
                     for q in range(q0, q1):
                         self.places[p * 6 + q] = at + ((p - p0) * (q1 - q0) + q - q0) * apart
@@ -93,7 +101,7 @@ class Filter:
         self.rows, self.columns = [axis(n, self.r, tile) for n in size]
         self.suffix = f"_{self.r}_{tile}"
         self.depth = prod(stride) * self.C  # numbers in a block of the image
-        if self.depth % STRIP or self.O % STRIP:
+        if not in_strips(self.depth, self.O):
             raise ValueError(f"a filter's channels come in strips of {STRIP}, got {w_shape}")
         # Numbers at the points of a sample, of x and y
         self.each = self.rows.values * self.columns.values * (self.depth + self.O)

@@ -2,23 +2,24 @@
 arXiv:1606.03498, §3.1 and §5.
 
 The discriminator is a classifier of K real classes and one more, "generated". Only differences of
-logits count, so the last logit is fixed to 0, and K logits l(x) are left:
+logits count, so the last one is fixed to 0, and K logits l(x) are left. Their log-sum-exp s is the
+score of an ordinary GAN:
 
-    p(y | x, real) = softmax(l(x))_y     D(x) = Z(x)/(Z(x) + 1),  Z(x) = Σₖ exp lₖ(x)
-
-With s = ln Z, the log-sum-exp of the logits, D(x) = σ(s): s is the score of an ordinary GAN.
+    p(y | x, real) = softmax(l(x))_y     D(x) = σ(s) = Z/(Z + 1),  s = ln Z,  Z = Σₖ exp lₖ(x)
 
     L = −E log p(y | x, real)                        over the labelled samples
         − ½ E log D(x) − ½ E log(1 − D(G(z)))        over all samples, and over generated ones
+        + λ E H(p(y | x, real)),  H = −Σₖ pₖ log pₖ  over all samples
 
-The generator does not fight D. It matches features f, here the last hidden layer of D:
+The entropy H, which the paper does not have, makes D decide where it has no label: boundaries then
+pass between the samples (Dai et al. 2017, arXiv:1705.09783). The generator does not fight D. It
+matches features f, here the last hidden layer of D:
 
     ‖E f(x) − E f(G(z))‖²                            feature matching, §3.1
 
-The halves are those of the authors' published code. It takes the mean of the squares where the
-paper has their sum, which is the same to Adam. The networks are DCGAN's, with dropout in D; the
-paper's for MNIST are perceptrons with Gaussian noise. All pictures that D sees are moved at random,
-which the paper does not do. The result is the averaged classifier, not the samples: `classify`.
+The halves are those of the authors' code. The networks are DCGAN's, with dropout in D; the paper's
+for MNIST are perceptrons with Gaussian noise. All pictures that D sees are moved at random, which
+the paper does not do. The result is the averaged classifier, not the samples: `classify`.
 """
 
 import numpy as np
@@ -26,6 +27,8 @@ import numpy as np
 from minigan import backend, init, networks, nn, ops, optim
 from minigan.augment import POLICIES, augment
 from minigan.data import to_unit
+from minigan.objectives import cross_entropy, entropy
+from minigan.shapes import in_range
 from minigan.tensor import no_grad
 from minigan.trainer import Batch, Model, averaged, frozen
 
@@ -48,9 +51,9 @@ class SemiSupervised(Model):
         "labelled": (100, "how many labels are used, as many of each class as can be"),
         "width": (16, "channels next to the image, or hidden units of points"),
         "latent": (100, "width of the noise"),
+        "entropy": (0.3, "λ of H, 0 for none"),
         "dropout": (0.4, "part of each hidden layer of the discriminator that is dropped"),
-        "augment": ("translation", "how pictures are changed before D sees them: none, colour, "
-                    "translation, cutout, or all of them", list(POLICIES)),
+        "augment": ("translation", "how pictures are changed before D sees them", list(POLICIES)),
         "lr_g": (4e-3, "the generator's learning rate"),
         "lr_d": (2e-3, "the discriminator's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
@@ -62,14 +65,14 @@ class SemiSupervised(Model):
     def build(self, facts, options, rng):
         self.latent, self.count = options["latent"], options["labelled"]
         self.classes, self.policy = len(facts.classes), options["augment"]
+        self.entropy = in_range("semisupervised: entropy", options["entropy"])
         if len(facts.shape) != 3 and self.policy != "none":
             raise ValueError(f"augment {self.policy} changes pictures, and these are points")
-        self.generator, self.discriminator = self.pair(facts, options, rng)
-        self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)
-        self.d_optimizer = optim.Adam(self.discriminator.parameters(), options["lr_d"], self.BETAS)
-        self.averaged, self.average = averaged(self.generator, options["ema"])
-        self.averaged_classifier, self.classifier_average = averaged(
-            self.discriminator, options["ema"])
+        G, D = self.generator, self.discriminator = self.pair(facts, options, rng)
+        self.g_optimizer = optim.Adam(G.parameters(), options["lr_g"], self.BETAS)
+        self.d_optimizer = optim.Adam(D.parameters(), options["lr_d"], self.BETAS)
+        self.averaged, self.average = averaged(G, options["ema"])
+        self.averaged_classifier, self.classifier_average = averaged(D, options["ema"])
 
     def pair(self, facts, options, rng):
         """A DCGAN generator, or a perceptron for points; and a `Classifier` with dropout instead of
@@ -79,9 +82,8 @@ class SemiSupervised(Model):
             G = init.dcgan(networks.dcgan_generator(facts.shape, latent, width, rng=rng), rng)
             D = networks.dcgan_discriminator(facts.shape, width, "none", 8 * width, rng=rng)
         else:
-            [features] = facts.shape
-            G = networks.mlp(latent, width, 3, features, nn.ReLU, rng)
-            D = networks.mlp(features, width, 2, 8 * width, nn.LeakyReLU, rng)
+            G = networks.mlp(latent, width, 3, *facts.shape, nn.ReLU, rng)
+            D = networks.mlp(*facts.shape, width, 2, 8 * width, nn.LeakyReLU, rng)
         body = []
         for layer in D.layers:
             body.append(layer)
@@ -116,14 +118,13 @@ class SemiSupervised(Model):
         # D: labelled samples to their class, real ones to any class, generated ones to none
         with no_grad():
             fake = self.generator(self.noise(n))
-        log_p = ops.log_softmax(self.discriminator(self.seen(known)))
-        right = backend.asarray(ops.one_hot(labels, self.classes), x.dtype)
-        labelled_loss = -(log_p * right).sum(-1).mean()
-        real_scores = ops.logsumexp(self.discriminator(self.seen(x)), -1)
-        fake_scores = ops.logsumexp(self.discriminator(self.seen(fake)), -1)
-        unlabelled_loss = 0.5 * (ops.softplus(-real_scores).mean()
-                                 + ops.softplus(fake_scores).mean())
-        d_norm = self.descend(self.d_optimizer, labelled_loss + unlabelled_loss)
+        labelled_loss = cross_entropy(self.discriminator(self.seen(known)), labels)
+        logits, fake_logits = [self.discriminator(self.seen(each)) for each in (x, fake)]
+        real_scores, fake_scores = ops.logsumexp(logits, -1), ops.logsumexp(fake_logits, -1)
+        unlabelled_loss = 0.5 * (ops.softplus(-real_scores) + ops.softplus(fake_scores)).mean()
+        undecided = entropy(logits)
+        d_loss = labelled_loss + unlabelled_loss + self.entropy * undecided
+        d_norm = self.descend(self.d_optimizer, d_loss)
 
         # G: the mean features of its samples to those of real ones
         with no_grad():
@@ -136,7 +137,7 @@ class SemiSupervised(Model):
 
         self.average.update(self.steps)
         self.classifier_average.update(self.steps)
-        return {"d_loss": (labelled_loss + unlabelled_loss).data, "g_loss": g_loss.data,
+        return {"d_loss": d_loss.data, "g_loss": g_loss.data, "entropy": undecided.data,
                 "labelled_loss": labelled_loss.data, "unlabelled_loss": unlabelled_loss.data,
                 "real_score": real_scores.mean().data, "fake_score": fake_scores.mean().data,
                 "d_grad_norm": d_norm, "g_grad_norm": g_norm}
