@@ -52,7 +52,7 @@ class SemiSupervised(Model):
         "width": (16, "channels next to the image, or hidden units of points"),
         "latent": (100, "width of the noise"),
         "entropy": (0.3, "λ of H, 0 for none"),
-        "dropout": (0.4, "part of each hidden layer of the discriminator that is dropped"),
+        "dropout": (0.2, "part of each hidden layer of the discriminator that is dropped"),
         "augment": ("translation", "how pictures are changed before D sees them", list(POLICIES)),
         "lr_g": (4e-3, "the generator's learning rate"),
         "lr_d": (2e-3, "the discriminator's"),
