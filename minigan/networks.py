@@ -204,6 +204,14 @@ def halved(image_shape, where="dcgan_pair"):
     return (h, w), levels
 
 
+def halving(image_shape, width, where="dcgan_pair"):
+    """(the smallest (h, w, channels), the channels of each size from there on): `width` at the full
+    size, and twice as many at each smaller one."""
+    (h, w), levels = halved(image_shape, where)
+    widths = [width << level for level in range(levels, -1, -1)]
+    return (h, w, widths[0]), widths
+
+
 def pack_samples(x, pack):
     """Samples (N, …, C) → packs (N / pack, …, pack · C) of consecutive ones, along the last axis.
 

@@ -2,8 +2,10 @@
 appendix B. Every weight but the generator's embedding has spectral norm, and begins orthogonal.
 """
 
+from math import prod
+
 from minigan import init, nn, ops
-from minigan.networks import halved
+from minigan.networks import halving
 
 
 def normed(layer, rng):
@@ -60,11 +62,11 @@ class Generator(nn.Module):
 
     def __init__(self, image_shape, classes, latent, width, features, rng):
         super().__init__()
-        (h, w), levels = halved(image_shape)
-        self.chunk, widths = latent // (levels + 1), [width << i for i in range(levels, -1, -1)]
-        self.smallest, self.first = (h, w, widths[0]), latent - levels * self.chunk
+        self.smallest, widths = halving(image_shape, width)
+        self.chunk = latent // len(widths)
+        self.first = latent - (len(widths) - 1) * self.chunk
         self.embedding = nn.Embedding(classes, features, rng)
-        self.dense = normed(nn.Dense(self.first, h * w * widths[0], rng=rng), rng)
+        self.dense = normed(nn.Dense(self.first, prod(self.smallest), rng=rng), rng)
         self.blocks = [UpBlock(before, after, features + self.chunk, rng)
                        for before, after in zip(widths, widths[1:])]
         self.last = nn.Sequential(nn.BatchNorm(width), nn.ReLU(),
@@ -85,10 +87,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, image_shape, classes, width, rng):
         super().__init__()
-        _, levels = halved(image_shape)
-        widths = [image_shape[2], *[width << i for i in range(levels + 1)]]
+        widths = [*halving(image_shape, width)[1], image_shape[2]][::-1]
         self.blocks = nn.Sequential(*[
-            down_block(before, after, rng, first=i == 0, pool=i < levels)
+            down_block(before, after, rng, first=i == 0, pool=after != widths[-1])
             for i, (before, after) in enumerate(zip(widths, widths[1:]))], nn.ReLU())
         self.score = normed(nn.Dense(widths[-1], 1, rng=rng), rng)  # ψ
         self.embedding = normed(nn.Embedding(classes, widths[-1], rng), rng)  # V

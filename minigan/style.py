@@ -93,8 +93,9 @@ class Mapping(Module):
 
 class Generator(Module):
     """Noise (N, features) → pictures (N, H, W, C) in (−1, 1): g(f(z)). Layer by layer the constant
-    becomes a larger picture of features: one layer at the smallest size, two at each further one.
-    At each size it adds a picture to that of the size before, enlarged (arXiv:1912.04958, fig. 7b).
+    becomes a larger picture of features: one layer at the smallest size, two at each further one,
+    the first of which halves the channels, at last to `width`. At each size it adds a picture to
+    that of the size before, enlarged (arXiv:1912.04958, fig. 7b).
 
     `forward` takes the noise of the layers, `places` numbers a sample from N(0, 1), or None for
     none, and ψ, a number or (N, 1), by which styles are truncated. Each enlarging repeats pixels:
@@ -102,15 +103,17 @@ class Generator(Module):
 
     def __init__(self, shape, width, features, depth, rng=None):
         super().__init__()
-        (h, w), levels = networks.halved(shape, "StyleGAN2")
+        (h, w, n), widths = networks.halving(shape, width, "StyleGAN2")
         rng = rng or backend.streams["init"]
-        self.layers = 2 * levels + 1
+        self.layers = 2 * len(widths) - 1
         self.places = sum(h * w * 4 ** ((i + 1) // 2) for i in range(self.layers))
         self.mapping = Mapping(features, depth, rng)
-        self.constant = Parameter(init.normal((1, h, w, width), 0.0, 1.0, rng))
-        self.styled = [Styled(width, width, features, rng) for _ in range(self.layers)]
-        self.rgb = [ModulatedConv2d(width, shape[2], 1, features, demodulate=False, rng=rng)
-                    for _ in range(levels + 1)]
+        self.constant = Parameter(init.normal((1, h, w, n), 0.0, 1.0, rng))
+        outputs = [n, *[wide for wide in widths[1:] for _ in range(2)]]
+        self.styled = [Styled(before, after, features, rng)
+                       for before, after in zip([n, *outputs], outputs)]
+        self.rgb = [ModulatedConv2d(wide, shape[2], 1, features, demodulate=False, rng=rng)
+                    for wide in widths]
 
     def forward(self, z, noise=None, psi=1.0):
         return self.synthesis(self.layers * [self.mapping.truncated(self.mapping(z), psi)], noise)
@@ -132,24 +135,27 @@ class Generator(Module):
 
 class Discriminator(Module):
     """Pictures (N, H, W, C) → scores (N, 1): residual blocks that halve the sides, each the sum of
-    both ways times √½, then the deviation over the batch (arXiv:1912.04958, fig. 7c)."""
+    both ways times √½, and double the channels, `width` at first; then the deviation over the batch
+    (arXiv:1912.04958, fig. 7c)."""
 
     def __init__(self, shape, width, rng=None):
         super().__init__()
-        (h, w), levels = networks.halved(shape, "StyleGAN2")
+        (h, w, n), widths = networks.halving(shape, width, "StyleGAN2")
         even = lambda layer, gain=sqrt(2.0): nn.Equalised(layer, gain, rng=rng)
-        conv = lambda before: [
-            even(nn.Conv2d(before, width, 3, padding=1, rng=rng)), nn.LeakyReLU(0.2)]
+        conv = lambda before, after: [
+            even(nn.Conv2d(before, after, 3, padding=1, rng=rng)), nn.LeakyReLU(0.2)]
         self.first = nn.Sequential(even(nn.Conv2d(shape[2], width, 1, rng=rng)), nn.LeakyReLU(0.2))
-        shortcut = lambda: nn.Sequential(
-            nn.AveragePool(), even(nn.Conv2d(width, width, 1, bias=False, rng=rng), 1.0))
+        shortcut = lambda before, after: nn.Sequential(
+            nn.AveragePool(), even(nn.Conv2d(before, after, 1, bias=False, rng=rng), 1.0))
+        widths.reverse()
         self.blocks = [
-            nn.Residual(nn.Sequential(*conv(width), *conv(width), nn.AveragePool()), shortcut())
-            for _ in range(levels)]
+            nn.Residual(nn.Sequential(*conv(before, before), *conv(before, after),
+                                      nn.AveragePool()), shortcut(before, after))
+            for before, after in zip(widths, widths[1:])]
         self.last = nn.Sequential(
-            nn.MinibatchDeviation(), *conv(width + 1), nn.Flatten(),
-            even(nn.Dense(h * w * width, width, rng=rng)), nn.LeakyReLU(0.2),
-            even(nn.Dense(width, 1, rng=rng), 1.0))
+            nn.MinibatchDeviation(), *conv(n + 1, n), nn.Flatten(),
+            even(nn.Dense(h * w * n, n, rng=rng)), nn.LeakyReLU(0.2),
+            even(nn.Dense(n, 1, rng=rng), 1.0))
 
     def forward(self, x):
         x = self.first(x)

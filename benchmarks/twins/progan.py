@@ -71,15 +71,16 @@ def active(before, after, size=3):
 class Generator(nn.Module):
     def __init__(self, latent, width, h, w, channels, levels):
         super().__init__()
-        normed = lambda: [*active(width, width), Normed()]
+        normed = lambda before, after: [*active(before, after), Normed()]
         first = [Normed(), Scaled(nn.Linear(latent, h * w * width)), Places(h, w), nn.LeakyReLU(0.2),
-                 Normed(), *normed()]
+                 Normed(), *normed(width, width)]
         self.blocks = nn.ModuleList([nn.Sequential(*first)])
+        self.rgb = nn.ModuleList([Scaled(nn.Conv2d(width, channels, 1), 1.0)])
         for _ in range(levels):
-            up = nn.Upsample(scale_factor=2)
-            self.blocks.append(nn.Sequential(up, *normed(), *normed()))
-        self.rgb = nn.ModuleList([
-            Scaled(nn.Conv2d(width, channels, 1), 1.0) for _ in self.blocks])
+            up, half = nn.Upsample(scale_factor=2), width // 2
+            self.blocks.append(nn.Sequential(up, *normed(width, half), *normed(half, half)))
+            self.rgb.append(Scaled(nn.Conv2d(half, channels, 1), 1.0))
+            width = half
 
     def forward(self, z, levels, alpha, full):
         """Pictures after `levels` doublings, the last one there by `alpha`, at their full sides."""
@@ -99,11 +100,13 @@ class Discriminator(nn.Module):
                 Scaled(nn.Linear(h * w * width, width)), nn.LeakyReLU(0.2),
                 Scaled(nn.Linear(width, 1))]
         self.blocks = nn.ModuleList([nn.Sequential(*last)])
-        for _ in range(levels):
+        for level in range(1, levels + 1):
+            n = width // 2 ** level
             self.blocks.append(nn.Sequential(
-                *active(width, width), *active(width, width), nn.AvgPool2d(2)))
+                *active(n, n), *active(n, 2 * n), nn.AvgPool2d(2)))
         self.features = nn.ModuleList([
-            nn.Sequential(*active(channels, width, 1)) for _ in range(levels + 1)])
+            nn.Sequential(*active(channels, width // 2 ** level, 1))
+            for level in range(levels + 1)])
 
     def forward(self, x, levels, alpha):
         for _ in range(len(self.blocks) - 1 - levels):
@@ -121,7 +124,7 @@ class Twin:
         self.streams, self.latent, self.levels = streams, model.latent, model.levels
         self.penalty, self.drift, self.phase, self.steps = model.lam, model.drift, model.phase, 0
         _, H, W, channels = model.averaged(model.noise(1, np.random.default_rng())).shape
-        *_, width = model.generator.blocks[1][1].layer.weight.shape
+        *_, width = model.generator.blocks[0][5].layer.weight.shape
         h, w = H // 2 ** self.levels, W // 2 ** self.levels
         self.G = loaded(Generator(self.latent, width, h, w, channels, self.levels), model.generator)
         self.D = loaded(Discriminator(width, h, w, channels, self.levels), model.discriminator)

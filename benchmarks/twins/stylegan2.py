@@ -38,10 +38,10 @@ class Modulated(nn.Module):
 
 
 class Styled(nn.Module):
-    def __init__(self, width, features):
+    def __init__(self, before, after, features):
         super().__init__()
         self.strength = nn.Parameter(torch.empty(1))
-        self.conv = Modulated(width, width, 3, features)
+        self.conv = Modulated(before, after, 3, features)
 
     def forward(self, x, w, plane):
         return leaky_relu(self.conv(x, w) + self.strength * plane, 0.2) * 2 ** 0.5
@@ -69,9 +69,13 @@ class Generator(nn.Module):
         super().__init__()
         self.constant = nn.Parameter(torch.empty(1, width, h, w))
         self.mapping = Mapping(features, depth)
-        self.styled = nn.ModuleList([Styled(width, features) for _ in range(2 * levels + 1)])
-        self.rgb = nn.ModuleList([
-            Modulated(width, channels, 1, features, False) for _ in range(levels + 1)])
+        self.styled = nn.ModuleList([Styled(width, width, features)])
+        self.rgb = nn.ModuleList([Modulated(width, channels, 1, features, False)])
+        for _ in range(levels):
+            half = width // 2
+            self.styled += [Styled(width, half, features), Styled(half, half, features)]
+            self.rgb.append(Modulated(half, channels, 1, features, False))
+            width = half
 
     def forward(self, styles, numbers):
         x, (h, w) = self.constant.expand(len(numbers), -1, -1, -1), self.constant.shape[2:]
@@ -90,16 +94,17 @@ class Generator(nn.Module):
 class Block(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.way = nn.Sequential(*active(width, width), *active(width, width), nn.AvgPool2d(2))
-        self.shortcut = Scaled(nn.Conv2d(width, width, 1, bias=False), 1.0)
+        self.way = nn.Sequential(*active(width, width), *active(width, 2 * width), nn.AvgPool2d(2))
+        self.shortcut = Scaled(nn.Conv2d(width, 2 * width, 1, bias=False), 1.0)
 
     def forward(self, x):
         return (self.way(x) + self.shortcut(avg_pool2d(x, 2))) / 2 ** 0.5
 
 
 def discriminator(channels, h, w, width, levels):
+    first = width // 2 ** levels
     return nn.Sequential(
-        *active(channels, width, 1), *[Block(width) for _ in range(levels)],
+        *active(channels, first, 1), *[Block(first * 2 ** i) for i in range(levels)],
         Deviation(), *active(width + 1, width), ChannelsLast(),
         Scaled(nn.Linear(h * w * width, width)), nn.LeakyReLU(0.2),
         Scaled(nn.Linear(width, 1), 1.0))

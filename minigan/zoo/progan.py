@@ -14,9 +14,9 @@ pictures and D reduces what it is given, so distances mean the same at all sizes
     L_D = E D(G(z)) − E D(x) + λ E (‖∇D(x̂)‖₂ − 1)² + ε E D(x)²,    L_G = −E D(G(z))
 
 is WGAN-GP's loss, with a drift ε = 0.001 that keeps scores near 0 (appendix A.1). Learning rates
-are equalised (§4.1), G has pixel norm (§4.2), and D sees how the batch varies (§3). Weights of
-later blocks have no gradient yet, and rest. As Adam's mean of squares begins late for them, they
-start with steps up to 1/√(1 − β₂) = 10 times as large. The paper's G ends without the tanh.
+are equalised (§4.1), G has pixel norm (§4.2), and D sees how the batch varies (§3). Blocks to come
+have no gradient, and rest. They begin with steps up to 1/√(1 − β₂) = 10 times as large, for Adam's
+mean of squares begins late as well. The paper's G ends without the tanh.
 """
 
 from math import ceil
@@ -30,7 +30,7 @@ class ProGAN(Model):
     OPTIONS = Model.OPTIONS | {
         "steps": (5000, "training steps"),
         "batch_size": (16, "pictures per batch"),
-        "width": (32, "channels of all layers"),
+        "width": (16, "channels at the full size, twice as many at each smaller one"),
         "latent": (64, "width of the noise"),
         "grow": (0.6, "part of the steps in which the pictures grow; 0 for none"),
         "gp_weight": (10.0, "λ of the gradient penalty"),
@@ -38,8 +38,7 @@ class ProGAN(Model):
         "lr_g": (1e-3, "the generator's learning rate"),
         "lr_d": (1e-3, "the discriminator's"),
         "ema": (0.995, "decay of the averaged generator, below 1")}
-    NEEDS = ("pictures",)
-    BETAS = 0.0, 0.99
+    NEEDS, BETAS = ("pictures",), (0.0, 0.99)
 
     def build(self, facts, options, rng):
         _, self.levels = networks.halved(facts.shape, "ProGAN")
@@ -109,14 +108,15 @@ class Generator(nn.Module):
 
     def __init__(self, shape, width, latent, rng):
         super().__init__()
-        (h, w), levels = networks.halved(shape)
-        normed = lambda: [*conv(width, width, rng), nn.PixelNorm()]
-        dense = nn.Equalised(nn.Dense(latent, h * w * width, rng=rng), rng=rng)
-        first = [nn.PixelNorm(), dense, nn.Reshape(h, w, width), nn.LeakyReLU(0.2), nn.PixelNorm()]
-        self.blocks = [nn.Sequential(*first, *normed()), *[
-            nn.Sequential(nn.Upsample(), *normed(), *normed()) for _ in range(levels)]]
-        self.rgb = [nn.Equalised(nn.Conv2d(width, shape[2], 1, rng=rng), gain=1.0, rng=rng)
-                    for _ in self.blocks]
+        (h, w, n), widths = networks.halving(shape, width)
+        normed = lambda before, after: [*conv(before, after, rng), nn.PixelNorm()]
+        dense = nn.Equalised(nn.Dense(latent, h * w * n, rng=rng), rng=rng)
+        first = [nn.PixelNorm(), dense, nn.Reshape(h, w, n), nn.LeakyReLU(0.2), nn.PixelNorm(),
+                 *normed(n, n)]
+        self.blocks = [nn.Sequential(*first), *[
+            nn.Sequential(nn.Upsample(), *normed(before, after), *normed(after, after))
+            for before, after in zip(widths, widths[1:])]]
+        self.rgb = [nn.Equalised(nn.Conv2d(n, shape[2], 1, rng=rng), 1.0, rng=rng) for n in widths]
 
     def forward(self, h):
         for block in self.blocks[:self.level + 1]:
@@ -132,14 +132,14 @@ class Discriminator(nn.Module):
 
     def __init__(self, shape, width, rng):
         super().__init__()
-        (h, w), levels = networks.halved(shape)
-        two = lambda: conv(width, width, rng) + conv(width, width, rng)
+        (h, w, n), widths = networks.halving(shape, width)
         dense = lambda *sizes: nn.Equalised(nn.Dense(*sizes, rng=rng), rng=rng)
-        first = [nn.MinibatchDeviation(), *conv(width + 1, width, rng), nn.Flatten(),
-                 dense(h * w * width, width), nn.LeakyReLU(0.2), dense(width, 1)]
-        self.blocks = [nn.Sequential(*first), *[
-            nn.Sequential(*two(), nn.AveragePool()) for _ in range(levels)]]
-        self.features = [nn.Sequential(*conv(shape[2], width, rng, 1)) for _ in self.blocks]
+        last = [nn.MinibatchDeviation(), *conv(n + 1, n, rng), nn.Flatten(),
+                dense(h * w * n, n), nn.LeakyReLU(0.2), dense(n, 1)]
+        self.blocks = [nn.Sequential(*last), *[
+            nn.Sequential(*conv(before, before, rng), *conv(before, after, rng), nn.AveragePool())
+            for after, before in zip(widths, widths[1:])]]
+        self.features = [nn.Sequential(*conv(shape[2], n, rng, 1)) for n in widths]
 
     def forward(self, x):
         x = ops.average_pool(x, 2 ** (len(self.blocks) - 1 - self.level))

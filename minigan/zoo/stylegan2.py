@@ -33,7 +33,7 @@ class StyleGAN2(Model):
     OPTIONS = Model.OPTIONS | {
         "steps": (5000, "training steps"),
         "batch_size": (32, "pictures per batch"),
-        "width": (32, "channels of all layers"),
+        "width": (16, "channels at the full size, twice as many at each smaller one"),
         "latent": (64, "width of the noise z and the styles w"),
         "depth": (4, "layers from z to w"),
         "mixing": (0.9, "part of the batches whose layers have the styles of two z"),
