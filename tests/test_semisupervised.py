@@ -141,7 +141,7 @@ def test_the_discriminator_descends_the_loss_of_k_and_1_classes():
     (labelled + unlabelled + 0.7 * undecided).backward()
     np.testing.assert_allclose(stats["labelled_loss"], labelled.data, rtol=1e-12)
     np.testing.assert_allclose(stats["unlabelled_loss"], unlabelled.data, rtol=1e-12)
-    np.testing.assert_allclose(stats["entropy"], undecided.data, rtol=1e-12)
+    np.testing.assert_allclose(stats["entropy_loss"], undecided.data, rtol=1e-12)
     assert_close(gradients_of(model.discriminator), gradients_of(before.discriminator))
 
 

@@ -66,4 +66,4 @@ class Twin:
         features = self.features(fake).mean(0)
         g_loss = descend(self.g_optimizer, mse_loss(features, target, reduction="sum"))
         return {"d_loss": d_loss, "g_loss": g_loss, "labelled_loss": labelled_loss.item(),
-                "unlabelled_loss": unlabelled_loss.item(), "entropy": entropy.item()}
+                "unlabelled_loss": unlabelled_loss.item(), "entropy_loss": entropy.item()}

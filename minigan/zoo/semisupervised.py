@@ -137,7 +137,7 @@ class SemiSupervised(Model):
 
         self.average.update(self.steps)
         self.classifier_average.update(self.steps)
-        return {"d_loss": d_loss.data, "g_loss": g_loss.data, "entropy": undecided.data,
+        return {"d_loss": d_loss.data, "g_loss": g_loss.data, "entropy_loss": undecided.data,
                 "labelled_loss": labelled_loss.data, "unlabelled_loss": unlabelled_loss.data,
                 "real_score": real_scores.mean().data, "fake_score": fake_scores.mean().data,
                 "d_grad_norm": d_norm, "g_grad_norm": g_norm}
