@@ -10,14 +10,15 @@ from minigan import nn, optim, tensor
 from minigan.runs import models
 
 
-@pytest.mark.parametrize("objective, rounding", [("gan", 1e-3), ("lsgan", 1e-3), ("wgan-gp", 1e-3), ("wgan", 0.05)])
+@pytest.mark.parametrize("objective, rounding", [
+    ("gan", 1e-3), ("lsgan", 1e-3), ("wgan-gp", 1e-3), ("wgan", 0.05)])
 def test_both_sides_have_the_same_budget_and_settings(objective, rounding, monkeypatch):
     """With the same noise too, the samples after three steps are the same but for float32's rounding. The first steps
-    of Adam and RMSprop are as long for the smallest gradients, whose sign is a matter of rounding, as for all others. So
-    of three seeds of `gan` most differ by 1e-6 and one by 1e-4 on one processor, with one thread of PyTorch's and not
-    with two. What is to be seen is more: when D's rate is 0.1 % higher it is 6e-3 in `gan` and 1e-2 in `lsgan`, 1 %
-    higher 1e-2 in `wgan-gp`; and 0.24 in `wgan` when one side's rates are a quarter higher. In float64 there is no such
-    difference: `test_trajectories`. On the plain engine, whose rounding is PyTorch's: filtering has more."""
+    of Adam and RMSprop are as long for the smallest gradients, whose sign is a matter of rounding, as for all others.
+    So of three seeds of `gan` most differ by 1e-6 and one by 1e-4 on one processor, with one thread of PyTorch's and
+    not with two. What is to be seen is more: when D's rate is 0.1 % higher it is 6e-3 in `gan` and 1e-2 in `lsgan`, 1
+    % higher 1e-2 in `wgan-gp`; and 0.24 in `wgan` when one side's rates are a quarter higher. In float64 there is no
+    such difference: `test_trajectories`. On the plain engine, whose rounding is PyTorch's: filtering has more."""
     monkeypatch.setattr(tensor, "FAST", {})
     for module in (tensor, nn, optim):
         monkeypatch.setattr(module, "FAST", {})
