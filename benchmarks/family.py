@@ -11,7 +11,6 @@ not done again; the table is made of what is there.
 
 import argparse
 import os
-import time
 from pathlib import Path
 
 os.environ |= {"MINIGAN_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -20,12 +19,10 @@ import numpy as np  # noqa: E402 (the threads come first)
 
 from benchmarks import pairing  # noqa: E402
 from benchmarks.mixtures import mean_and_error  # noqa: E402
-from benchmarks.training import samples_of  # noqa: E402
+from benchmarks.training import samples_of, trained  # noqa: E402
 from minigan import data, metrics  # noqa: E402
 from minigan.metrics.judges import judge_for  # noqa: E402
 from minigan.runs import models  # noqa: E402
-from minigan.runs.options import DEFAULTS  # noqa: E402
-from minigan.trainer import NonFiniteError  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "family.json"
 FAMILY = {name: dict(model=name) for name in (
@@ -39,34 +36,19 @@ MEASURES = "FD-LeNet-fashion", "precision", "recall", "coverage"
 
 def train(run, dataset, judge, few=FEW, samples=SAMPLES):
     """{steps, milliseconds of a step, measures} of one run, or why it failed."""
-    options = DEFAULTS | dict(data="fashion", seed=run["seed"]) | FAMILY[run["name"]]
+    options, seed = FAMILY[run["name"]], run["seed"]
     for _ in range(2):  # in the first one, kernels are compiled and caches filled
-        seconds = trained(options | dict(steps=few), dataset)[1]
+        seconds = trained(dataset, options | dict(steps=few), seed)[1]
     steps = max(1, round(run["minutes"] * 60.0 * few / seconds))
-    model, seconds, failed = trained(options | dict(steps=steps), dataset)
+    model, seconds, failed = trained(dataset, options | dict(steps=steps), seed)
     found = dict(steps=steps, milliseconds=round(1000.0 * seconds / steps, 1))
-    drawn = None if failed else samples_of(model, samples, run["seed"])
+    drawn = None if failed else samples_of(model, samples, seed)
     if failed or not np.isfinite(drawn).all():
         return found | dict(failed=failed or "samples that are not finite")
     both = judge.features, judge.features_of(drawn)
     numbers = (metrics.frechet_distance(*both), *metrics.precision_recall(*both),
                metrics.density_coverage(*both).coverage)
     return found | {name: round(float(number), 4) for name, number in zip(MEASURES, numbers)}
-
-
-def trained(options, dataset):
-    """(model, seconds of its steps, what went wrong or None)."""
-    options = models.complete(options, models.facts_of(dataset))
-    model, batches, _ = models.build(options, dataset)
-    began = time.perf_counter()
-    try:
-        with np.errstate(all="ignore"):
-            while model.steps < options["steps"]:
-                model.step(batches.deal(model.batches_per_step))
-        model.check_finite()
-    except NonFiniteError as error:
-        return model, time.perf_counter() - began, str(error)
-    return model, time.perf_counter() - began, None
 
 
 def lines_of(name):

@@ -15,6 +15,7 @@ def trained(dataset, options, seed):
     facts, streams = models.facts_of(dataset), backend.Streams(seed)
     options = models.complete(dict(model="gan") | options, facts)
     model = models.made(options, facts, streams)
+    model.learn_from(dataset.x, dataset.labels, dataset.captions)
     batches = data.Batches(dataset.x, options["batch_size"], streams["data"], labels=dataset.labels)
     began = time.perf_counter()
     with np.errstate(all="ignore"):

@@ -87,9 +87,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, image_shape, classes, width, rng):
         super().__init__()
-        widths = [*halving(image_shape, width)[1], image_shape[2]][::-1]
+        widths = [image_shape[2], *reversed(halving(image_shape, width)[1])]
         self.blocks = nn.Sequential(*[
-            down_block(before, after, rng, first=i == 0, pool=after != widths[-1])
+            down_block(before, after, rng, first=i == 0, pool=i < len(widths) - 2)
             for i, (before, after) in enumerate(zip(widths, widths[1:]))], nn.ReLU())
         self.score = normed(nn.Dense(widths[-1], 1, rng=rng), rng)  # ψ
         self.embedding = normed(nn.Embedding(classes, widths[-1], rng), rng)  # V

@@ -28,9 +28,9 @@ def few():
 def test_a_run_has_as_many_steps_as_fit(few, monkeypatch):
     seen, whole = [], family.trained
 
-    def trained(options, dataset):
+    def trained(dataset, options, seed):
         seen.append(options["steps"])
-        model, seconds, failed = whole(options, dataset)
+        model, seconds, failed = whole(dataset, options, seed)
         return model, 0.5 * options["steps"], failed  # half a second a step
     monkeypatch.setattr(family, "trained", trained)
     found = family.train(dict(name="vae", minutes=0.05, seed=0), *few, few=4, samples=60)
