@@ -22,7 +22,7 @@ COMMON = dict(width=64, batch_size=64)
 
 
 class Setting(NamedTuple):
-    options: dict     # of the model, beside COMMON and its defaults
+    options: dict      # of the model, beside COMMON and its defaults
     seeds: int
     part: float = 1.0  # of the steps: about as many seconds
 
@@ -30,6 +30,7 @@ class Setting(NamedTuple):
 # What is missing from the samples is sharp digits, not modes: poor ones are all taken for the same
 # few.
 SETTINGS = {"the default recipe, `spectral`, without its dense layer": Setting(dict(dense=0), 3),
+            "`r3gan`": Setting(dict(model="r3gan", width=16), 3, 5 / 6),
             "`gan` as DCGAN's paper has it": Setting(dict(recipe="dcgan"), 1, 0.5)}
 
 # (modes, KL) as published, of other networks, longer training and other classifiers.

@@ -33,12 +33,13 @@ class R3GAN(Model):
         "steps": (4000, "training steps"),
         "width": (16, "channels at the full size, twice as many at each smaller one; or units"),
         "latent": (64, "width of the noise"),
-        "gamma": (1.0, "γ of R₁ and R₂"),
-        "lr_g": (1e-3, "the generator's learning rate"),
-        "lr_d": (1e-3, "the discriminator's"),
+        "gamma": (0.2, "γ of R₁ and R₂"),
+        "lr_g": (2e-3, "the generator's learning rate"),
+        "lr_d": (2e-3, "the discriminator's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
-    ON_POINTS = {"steps": 10_000, "batch_size": 256, "width": 128, "latent": 2}
+    ON_POINTS = {"steps": 10_000, "batch_size": 256, "width": 128, "latent": 2, "gamma": 1.0,
+                 "lr_g": 1e-3, "lr_d": 1e-3}
     BETAS = 0.0, 0.99
     objective = objectives.Relativistic()
 
