@@ -170,7 +170,8 @@ class PathPenalty(Module):
     J = ∂g(w)/∂w and Jᵀ y = ∇_w ⟨g(w), y⟩, y from N(0, I/(H W)) by `rng`; `mean`, a, follows the
     mean of the lengths: a ← a + 0.01 (mean − a). So equal steps of w become equal steps of the
     picture, in every direction. The gradient takes a as a constant. arXiv:1912.04958, §3.2; 1/(H W)
-    as in the authors' code."""
+    as in the authors' code. a begins as the first mean, for from 0 it would shorten all paths for
+    the hundreds of steps that it needs to come near."""
 
     buffer_names = ("mean",)
     SHARE = 0.01
@@ -183,5 +184,6 @@ class PathPenalty(Module):
         y = rng.standard_normal(x.shape) / sqrt(x.shape[1] * x.shape[2])
         [slope] = grad((x * backend.asarray(y, x.dtype)).sum(), w, create_graph=True)
         lengths = ops.norm(slope, axis=1)
-        self.mean = self.mean + self.SHARE * (lengths.detach().mean(0, True).data - self.mean)
+        now, a = lengths.detach().mean(0, True).data, self.mean
+        self.mean = backend.xp_of(a).where(a == 0.0, now, a + self.SHARE * (now - a))
         return ((lengths - self.mean) ** 2).mean()

@@ -196,5 +196,6 @@ class Twin:
         y = channels_first(self.streams["paths"].standard_normal((N, H, W, C)))
         [slope] = torch.autograd.grad((x * y).sum() / (H * W) ** 0.5, w, create_graph=True)
         lengths = slope.norm(dim=1)
-        self.length = 0.99 * self.length + 0.01 * lengths.mean().item()
+        mean = lengths.mean().item()
+        self.length = 0.99 * self.length + 0.01 * mean if self.length else mean
         return (lengths - self.length).square().mean()
