@@ -43,7 +43,7 @@ class BigGAN(CGAN):
         "latent": (60, "width of the noise z, of all chunks together"),
         "embedding": (32, "width of the class's embedding"),
         "orthogonal": (1e-4, "β, the weight of orthogonal regularisation"),
-        "lr_d": (4e-3, "the discriminator's"),
+        "lr_g": (1e-3, "the generator's learning rate"),
         "ema": (0.995, "decay of the averaged generator, below 1")}
     BETAS = 0.0, 0.999
     EXHIBITS = {"truncation": "noise truncated at " + ", ".join(map(str, SWEEP)) + ", row by row"}
