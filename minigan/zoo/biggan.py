@@ -35,10 +35,10 @@ class BigGAN(CGAN):
     """What is drawn is as with `CGAN`; networks and step are these."""
 
     OPTIONS = CGAN.OPTIONS | {
-        "steps": (1800, "training steps"),
+        "steps": (1400, "training steps"),
         "batch_size": (32, "samples per batch"),
         "accumulate": (2, "batches whose mean gradient makes one step"),
-        "n_critic": (1, "discriminator steps per generator step"),
+        "n_critic": (2, "discriminator steps per generator step"),
         "width": (16, "channels next to the picture"),
         "latent": (60, "width of the noise z, of all chunks together"),
         "embedding": (32, "width of the class's embedding"),
