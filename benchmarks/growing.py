@@ -1,11 +1,11 @@
 """python -m benchmarks.growing: what growing gains in the same time.
 
 `--model progan` is trained on fashion-mini with its defaults, and again with `--grow 0` and the
-same seed for as many seconds: early steps are cheap, so the one that grows makes more of them.
-Seconds are those of the processor, with one thread, so that another process does not lengthen them;
-without those that measuring takes. FD-LeNet-fashion of 3,000 samples of the averaged generator is
-measured all along. Each seed is kept in benchmarks/results/growing.json as it ends, and not done
-again.
+same seed for as many seconds: early steps are cheap, so the one that grows makes more of them. How
+many the other one makes is told by some of its steps, for rates fall to the last one. Seconds are
+those of the processor, with one thread, so that another process does not lengthen them; without
+those that measuring takes. FD-LeNet-fashion of 3,000 samples of the averaged generator is measured
+all along. Each seed is kept in benchmarks/results/growing.json as it ends, and not done again.
 """
 
 import argparse
@@ -24,23 +24,22 @@ from minigan.runs import models  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "growing.json"
 SIDES = {"growing": {}, "whole": dict(grow=0.0)}
-SAMPLES, POINTS = 3000, 20
+SAMPLES, POINTS, FEW = 3000, 20, 60
 
 
-def train(options, dataset, judge, seed, seconds=None):
-    """[[seconds, step, FD], …] along a run of all steps, or of so many seconds."""
+def train(options, dataset, judge, seed, points=POINTS):
+    """[[seconds, step, FD], …] along a run."""
     facts, streams = models.facts_of(dataset), backend.Streams(seed)
     options = models.complete(dict(model="progan") | options, facts)
     model = models.made(options, facts, streams)
     batches = data.Batches(dataset.x, options["batch_size"], streams["data"])
     spent, curve = 0.0, []
-    part = seconds / POINTS if seconds else options["steps"] / POINTS
-    while spent < seconds if seconds else model.steps < options["steps"]:
+    while model.steps < options["steps"]:
         began = time.process_time()
         model.step(batches.deal(model.batches_per_step))
         spent += time.process_time() - began
-        if (spent if seconds else model.steps) >= part * (len(curve) + 1):
-            curve.append([round(spent, 1), model.steps, distance(model, judge, seed)])
+        if model.steps * points >= options["steps"] * (len(curve) + 1):
+            curve.append([round(spent, 2), model.steps, distance(model, judge, seed)])
             print(curve[-1], flush=True)
     model.check_finite()
     return curve
@@ -52,9 +51,11 @@ def distance(model, judge, seed):
 
 
 def both(options, dataset, judge, seed):
-    """{side: its curve}, the second for as many seconds as the first."""
+    """{side: its curve}, the second of as many steps as take as many seconds as the first."""
     growing = train(options | SIDES["growing"], dataset, judge, seed)
-    whole = train(options | SIDES["whole"], dataset, judge, seed, seconds=growing[-1][0])
+    [(few_seconds, few, _)] = train(SIDES["whole"] | dict(steps=FEW), dataset, judge, seed, 1)
+    steps = max(1, round(growing[-1][0] * few / few_seconds))
+    whole = train(options | SIDES["whole"] | dict(steps=steps), dataset, judge, seed)
     return {"growing": growing, "whole": whole}
 
 

@@ -28,15 +28,16 @@ from minigan.trainer import Model, averaged, frozen
 
 class ProGAN(Model):
     OPTIONS = Model.OPTIONS | {
-        "steps": (5000, "training steps"),
+        "steps": (3000, "training steps"),
         "batch_size": (16, "pictures per batch"),
         "width": (16, "channels at the full size, twice as many at each smaller one"),
         "latent": (64, "width of the noise"),
         "grow": (0.6, "part of the steps in which the pictures grow; 0 for none"),
         "gp_weight": (10.0, "λ of the gradient penalty"),
         "drift": (0.001, "ε of the scores' squares"),
-        "lr_g": (1e-3, "the generator's learning rate"),
-        "lr_d": (1e-3, "the discriminator's"),
+        "lr_g": (1e-2, "the generator's learning rate"),
+        "lr_d": (1e-2, "the discriminator's"),
+        "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.995, "decay of the averaged generator, below 1")}
     NEEDS, BETAS = ("pictures",), (0.0, 0.99)
 
@@ -94,8 +95,7 @@ class ProGAN(Model):
         self.grow()
 
 
-def mixed(old, new, alpha):
-    return (1.0 - alpha) * old + alpha * new
+mixed = lambda old, new, alpha: (1.0 - alpha) * old + alpha * new
 
 
 def conv(before, after, rng, size=3):
