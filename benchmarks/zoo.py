@@ -65,7 +65,7 @@ EXAMPLES = {
     "gman": [Example("fashion-mini", ("FD-", "coverage"))],
     "d2gan": [Example("fashion-mini", ("FD-", "coverage"))],
     "r3gan": [Example("fashion-mini", (*QUALITY, "training_distance"), beside=None)],
-    "progan": [Example("fashion-mini", (*QUALITY, "training_distance"), beside=None)],  # see benchmarks.growing
+    "progan": [Example("fashion-mini", (*QUALITY, "training_distance"), beside=None)],
     "stylegan2": [Example("fashion", QUALITY, beside=PAPER)],
     "pix2pix": [Example("edges:emoji", LIKENESS, "--mirror", Beside("pix2pix", "--gan 0"))],
     "cyclegan": [

@@ -171,7 +171,7 @@ def test_without_drift_and_penalty_the_critics_loss_is_the_difference_of_scores(
 # Weights that come later
 
 def test_weights_rest_until_their_block_comes_and_their_first_step_is_at_most_ten_times_the_rate():
-    model, dealt = made(), batches(12)
+    model, dealt = made(lr_decay=1.0), batches(12)
     first = model.generator.state_dict()
     for batch in dealt[:9]:  # the 9th is the first step of the fade, by α = 0
         model.step(batch)
