@@ -1,10 +1,11 @@
 """python -m benchmarks.style: what the parts of StyleGAN2 are for.
 
 `--model stylegan2` is trained on fashion with its defaults and without path length regularisation;
-and on 500 of its pictures, another 500 for each seed, with and without `--ada`. Of 10,000 samples
-beside the test pictures it gives FD-LeNet-fashion; of the generator the perceptual path lengths by
-the features of the same network, in W and in Z. Each run is kept in benchmarks/results/style.json
-as it ends, and not done again; the table is made of what is there.
+and on 500 of its pictures, another 500 for each seed, with and without `--ada`. DCGAN stands beside
+them, as its paper has it. Of 10,000 samples beside the test pictures it gives FD-LeNet-fashion; of
+StyleGAN2's generator the perceptual path lengths by the features of the same network, in W and in Z.
+Each run is kept in benchmarks/results/style.json as it ends, and not done again; the table is made
+of what is there.
 """
 
 import argparse
@@ -28,14 +29,15 @@ MEASURES = "FD", "path_W", "path_Z"
 
 
 class Setting(NamedTuple):
-    options: dict         # beside the defaults
+    options: dict         # beside the defaults of stylegan2
     pictures: int | None = None  # how many it learns from; None: all
 
 
 SETTINGS = {"all pictures": Setting({}),
             "all, without path lengths": Setting(dict(path=0.0)),
             "500 pictures, `--ada`": Setting(dict(ada=True), 500),
-            "500 pictures": Setting({}, 500)}
+            "500 pictures": Setting({}, 500),
+            "all, `gan --recipe dcgan`": Setting(dict(model="gan", recipe="dcgan", steps=2500))}
 
 
 def train(run, dataset, judge):
@@ -49,7 +51,9 @@ def train(run, dataset, judge):
     if error:
         return dict(seconds=round(seconds), failed=error)
     features = judge.features_of(samples_of(model, SAMPLES, run["seed"]))
-    found = dict(FD=metrics.frechet_distance(judge.features, features)) | path_lengths(model)
+    found = dict(FD=metrics.frechet_distance(judge.features, features))
+    if options["model"] == "stylegan2":
+        found |= path_lengths(model)
     return {name: round(float(number), 3) for name, number in found.items()} | dict(
         seconds=round(seconds))
 
@@ -72,8 +76,8 @@ def path_lengths(model):
 def runs_of(steps, seeds):
     """What is to be done, as {"setting", "steps", "seed"}: all settings with a seed, then the next.
     """
-    return [dict(setting=name, steps=steps, seed=seed) for seed in range(seeds)
-            for name in SETTINGS]
+    return [dict(setting=name, steps=setting.options.get("steps", steps), seed=seed)
+            for seed in range(seeds) for name, setting in SETTINGS.items()]
 
 
 def table(runs):

@@ -10,9 +10,8 @@ one on have the styles of other noise, so that neighbours do not rely on each ot
 the picture as much wherever it is made and in whatever direction (§3.2).
 
 Both penalties are lazy (§3.1): they are in the loss of every k-th step only, k times as heavy. The
-paper gives them steps of Adam of their own, and shortens these k + 1 steps to the length of k; here
-they are part of the k-th one, and nothing is to be shortened. γ_w is the paper's ln 2/(r² (ln r −
-ln 2)) for sides of r, about 0.25/r², where 1/r² is in y.
+paper gives them steps of Adam of their own; here they are part of the k-th one. γ_w r² is `path` for
+sides of r. The paper's ln 2/(ln r − ln 2), 0.26 for 28, is too heavy for so few steps.
 
 D is residual (fig. 7c), and sees how the batch varies. `--ada` changes what it sees at random, real
 and fake pictures alike, until it takes 0.6 more of the real ones for real than not (Karras et al.
@@ -31,20 +30,21 @@ from minigan.trainer import Drawn, Model, averaged, frozen
 
 class StyleGAN2(Model):
     OPTIONS = Model.OPTIONS | {
-        "steps": (5000, "training steps"),
-        "batch_size": (32, "pictures per batch"),
+        "steps": (3000, "training steps"),
+        "batch_size": (16, "pictures per batch"),
         "width": (16, "channels at the full size, twice as many at each smaller one"),
         "latent": (64, "width of the noise z and the styles w"),
         "depth": (4, "layers from z to w"),
-        "mixing": (0.9, "part of the batches whose layers have the styles of two z"),
-        "r1": (0.1, "γ of the penalty on D's slope at real pictures, 0 for none"),
-        "r1_every": (16, "k of it"),
-        "path": (0.25, "γ_w of the path lengths, 0 for none"),
+        "mixing": (0.5, "part of the batches whose layers have the styles of two z"),
+        "r1": (1.0, "γ of the penalty on D's slope at real pictures, 0 for none"),
+        "r1_every": (4, "k of it"),
+        "path": (0.05, "γ_w of the path lengths, 0 for none"),
         "path_every": (8, "k of it"),
         "ada": (False, "change what D sees, as much as it needs"),
         "ada_images": (100_000, "real pictures in which that could rise from none to all"),
-        "lr_g": (2e-3, "the generator's learning rate"),
-        "lr_d": (2e-3, "the discriminator's"),
+        "lr_g": (1e-2, "the generator's learning rate"),
+        "lr_d": (1e-2, "the discriminator's"),
+        "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.998, "decay of the averaged generator, below 1")}
     NEEDS = ("pictures",)
     BETAS = 0.0, 0.99
