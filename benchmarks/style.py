@@ -2,10 +2,10 @@
 
 `--model stylegan2` is trained on fashion with its defaults and without path length regularisation;
 and on 500 of its pictures, another 500 for each seed, with and without `--ada`. DCGAN stands beside
-them, as its paper has it. Of 10,000 samples beside the test pictures it gives FD-LeNet-fashion; of
-StyleGAN2's generator the perceptual path lengths by the features of the same network, in W and in Z.
-Each run is kept in benchmarks/results/style.json as it ends, and not done again; the table is made
-of what is there.
+them, as its paper has it. Of 10,000 samples beside the test pictures it gives FD-LeNet-fashion, and
+of StyleGAN2's generator the perceptual path lengths by the features of the same network, in W and in
+Z. Each run is kept in benchmarks/results/style.json as it ends, and not done again; the table is
+made of what is there.
 """
 
 import argparse

@@ -33,7 +33,7 @@ from minigan.transformer import Transformer
 
 class VQGAN(Autoencoder):
     OPTIONS = Autoencoder.OPTIONS | {
-        "steps": (6000, "training steps"),
+        "steps": (4000, "training steps"),
         "width": (32, "channels next to the image"),
         "codes": (128, "rows of the codebook"),
         "features": (16, "width of a row"),
