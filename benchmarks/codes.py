@@ -5,10 +5,12 @@ at on the test split, which it never saw: how near the pictures made of its code
 were encoded (PSNR, and the Fréchet distance of both sets), which share of the codebook they use,
 and in how many bits the transformer writes a code. Of samples of the transformer: their Fréchet
 distance, as `python -m minigan.evaluate` has it, and the seconds that they take. Each run is kept
-in benchmarks/results/codes.json as it ends, and not done again.
+in benchmarks/results/codes.json as it ends, and not done again; pictures of the first seed lie
+beside it.
 """
 
 import argparse
+import shutil
 import tempfile
 import time
 from functools import partial
@@ -38,7 +40,17 @@ def train(run, steps=None):
                 "--out", folder, *given)
         seconds = round(time.perf_counter() - began)
         [made] = Path(folder).iterdir()
+        if run["seed"] == 0:
+            show(made, run["data"])
         return measured(models.load(made), run["data"]) | {"seconds": seconds}
+
+
+def show(made, source):
+    """Put what a run drew, what it restored and its codebook beside the results."""
+    pictures = {"samples": sorted((made / "samples").glob("*.png"))[-1],
+                **{name: made / f"{name}.png" for name in ("reconstructions", "codebook")}}
+    for name, path in pictures.items():
+        shutil.copy(path, RESULTS / f"codes_{source}_{name}.png")
 
 
 def measured(trained, source):
