@@ -1,8 +1,9 @@
 """python -m benchmarks.family: every model that makes pictures of noise, for as many minutes each.
 
-Each is trained on Fashion-MNIST with its defaults, but for the steps: they are as many as fit into
-`--minutes` on one thread, as a run of a few steps tells, which goes through all its stages. Rates
-fall, and pictures grow, in so many steps as there are. 10,000 samples of the averaged generator
+Each is trained on Fashion-MNIST with its defaults, but for the steps. A short run, which goes
+through all stages, tells how many fit into `--minutes` of the processor's time, on one thread.
+Rates fall, and pictures grow, in so many steps as there are. Models of classes, sagan and
+semisupervised among them, see the labels; others do not. 10,000 samples of the averaged generator
 stand beside the test pictures: FD-LeNet-fashion, precision, recall, coverage. Beside them are the
 milliseconds of a step and the lines of the model's file. What a model shares with others is in
 other files, and not counted. Each run is kept in benchmarks/results/family.json as it ends, and
@@ -11,7 +12,9 @@ not done again; the table is made of what is there.
 
 import argparse
 import os
+import time
 from pathlib import Path
+from statistics import fmean
 
 os.environ |= {"MINIGAN_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -38,9 +41,9 @@ def train(run, dataset, judge, few=FEW, samples=SAMPLES):
     """{steps, milliseconds of a step, measures} of one run, or why it failed."""
     options, seed = FAMILY[run["name"]], run["seed"]
     for _ in range(2):  # in the first one, kernels are compiled and caches filled
-        seconds = trained(dataset, options | dict(steps=few), seed)[1]
+        seconds = trained(dataset, options | dict(steps=few), seed, time.process_time)[1]
     steps = max(1, round(run["minutes"] * 60.0 * few / seconds))
-    model, seconds, failed = trained(dataset, options | dict(steps=steps), seed)
+    model, seconds, failed = trained(dataset, options | dict(steps=steps), seed, time.process_time)
     found = dict(steps=steps, milliseconds=round(1000.0 * seconds / steps, 1))
     drawn = None if failed else samples_of(model, samples, seed)
     if failed or not np.isfinite(drawn).all():
@@ -64,11 +67,11 @@ def table(runs):
         of_it = [run for run in runs if run["name"] == name]
         if of_it:
             cells = [mean_and_error([run.get(measure) for run in of_it]) for measure in MEASURES]
-            steps, each = [mean_and_error([run[column] for run in of_it])
+            steps, each = [fmean(run[column] for run in of_it)
                            for column in ("steps", "milliseconds")]
-            distance = min(run.get(MEASURES[0], np.inf) for run in of_it)
-            rows.append((distance, f"| {name} | {len(of_it)} | {' | '.join(cells)} | {steps} | "
-                                   f"{each} | {lines_of(name)} |"))
+            distance = fmean(run.get(MEASURES[0], np.inf) for run in of_it)
+            rows.append((distance, f"| {name} | {len(of_it)} | {' | '.join(cells)} | {steps:,.0f} | "
+                                   f"{each:.1f} | {lines_of(name)} |"))
     return "\n".join([f"| model | seeds | {' | '.join(MEASURES)} | steps | ms a step | lines |",
                       f"|---|--:|{'--:|' * len(MEASURES)}--:|--:|--:|",
                       *[row for _, row in sorted(rows)]])

@@ -1,7 +1,7 @@
 """python -m benchmarks.truncation RUN: what a smaller noise does to a BigGAN's samples.
 
 The truncation trick of Brock et al. 2019, arXiv:1809.11096, §3.1: numbers of the noise beyond ± t
-are drawn again. 10,000 samples, or as many as there are real test samples, for each t of a run of
+are drawn again. As many samples as there are real test samples, for each t of a run of
 `--model biggan` (by default one is trained on `--data`): precision should rise and recall fall as t
 falls. Samples of each class are as frequent as in the data. The figures go into
 benchmarks/results/truncation.json, with a picture beside it.

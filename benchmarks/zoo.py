@@ -48,7 +48,7 @@ CLASSES = "class_agreement", "FD-", "coverage"
 LIKENESS = "L1", "PSNR", "SSIM", "SWD-32"
 REBUILT = "FD-", "precision", "recall", "coverage", "PSNR-reconstructed"
 QUALITY, PAPER = ("FD-", "precision", "recall", "coverage"), Beside("gan", "--recipe dcgan")
-NO_ATTENTION = Beside("sagan", "--attention 0")
+NO_ATTENTION = Beside("sagan", "--attention False")
 EXAMPLES = {
     "gan": [Example("fashion-mini", (*QUALITY, "training_distance"), beside=PAPER),
             *[Example(source, QUALITY, beside=PAPER._replace(seeds=1)) for source in (
@@ -60,7 +60,7 @@ EXAMPLES = {
     "projection": [Example("mnist", CLASSES), Example("fashion-mini", CLASSES)],
     "sagan": [Example("fashion", (*CLASSES, "precision", "recall"), beside=NO_ATTENTION),
               Example("emoji", QUALITY, "--mirror", NO_ATTENTION, "--classifier fashion")],
-    "biggan": [Example("mnist", (*CLASSES, "precision", "recall"))],
+    "biggan": [Example("mnist", (*CLASSES, "precision", "recall"), beside=None)],
     "infogan": [Example("mnist", ("code_agreement", "FD-", "coverage"), beside=None)],
     "gman": [Example("fashion-mini", ("FD-", "coverage"))],
     "d2gan": [Example("fashion-mini", ("FD-", "coverage"))],

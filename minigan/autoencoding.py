@@ -1,5 +1,4 @@
-"""What models share that make codes of samples and samples of codes: what is left of a sample then.
-"""
+"""Autoencoders: models that make codes of samples, and samples of codes."""
 
 import numpy as np
 

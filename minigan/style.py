@@ -98,8 +98,9 @@ class Generator(Module):
     that of the size before, enlarged (arXiv:1912.04958, fig. 7b).
 
     `forward` takes the noise of the layers, `places` numbers a sample from N(0, 1), or None for
-    none, and ψ, a number or (N, 1), by which styles are truncated. Each enlarging repeats pixels:
-    what is left of the paper's filter after it, the next 3 × 3 convolution can learn."""
+    none, and ψ, a number or (N, 1), by which styles are truncated. Enlarging repeats pixels, where
+    the paper filters. The next 3 × 3 convolution can learn a filter; the picture that is added up
+    has none. It ends with tanh, the paper's does not."""
 
     def __init__(self, shape, width, features, depth, rng=None):
         super().__init__()

@@ -55,8 +55,8 @@ def dry_run(options, dataset, most=None):
 
 
 def batches_done(model):
-    """By the discriminator, which may take several a step."""
-    return getattr(model, "d_optimizer", model).steps
+    """By the discriminator, which may take several a step, and several for one of its own."""
+    return getattr(model, "d_optimizer", model).steps * model.accumulate
 
 
 def _count(network):

@@ -18,6 +18,7 @@ from benchmarks import compile as compiling
 from benchmarks import gpu, pairing, parity, scaling, train_step, works
 from minigan import backend, nn
 from minigan.fast import native
+from minigan.runs import options
 from helpers import torch
 
 __all__ = ["torch"]  # the fixture
@@ -289,6 +290,18 @@ def test_a_measure_is_found_by_its_name_or_by_how_that_begins():
     from benchmarks import zoo
     measured = {"L1-input": 3.0, "L1": 2.0, "FD-LeNet-mnist": 7.0}
     assert [zoo.named(measured, name) for name in ("L1", "L1-input", "FD-", "PSNR")] == [2.0, 3.0, 7.0, None]
+
+
+def test_every_command_line_of_the_zoo_can_be_typed():
+    from benchmarks import zoo
+    for model, examples in zoo.EXAMPLES.items():
+        for example in examples:
+            sides = {(model, example.options)}
+            if example.beside and example.beside.options is not None:
+                sides.add((example.beside.model, f"{example.options} {example.beside.options}"))
+            for side, words in sides:
+                read = options.parser(side).parse_args(["--model", side, "--data", example.data, *words.split()])
+                assert (read.model, read.data) == (side, example.data)
 
 
 def test_a_models_runs_are_kept_as_they_end_and_not_done_again(monkeypatch, tmp_path, capsys):

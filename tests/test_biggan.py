@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import backend, init, nn, residual
+from minigan import backend, init, nn, residual, train
 from minigan.runs import models
 from minigan.trainer import Batch, Facts
 from minigan.zoo import biggan
@@ -13,7 +13,7 @@ FACTS = Facts((16, 16, 1), ("a", "b", "c"), (0.5, 0.3, 0.2))
 
 
 def made(facts=FACTS, seed=1, **options):
-    options = dict(model="biggan", width=2, latent=7, embedding=3, lr_decay=1.0, accumulate=1) | options
+    options = dict(model="biggan", width=2, latent=7, embedding=3, lr_decay=1.0, accumulate=1, n_critic=1) | options
     return models.made(models.complete(options, facts), facts, backend.Streams(seed))
 
 
@@ -57,6 +57,21 @@ def test_two_batches_are_as_one_of_twice_the_size():
         steps.append([p.numpy() for part in ("generator", "discriminator") for p in getattr(model, part).parameters()])
     for one, two in zip(*steps):
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-9)
+
+
+def test_each_chunk_has_at_least_a_number_of_the_noise_and_no_weight_is_negative():
+    assert made(latent=3).generator.chunk == 1  # 4 → 8 → 16: a picture and two blocks
+    with pytest.raises(ValueError, match="a latent of 2 is too narrow for 3 chunks"):
+        made(latent=2)
+    with pytest.raises(ValueError, match="BigGAN: orthogonal: expected a number ≥ 0 and finite, got -1"):
+        made(orthogonal=-1.0)
+
+
+def test_its_progress_is_counted_in_batches():
+    """Two discriminator steps of two batches each: after a step of the model all four are done."""
+    model = made(accumulate=2, n_critic=2)
+    model.step(batch(16))
+    assert train.batches_done(model) == model.batches_per_step == 4
 
 
 def test_a_step_takes_a_batch_for_each_gradient():

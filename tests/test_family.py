@@ -28,7 +28,7 @@ def few():
 def test_a_run_has_as_many_steps_as_fit(few, monkeypatch):
     seen, whole = [], family.trained
 
-    def trained(dataset, options, seed):
+    def trained(dataset, options, seed, clock):
         seen.append(options["steps"])
         model, seconds, failed = whole(dataset, options, seed)
         return model, 0.5 * options["steps"], failed  # half a second a step

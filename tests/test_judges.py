@@ -8,7 +8,8 @@ from PIL import Image
 
 from minigan import backend, data, metrics, plots
 from minigan.metrics import classifiers
-from minigan.metrics.judges import ImageJudge, Measure, PointJudge, judge_for, quick, some, training_distance
+from minigan.metrics.judges import (ImageJudge, Measure, PointJudge, class_agreement, judge_for, quick, some,
+                                    training_distance)
 from minigan.pictures.evaluation import save_evaluation
 
 
@@ -73,6 +74,21 @@ def test_points_are_judged_as_they_are_and_by_the_modes_of_a_mixture_that_is_kno
     if known:
         expected |= metrics.mode_coverage(fake, *known)._asdict()
     np.testing.assert_equal(numbers(measures), expected)  # to which NaN is NaN
+
+
+def test_where_there_are_no_classes_none_agrees():
+    """Neither where the data have none, nor where the network, one of general features, has none."""
+    class General:
+        name, classes = "general", ()
+
+        def judge(self, images):
+            return images[:, 0, :3, 0], None
+    x, labels = images(6), np.zeros(6, int)
+    toy, general = ImageJudge(images(20), Toy()), ImageJudge(images(20), General())
+    [measure] = class_agreement(toy, x, labels, Toy.classes)
+    assert measure.metric(*measure.arrays) == pytest.approx((x[:, 0, 0, 0] <= 0).mean())
+    for judge, classes in ((toy, ()), (general, ()), (general, Toy.classes)):
+        assert class_agreement(judge, x, labels, classes) == []
 
 
 def test_the_arrays_of_a_measure_are_what_half_sampling_takes_halves_of(rng):

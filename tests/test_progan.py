@@ -50,7 +50,7 @@ def test_a_size_stays_and_the_next_one_fades_in_evenly_until_all_are_there():
     np.testing.assert_allclose(sizes, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("steps, grow", [(40, 0.8), (1000, 0.55), (7, 0.9), (3, 1.0), (2, 0.5), (100, 0.0)])
+@pytest.mark.parametrize("steps, grow", [(40, 0.8), (1000, 0.55), (7, 0.9), (3, 0.99), (2, 0.5), (100, 0.0)])
 def test_alpha_never_jumps(steps, grow):
     """From step to step the size rises by no more than a fade's share, or than a fade that is shorter than a step."""
     model = made(steps=steps, grow=grow)
@@ -77,8 +77,9 @@ def test_without_growing_all_blocks_are_there_from_the_first_step():
 
 
 def test_a_share_that_is_none_is_refused_and_so_are_sides_that_cannot_be_halved():
-    with pytest.raises(ValueError, match="expected 0 ≤ grow ≤ 1, got 1.5"):
-        made(grow=1.5)
+    for name, value in (("grow", 1.0), ("grow", -0.1), ("drift", -1.0), ("gp_weight", float("nan"))):
+        with pytest.raises(ValueError, match=f"ProGAN: {name}: expected a number ≥ 0"):
+            made(**{name: value})
     with pytest.raises(ValueError, match="ProGAN: images of 9×9 cannot be halved"):
         made(Facts((9, 9, 1)))
 

@@ -104,7 +104,7 @@ def test_both_networks_have_it_at_half_the_sides():
 
 
 def test_without_it_the_networks_are_the_same_but_for_it():
-    with_it, without = made(), made(attention=0)
+    with_it, without = made(), made(attention=False)
     for part in ("generator", "discriminator"):
         a, b = getattr(with_it, part), getattr(without, part)
         [layer] = attentions(a)

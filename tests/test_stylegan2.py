@@ -221,8 +221,8 @@ def linear(w, matrix, shape):
 
 
 def test_the_path_length_of_a_linear_map_is_that_of_its_adjoint():
-    """g(w) = w A: the length is ‖A y‖ with y of the deviation 1/√(H W), and the penalty its square distance from a, which
-    is at first the mean."""
+    """g(w) = w A: the length is ‖A y‖ with y of the deviation 1/√(H W), and the penalty its square distance from a, at
+    first the mean."""
     A, w, rng = draw(3, 4 * 5 * 2), mg.Tensor(draw(6, 3, seed=1), requires_grad=True), Normals()
     penalty = PathPenalty().astype("float64")
     found = penalty(linear(w, mg.Tensor(A), (4, 5, 2)), w, rng).item()

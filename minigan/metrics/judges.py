@@ -235,7 +235,8 @@ def doubts(judge):
 def class_agreement(judge, samples, labels, classes):
     """[the `Measure` of how many samples the judge's network calls by the class they were asked to
     be]; none where the network has other classes than these, or there is no network."""
-    if not hasattr(judge, "network") or tuple(judge.network.classes) != tuple(classes):
+    known = tuple(judge.network.classes) if hasattr(judge, "network") else ()
+    if not known or known != tuple(classes):
         return []
     right = (judge.network.judge(samples)[1].argmax(1) == labels).astype(np.float64)
     return [Measure({"class_agreement": "↑"}, lambda right: float(right.mean()), (right,), True)]

@@ -177,7 +177,8 @@ def breaking(options):
 
 def breaks(options, recorded):
     """What is said of a run that goes on with another rate or batch size, or ""."""
-    to_the_end = options["lr_decay"] < 1 or options.get("instance_noise") or options.get("grow")
+    to_the_end = options["lr_decay"] < 1 or any(
+        options.get(name) for name in ("instance_noise", "grow", "prior"))
     planned = {"steps"} if to_the_end else set()  # what falls or grows by the number of steps
     changed = [f"{typed(name)} {options[name]} (it was {recorded[name]})"
                for name in sorted(breaking(options) | planned) if options[name] != recorded[name]]

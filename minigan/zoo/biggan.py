@@ -1,7 +1,7 @@
 """BigGAN: what helps a GAN of classes when it grows. Brock et al. 2019, arXiv:1809.11096.
 
-The losses are the hinge's with a projection discriminator, every weight has spectral norm, as in
-`projection` and `sagan`. New are, in the paper's order:
+The losses are the hinge's with a projection discriminator, and every weight but G's embedding has
+spectral norm, as in `sagan`. New are, in the paper's order:
 
 - Large batches (§3): `accumulate` batches make one step. Each is differentiated in its turn, and
   the step goes down the mean of their gradients. Batch norm sees one of them at a time.
@@ -12,11 +12,14 @@ The losses are the hinge's with a projection discriminator, every weight has spe
   trades variety for quality.
 - Orthogonal regularisation (§3.1), so that G has learned to draw of such z too:
 
-      R_β(W) = β ‖WᵀW ⊙ (1 − I)‖²_F,  W (inputs, outputs): filters unlike, of any length  (eq. 3)
+      R_β(W) = β ‖WᵀW ⊙ (1 − I)‖²_F,   W (inputs, outputs)                        (eq. 3)
+
+  asks for filters, the columns of W, that are orthogonal and of any length.
 
 The networks are those of appendix B for small pictures: residual blocks that double or halve the
-sides, from orthogonal weights. R is that of G's convolutions, for a dense layer that makes a
-picture of 20 numbers cannot have orthogonal filters. Attention is left out: see `sagan`.
+sides, from orthogonal weights. R covers G's convolutions only: a dense layer with few inputs cannot
+have many orthogonal filters. Batch norm keeps the statistics of noise that is not truncated.
+Attention is left out: see `sagan`.
 """
 
 import numpy as np
@@ -24,6 +27,7 @@ import numpy as np
 from minigan import backend, networks, objectives
 from minigan.model import frozen
 from minigan.residual import Discriminator, Generator
+from minigan.shapes import in_range
 from minigan.tensor import constant, no_grad
 from minigan.trainer import Drawn
 from minigan.zoo.cgan import CGAN
@@ -51,8 +55,8 @@ class BigGAN(CGAN):
 
     def build(self, facts, options, rng):
         self.accumulate, self.n_critic = options["accumulate"], options["n_critic"]
-        self.batches_per_step, self.orthogonal = (
-            self.accumulate * self.n_critic, options["orthogonal"])
+        self.batches_per_step = self.accumulate * self.n_critic
+        self.orthogonal = in_range("BigGAN: orthogonal", options["orthogonal"])
         super().build(facts, options, rng)
 
     def pair(self, facts, options, rng):
@@ -60,6 +64,10 @@ class BigGAN(CGAN):
             raise ValueError("--model biggan: its networks are those of pictures, the samples are "
                              f"{facts.shape}")
         networks.check_sides("--model biggan", facts.shape[:2], 4, 8)
+        chunks = 1 + networks.halved(facts.shape, "BigGAN")[1]
+        if options["latent"] < chunks:
+            raise ValueError(f"--model biggan: a latent of {options['latent']} is too narrow for "
+                             f"{chunks} chunks")
         K, width = len(facts.classes), options["width"]
         return (Generator(facts.shape, K, options["latent"], width, options["embedding"], rng),
                 Discriminator(facts.shape, K, width, rng))

@@ -1,27 +1,27 @@
 """Progressive growing: small pictures first, then larger. Karras et al. 2018, arXiv:1710.10196.
 
 Both networks begin with the smallest size, 7 × 7 for pictures of 28 × 28, and get a block l for
-each doubling. It fades in while α goes from 0 to 1 (fig. 2). With h the features before and after
-it, ↑ nearest neighbours and ↓ the means of 2 × 2 squares,
+each doubling. It fades in while α goes from 0 to 1 (fig. 2). ↑ repeats pixels, ↓ averages four:
 
     G:  x = tanh((1 − α) ↑ rgbₗ₋₁(hₗ₋₁) + α rgbₗ(hₗ))
     D:  h = (1 − α) featuresₗ₋₁(↓x) + α blockₗ(featuresₗ(x))
 
 and real pictures fade alike, (1 − α) ↑↓x + α x. As in the authors' program, G enlarges small
-pictures and D reduces what it is given, so distances mean the same at all sizes. In the first
-`grow` of all steps each size but the largest has as many to itself as the next one to fade in.
+pictures and D reduces what it is given, so distances mean the same at all sizes. Pictures grow in
+the first `grow` of the steps: each size but the largest stays, and the next fades in for as long.
 
     L_D = E D(G(z)) − E D(x) + λ E (‖∇D(x̂)‖₂ − 1)² + ε E D(x)²,    L_G = −E D(G(z))
 
 is WGAN-GP's loss, with a drift ε = 0.001 that keeps scores near 0 (appendix A.1). Learning rates
-are equalised (§4.1), G has pixel norm (§4.2), and D sees how the batch varies (§3). Blocks to come
-have no gradient, and rest. They begin with steps up to 1/√(1 − β₂) = 10 times as large, for Adam's
-mean of squares begins late as well. The paper's G ends without the tanh.
+are equalised (§4.1), G has pixel norm (§4.2), and D sees how the batch varies (§3). A block that
+has not come yet rests. Its first steps are up to 1/√(1 − β₂) = 10 times as large, for Adam's mean
+of squares begins at 0; the authors' program begins Adam anew. Their G ends without the tanh.
 """
 
 from math import ceil
 
 from minigan import backend, networks, nn, objectives, ops, optim
+from minigan.shapes import in_range
 from minigan.tensor import no_grad
 from minigan.trainer import Model, averaged, frozen
 
@@ -43,10 +43,10 @@ class ProGAN(Model):
 
     def build(self, facts, options, rng):
         _, self.levels = networks.halved(facts.shape, "ProGAN")
-        if not 0.0 <= options["grow"] <= 1.0:
-            raise ValueError(f"ProGAN: expected 0 ≤ grow ≤ 1, got {options['grow']}")
-        self.phase = options["grow"] * options["steps"] / (2 * self.levels)  # in steps
-        self.latent, self.lam, self.drift = [options[k] for k in ("latent", "gp_weight", "drift")]
+        grow = in_range("ProGAN: grow", options["grow"], 1.0)
+        self.phase = grow * options["steps"] / (2 * self.levels)  # in steps
+        self.latent, weights = options["latent"], ("gp_weight", "drift")
+        self.lam, self.drift = [in_range(f"ProGAN: {name}", options[name]) for name in weights]
         self.generator = Generator(facts.shape, options["width"], self.latent, rng)
         self.discriminator = Discriminator(facts.shape, options["width"], rng)
         self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)

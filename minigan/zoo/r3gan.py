@@ -7,23 +7,25 @@ penalised on real samples and on generated ones (R₁ and R₂):
     L_D = E softplus(D(G(z)) − D(x)) + γ/2 E‖∇D(x)‖² + γ/2 E‖∇D(G(z))‖²
     L_G = E softplus(D(x) − D(G(z)))
 
-Each generated sample is compared with a real one, so none can hide on its own side of a boundary,
-and modes are not dropped. Pairs alone may circle for ever, and with R₁ alone they still diverge in
+Each generated sample is compared with a real one, so none can hide on its own side of a boundary:
+a lost mode costs loss. Pairs alone may circle for ever, and with R₁ alone they still diverge in
 practice: far from the data only R₂ bounds D's slope (§2). With both, training is stable without
 normalisation, noise, or features of the batch.
 
 Then the networks can be ordinary ones (§3): residual blocks without normalisation, one at each
-size, and between them changes of size that learn nothing. A block begins as the identity, for its
-last convolution begins at 0. Its first one is scaled down by the root of the number of blocks
-(Fixup, Zhang et al. 2019, arXiv:1901.09321). The paper has grouped convolutions in inverted
-bottlenecks, smooth filters where sizes change, and a block at the full size too. Here are two
-convolutions a block, repeated pixels, and means of four. On points both networks are perceptrons.
+size. A block begins as the identity, for its last convolution begins at 0. Its first one is scaled
+down by the root of the number of blocks (Fixup, Zhang et al. 2019, arXiv:1901.09321). Between sizes
+are repeated pixels or means of four, and a 1 × 1 convolution. D's first layer and G's last one, with
+stride 2, stand for a block at the full size. The paper has that block, grouped convolutions in
+inverted bottlenecks, and smooth filters where sizes change. Its G does not end with tanh. On points
+both networks are perceptrons.
 """
 
 from math import sqrt
 
 from minigan import init, networks, nn, objectives, ops, optim
 from minigan.autograd import grad
+from minigan.shapes import in_range
 from minigan.tensor import Tensor, no_grad
 from minigan.trainer import Model, averaged, frozen
 
@@ -31,11 +33,11 @@ from minigan.trainer import Model, averaged, frozen
 class R3GAN(Model):
     OPTIONS = Model.OPTIONS | {
         "steps": (4000, "training steps"),
-        "width": (16, "channels at the full size, twice as many at each smaller one; or units"),
+        "width": (16, "channels at half the size, twice as many at each smaller one; or units"),
         "latent": (64, "width of the noise"),
-        "gamma": (0.2, "γ of R₁ and R₂"),
-        "lr_g": (2e-3, "the generator's learning rate"),
-        "lr_d": (2e-3, "the discriminator's"),
+        "gamma": (0.2, "γ of R₁ and R₂ (default: 0.2, on points 1)"),
+        "lr_g": (2e-3, "the generator's learning rate (default: 0.002, on points 0.001)"),
+        "lr_d": (2e-3, "the discriminator's (default: the same)"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
     ON_POINTS = {"steps": 10_000, "batch_size": 256, "width": 128, "latent": 2, "gamma": 1.0,
@@ -44,7 +46,8 @@ class R3GAN(Model):
     objective = objectives.Relativistic()
 
     def build(self, facts, options, rng):
-        self.latent, self.gamma, width = options["latent"], options["gamma"], options["width"]
+        self.latent, width = options["latent"], options["width"]
+        self.gamma = in_range("r3gan: gamma", options["gamma"])
         if len(facts.shape) == 3:
             self.generator = generator(facts.shape, self.latent, width, rng)
             self.discriminator = discriminator(facts.shape, width, rng)

@@ -1,7 +1,7 @@
 """Self-attention GAN: every place of a picture can look at every other one. Zhang et al. 2019,
 arXiv:1805.08318.
 
-A convolution sees what is near; that two sleeves are alike it cannot tell. Both networks have a
+A convolution sees what is near: it cannot tell that two sleeves are alike. Both networks have a
 layer, `nn.SelfAttention`, that adds to each place j what it finds at all places i (§3, eq. 1 to 3):
 
     y_j = x_j + γ v(Σ_i β_ji h(x_i)),   Σ_i β_ji = 1,   γ from 0
@@ -12,8 +12,8 @@ it is enough for each of the generator's (TTUR, arXiv:1706.08500). Both losses a
 
 The networks are those of `projection`, DCGAN's; the paper's are residual. Attention is where the
 sides are half the picture's. Rates are higher than the paper's 1e-4 and 4e-4, and fall. Data
-without classes are of one class: norms and scores are then what they are without any.
-`--attention 0` leaves the same networks without the layer.
+without classes are of one class: the label then says nothing, and a score is the sum of two linear
+maps. `--attention False` leaves the same networks without the layer.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ class SAGAN(Projection):
 
     OPTIONS = Projection.OPTIONS | {
         "steps": (4000, "training steps"),
-        "attention": (1, "1 with self-attention in both networks, 0 without"),
+        "attention": (True, "self-attention in both networks, or False for none"),
         "lr_g": (1e-3, "the generator's learning rate"),
         "lr_d": (4e-3, "the discriminator's")}
     NEEDS = ()

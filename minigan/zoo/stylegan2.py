@@ -10,13 +10,13 @@ one on have the styles of other noise, so that neighbours do not rely on each ot
 the picture as much wherever it is made and in whatever direction (§3.2).
 
 Both penalties are lazy (§3.1): they are in the loss of every k-th step only, k times as heavy. The
-paper gives them steps of Adam of their own; here they are part of the k-th one. γ_w r² is `path` for
-sides of r. The paper's ln 2/(ln r − ln 2), 0.26 for 28, is too heavy for so few steps.
+paper gives them steps of Adam of their own; here they are part of the k-th one. y is from N(0, I);
+`path` is γ_w r² for sides of r. The paper's ln 2/(ln r − ln 2), 0.26 for 28, would weigh too much.
 
-D is residual (fig. 7c), and sees how the batch varies. `--ada` changes what it sees at random, real
-and fake pictures alike, until it takes 0.6 more of the real ones for real than not (Karras et al.
-2020, arXiv:2006.06676): against learning few pictures by heart. The paper filters pictures when it
-doubles and halves them; here pixels are repeated, and squares of 2 × 2 averaged.
+D is residual (fig. 7c), and sees how the batch varies. `--ada` changes at random what it sees, real
+and fake alike, against learning few pictures by heart: more pictures while E sign D(x) is above
+0.6, and fewer below (Karras et al. 2020, arXiv:2006.06676; changes as in `minigan.augment`). The
+paper filters pictures when it doubles and halves them; here pixels are repeated and averaged.
 """
 
 import numpy as np
@@ -38,10 +38,10 @@ class StyleGAN2(Model):
         "mixing": (0.5, "part of the batches whose layers have the styles of two z"),
         "r1": (1.0, "γ of the penalty on D's slope at real pictures, 0 for none"),
         "r1_every": (4, "k of it"),
-        "path": (0.05, "γ_w of the path lengths, 0 for none"),
+        "path": (0.05, "γ_w r² of the path lengths, 0 for none"),
         "path_every": (8, "k of it"),
         "ada": (False, "change what D sees, as much as it needs"),
-        "ada_images": (100_000, "real pictures in which that could rise from none to all"),
+        "ada_images": (30_000, "real pictures in which that could rise from none to all"),
         "lr_g": (1e-2, "the generator's learning rate"),
         "lr_d": (1e-2, "the discriminator's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),

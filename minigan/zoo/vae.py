@@ -1,8 +1,8 @@
 """Variational autoencoder: samples with a likelihood, and no discriminator. Kingma & Welling 2014,
 arXiv:1312.6114.
 
-A sample x is taken to be made of a code z, which is N(0, I), by a decoder p(x | z). Which code it
-was, the encoder guesses: q(z | x) = N(μ, σ²), with μ and σ² of x. Whatever it guesses,
+A sample x is taken to be made of a code z, which is N(0, I), by a decoder p(x | z). The encoder
+guesses which code it was: q(z | x) = N(μ, σ²), with μ and σ² of x. Whatever it guesses,
 
     ln p(x) ≥ E ln p(x | z) − KL(q(z | x) ‖ p(z)),   z from q(z | x)               (eq. 3)
 
@@ -11,7 +11,8 @@ Both networks raise this lower bound, the ELBO. The encoder can, for its gradien
     z = μ + σ ε,   ε from N(0, I)                                                  (§2.4)
 
 Of two normal distributions the divergence is known (appendix B); the likelihood is here a Gaussian
-around the decoder's picture x̂, with one deviation s for all pixels, which is learned too:
+around the decoder's picture x̂, with one deviation s for all pixels, which is learned too. What is
+drawn is x̂ itself:
 
     KL = −½ Σ (1 + ln σ² − μ² − σ²)
     −ln p(x | z) = Σ (½ (x − x̂)²/s² + ln s + ½ ln 2π)

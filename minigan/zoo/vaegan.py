@@ -20,13 +20,15 @@ D gets none of L_llike, which would make all pictures alike to it. The encoder g
 it is to say what a picture shows, and not to fool anybody. L_GAN is what D minimises; the paper's
 has the other sign. The updates come one after the other, as in a GAN, where Alg. 1 computes all at
 once. In place of −L_GAN the decoder has the non-saturating −ln D(x̃) − ln D(x_p). D_l is what D's
-last layer sees. The optimizer is Adam; the paper's is RMSprop.
+last layer sees. D has batch norm, as in the paper: D_l of a sample depends on its batch too. The
+optimizer is Adam; the paper's is RMSprop.
 """
 
 from minigan import init, networks, nn, ops, optim
 from minigan.autoencoding import Autoencoder, Gaussian
 from minigan.metrics.judges import of_reconstructions
 from minigan.model import averaged, frozen
+from minigan.shapes import in_range
 from minigan.tensor import no_grad
 
 
@@ -47,7 +49,8 @@ class VAEGAN(Autoencoder):
     measures = of_reconstructions
 
     def build(self, facts, options, rng):
-        self.latent, self.gamma, width = options["latent"], options["gamma"], options["width"]
+        self.latent, width = options["latent"], options["width"]
+        self.gamma = in_range("vaegan: gamma", options["gamma"])
         encoder = networks.dcgan_discriminator(facts.shape, width, "layer", 2 * self.latent,
                                                rng=rng)
         self.decoder = networks.dcgan_generator(facts.shape, self.latent, width, nn.LayerNorm, rng)

@@ -2,28 +2,28 @@
 2021, arXiv:2012.09841; the codebook is that of van den Oord et al. 2017, arXiv:1711.00937.
 
 First stage. An encoder E makes a vector of each 4 × 4 pixels; the nearest row of the codebook takes
-its place, z_q = e_k with k = argmin ‖E(x) − e_k‖; a decoder G makes a picture x̂ of all (eq. 2, 3).
+its place, z_q = e_k with k = argmin ‖E(x) − e_k‖; a decoder G makes a picture x̂ of these rows (eq. 2, 3).
 The choice of k has no slope: the gradient passes straight, as if z_q were E(x). What then moves the
 rows, and keeps E(x) near to them (sg is a constant; all are means over the elements):
 
     L_VQ = (x − x̂)² + (sg[E(x)] − z_q)² + β (sg[z_q] − E(x))²                      (eq. 4)
-    L_VQ + λ L_GAN,   λ = ‖∇ L_rec‖/(‖∇ L_GAN‖ + δ) at G's last kernel             (eq. 6 and 7)
+    L_VQ + w λ L_GAN,   λ = ‖∇ L_rec‖/(‖∇ L_GAN‖ + δ) at G's last kernel             (eq. 6 and 7)
 
-D, of patches and with the hinge loss, tells x from x̂. λ makes both terms weigh the same where they
-meet, and is a constant. L_rec is (x − x̂)²: the paper adds a distance of VGG's features, a network
-that is not at hand. D begins late, when x̂ is a picture. Rows that were not used for some steps
-begin anew as vectors of the batch; in the first step, all do.
+D, of patches and with the hinge loss, tells x from x̂. λ gives both gradients the same length at G's
+last kernel, w is `adversarial`, and λ a constant. L_rec is (x − x̂)²: the paper adds a distance of
+VGG's features. D begins late, when x̂ is a picture. Rows that were not used for some steps begin
+anew as vectors of the batch; in the first step, all do.
 
 Second stage. E, the codebook and G rest. A causal transformer learns which code comes next in a
-picture read row by row: −E ln p(k_t | k_1 … k_t−1) (eq. 8). A sample is G of codes that it writes.
-The stages share `steps`, and rates fall in each. The networks are those of arXiv:1711.00937.
+picture read row by row: −E ln p(k_t | k_1 … k_t−1) (eq. 9). A sample is G of codes that it writes.
+The stages share `steps`, and rates fall in each. E and G are those of arXiv:1711.00937.
 """
 
 import numpy as np
 
 from minigan import backend, networks, nn, objectives, ops, optim
 from minigan.autoencoding import Autoencoder, Codebook, residual_pair
-from minigan.autograd import grad
+from minigan.autograd import broadcast_to, grad
 from minigan.metrics.judges import of_reconstructions
 from minigan.shapes import in_range
 from minigan.tensor import no_grad
@@ -38,10 +38,10 @@ class VQGAN(Autoencoder):
         "codes": (128, "rows of the codebook"),
         "features": (16, "width of a row"),
         "commitment": (0.25, "β, the weight of the distance of E(x) from its code"),
-        "adversarial": (0.5, "weight of L_GAN beside λ; 0 leaves a VQ-VAE"),
+        "adversarial": (0.5, "w, a weight beside λ; 0 leaves a VQ-VAE"),
         "begin": (0.3, "part of the first stage after which the discriminator begins"),
         "renew": (50, "steps after which a code that was not used begins anew"),
-        "prior": (0.4, "part of the steps that is the second stage"),
+        "prior": (0.4, "part of the steps that is the second stage; 0 leaves the codes to chance"),
         "prior_width": (96, "features of the transformer, a multiple of 4"),
         "lr_ae": (1e-3, "the learning rate of encoder, codebook and decoder"),
         "lr_d": (1e-3, "the discriminator's"),
@@ -56,10 +56,9 @@ class VQGAN(Autoencoder):
     def build(self, facts, options, rng):
         (H, W, C), n, K = facts.shape, options["width"], options["codes"]
         networks.check_sides("vqgan", (H, W), 4, 8)
-        for name in ("commitment", "adversarial", "renew"):
-            setattr(self, name, options[name])
-        for name in ("begin", "prior"):
-            setattr(self, name, in_range(f"vqgan: {name}", options[name], 1.0))
+        self.renew, below = options["renew"], dict(begin=1.0, prior=1.0)
+        for name in ("commitment", "adversarial", "begin", "prior"):
+            setattr(self, name, in_range(f"vqgan: {name}", options[name], below.get(name, np.inf)))
         self.encoder, self.decoder = residual_pair(C, n, options["features"], rng)
         self.codebook = Codebook(K, options["features"], rng)
         self.discriminator = networks.patches(C, n, nn.BatchNorm, rng)
@@ -143,8 +142,9 @@ class VQGAN(Autoencoder):
 
     def exhibits(self, rng):
         """Also what each code of the codebook looks like, at all places of a picture."""
-        K, (h, w) = len(self.codebook.rows), self.grid
+        K, n = self.codebook.rows.shape
         with no_grad():
-            alone = self.decoded(np.eye(K)[:, None].repeat(h * w, 1)).numpy()
-        rows = alone.reshape(-1, np.gcd(K, 16), *self.facts.shape)
+            alone = self.codebook.rows.reshape(K, 1, 1, n)
+            drawn = self.decoder(broadcast_to(alone, (K, *self.grid, n))).numpy()
+        rows = drawn.reshape(-1, np.gcd(K, 16), *self.facts.shape)
         return super().exhibits(rng) | {"codebook": rows}
