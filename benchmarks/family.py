@@ -7,7 +7,7 @@ semisupervised among them, see the labels; others do not. 10,000 samples of the 
 stand beside the test pictures: FD-LeNet-fashion, precision, recall, coverage. Beside them are the
 milliseconds of a step and the lines of the model's file. What a model shares with others is in
 other files, and not counted. Each run is kept in benchmarks/results/family.json as it ends, and
-not done again; the table is made of what is there.
+not done again, whatever the defaults have become; the table is made of what is there.
 """
 
 import argparse

@@ -26,7 +26,7 @@ class Setting(NamedTuple):
     seeds: int
 
 
-# Each objective with its own defaults, but for the penalty three critic steps at three times the rate: half the cost.
+# Each with its own defaults, rates too, but for the penalty three critic steps at three times the rate: half the cost.
 SETTINGS = {"gan, packs of 2": Setting(dict(objective="gan", pack=2), 1.0, 5)} | {
     objective: Setting(dict(objective=objective), 0.2, 3) for objective in RECIPES if objective != "wgan-gp"} | {
     "wgan-gp, 3 critic steps, 3e-4": Setting(dict(objective="wgan-gp", n_critic=3, lr_g=3e-4, lr_d=3e-4), 0.2, 3),
