@@ -15,7 +15,7 @@ of_classes = pytest.mark.parametrize("name", CONDITIONAL)
 
 
 def made(name, seed=1, **options):
-    options = dict(model=name, width=2, latent=3, lr_decay=1.0, accumulate=1) | options
+    options = dict(model=name, width=2, latent=3, lr_decay=1.0, accumulate=1, n_critic=1) | options
     options = models.complete(options, FACTS)
     return models.made(options, FACTS, backend.Streams(seed))
 

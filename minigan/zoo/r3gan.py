@@ -15,8 +15,8 @@ normalisation, noise, or features of the batch.
 Then the networks can be ordinary ones (§3): residual blocks without normalisation, one at each
 size. A block begins as the identity, for its last convolution begins at 0. Its first one is scaled
 down by the root of the number of blocks (Fixup, Zhang et al. 2019, arXiv:1901.09321). Between sizes
-are repeated pixels or means of four, and a 1 × 1 convolution. D's first layer and G's last one, with
-stride 2, stand for a block at the full size. The paper has that block, grouped convolutions in
+are repeated pixels or means of four, and a 1 × 1 convolution. D's first layer and G's last one,
+with stride 2, stand for a block at the full size. The paper has that block, grouped convolutions in
 inverted bottlenecks, and smooth filters where sizes change. Its G does not end with tanh. On points
 both networks are perceptrons.
 """

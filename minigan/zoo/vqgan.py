@@ -2,16 +2,16 @@
 2021, arXiv:2012.09841; the codebook is that of van den Oord et al. 2017, arXiv:1711.00937.
 
 First stage. An encoder E makes a vector of each 4 × 4 pixels; the nearest row of the codebook takes
-its place, z_q = e_k with k = argmin ‖E(x) − e_k‖; a decoder G makes a picture x̂ of these rows (eq. 2, 3).
+its place, z_q = e_k with k = argmin ‖E(x) − e_k‖; a decoder G makes x̂ of these rows (eq. 2, 3).
 The choice of k has no slope: the gradient passes straight, as if z_q were E(x). What then moves the
 rows, and keeps E(x) near to them (sg is a constant; all are means over the elements):
 
     L_VQ = (x − x̂)² + (sg[E(x)] − z_q)² + β (sg[z_q] − E(x))²                      (eq. 4)
     L_VQ + w λ L_GAN,   λ = ‖∇ L_rec‖/(‖∇ L_GAN‖ + δ) at G's last kernel             (eq. 6 and 7)
 
-D, of patches and with the hinge loss, tells x from x̂. λ gives both gradients the same length at G's
-last kernel, w is `adversarial`, and λ a constant. L_rec is (x − x̂)²: the paper adds a distance of
-VGG's features. D begins late, when x̂ is a picture. Rows that were not used for some steps begin
+D, of patches and with the hinge loss, tells x from x̂. λ makes both gradients at G's last kernel
+equally long, and is a constant; w is `adversarial`. L_rec is (x − x̂)²: the paper adds a distance
+of VGG's features. D begins late, when x̂ is a picture. Rows that were not used for some steps begin
 anew as vectors of the batch; in the first step, all do.
 
 Second stage. E, the codebook and G rest. A causal transformer learns which code comes next in a
