@@ -63,6 +63,8 @@ class Generator(nn.Module):
     def __init__(self, image_shape, classes, latent, width, features, rng):
         super().__init__()
         self.smallest, widths = halving(image_shape, width)
+        if latent < len(widths):
+            raise ValueError(f"BigGAN: a latent of {latent} is too narrow for {len(widths)} chunks")
         self.chunk = latent // len(widths)
         self.first = latent - (len(widths) - 1) * self.chunk
         self.embedding = nn.Embedding(classes, features, rng)

@@ -64,10 +64,6 @@ class BigGAN(CGAN):
             raise ValueError("--model biggan: its networks are those of pictures, the samples are "
                              f"{facts.shape}")
         networks.check_sides("--model biggan", facts.shape[:2], 4, 8)
-        chunks = 1 + networks.halved(facts.shape, "BigGAN")[1]
-        if options["latent"] < chunks:
-            raise ValueError(f"--model biggan: a latent of {options['latent']} is too narrow for "
-                             f"{chunks} chunks")
         K, width = len(facts.classes), options["width"]
         return (Generator(facts.shape, K, options["latent"], width, options["embedding"], rng),
                 Discriminator(facts.shape, K, width, rng))

@@ -1,7 +1,7 @@
 """Progressive growing: small pictures first, then larger. Karras et al. 2018, arXiv:1710.10196.
 
 Both networks begin with the smallest size, 7 × 7 for pictures of 28 × 28, and get a block l for
-each doubling. It fades in while α goes from 0 to 1 (fig. 2). ↑ repeats pixels, ↓ averages four:
+each doubling, which fades in as α goes from 0 to 1 (fig. 2; ↑ repeats pixels, ↓ averages four):
 
     G:  x = tanh((1 − α) ↑ rgbₗ₋₁(hₗ₋₁) + α rgbₗ(hₗ))
     D:  h = (1 − α) featuresₗ₋₁(↓x) + α blockₗ(featuresₗ(x))

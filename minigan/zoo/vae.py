@@ -11,8 +11,8 @@ Both networks raise this lower bound, the ELBO. The encoder can, for its gradien
     z = μ + σ ε,   ε from N(0, I)                                                  (§2.4)
 
 Of two normal distributions the divergence is known (appendix B); the likelihood is here a Gaussian
-around the decoder's picture x̂, with one deviation s for all pixels, which is learned too. What is
-drawn is x̂ itself:
+around the decoder's picture x̂, which is what is drawn, with one deviation s for all pixels, which
+is learned too:
 
     KL = −½ Σ (1 + ln σ² − μ² − σ²)
     −ln p(x | z) = Σ (½ (x − x̂)²/s² + ln s + ½ ln 2π)
