@@ -1,4 +1,5 @@
-"""Generative multi-adversarial networks, Durugkar et al. 2017, arXiv:1611.01673, GMAN-λ."""
+"""Generative multi-adversarial networks, Durugkar et al. 2017, arXiv:1611.01673: the
+weights of GMAN-λ, and a generator's loss that does not saturate."""
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
@@ -28,6 +29,8 @@ class Twin:
         losses = {f"d{i}_loss": descend(optimizer, -self.value(D, x, fake))
                   for i, (D, optimizer) in enumerate(zip(self.Ds, self.d_optimizers))}
         fake = self.G(noise(self.streams, len(x), self.latent))
-        V = torch.stack([self.value(D, x, fake) for D in self.Ds])
+        V = torch.stack([self.value(D, x, fake) for D in self.Ds]).detach()
         weights = torch.exp(self.sharpness * V) / torch.exp(self.sharpness * V).sum()
-        return losses | {"g_loss": descend(self.g_optimizer, (weights * V).sum())}
+        scores = torch.stack([D(fake) for D in self.Ds])
+        fooled = -torch.log(torch.sigmoid(scores)).flatten(1).mean(1)
+        return losses | {"g_loss": descend(self.g_optimizer, (weights * fooled).sum())}
