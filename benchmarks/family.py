@@ -1,13 +1,15 @@
 """python -m benchmarks.family: every model that makes pictures of noise, for as many minutes each.
 
-Each is trained on Fashion-MNIST with its defaults, but for the steps. A short run, which goes
-through all stages, tells how many fit into `--minutes` of the processor's time, on one thread.
-Rates fall, and pictures grow, in so many steps as there are. Models of classes, sagan and
-semisupervised among them, see the labels; others do not. 10,000 samples of the averaged generator
-stand beside the test pictures: FD-LeNet-fashion, precision, recall, coverage. Beside them are the
-milliseconds of a step and the lines of the model's file. What a model shares with others is in
-other files, and not counted. Each run is kept in benchmarks/results/family.json as it ends, and
-not done again, whatever the defaults have become; the table is made of what is there.
+Each is trained on Fashion-MNIST with its defaults, but for the steps. How many fit into `--minutes`
+of one thread of the processor is told by a short run of each, through all stages of its training.
+All are measured one after the other on one processor, before the first training, and kept. So the
+trainings may be made on another one, and no model has a faster machine than the next. Rates fall,
+and pictures grow, in so many steps as there are. Models of classes, sagan and semisupervised among
+them, see the labels; others do not. 10,000 samples of the averaged generator stand beside the test
+pictures: FD-LeNet-fashion, precision, recall, coverage. Beside them are the milliseconds of a step
+and the lines of the model's file. What a model shares with others is in other files, and not
+counted. Each run is kept in benchmarks/results/family.json as it ends, and not done again, whatever
+the defaults have become; the table is made of what is there.
 """
 
 import argparse
@@ -37,15 +39,23 @@ FEW = 96  # steps: a multiple of how often lazy penalties are due, and enough fo
 MEASURES = "FD-LeNet-fashion", "precision", "recall", "coverage"
 
 
-def train(run, dataset, judge, few=FEW, samples=SAMPLES):
-    """{steps, milliseconds of a step, measures} of one run, or why it failed."""
-    options, seed = FAMILY[run["name"]], run["seed"]
-    for _ in range(2):  # in the first one, kernels are compiled and caches filled
-        seconds = trained(dataset, options | dict(steps=few), seed, time.process_time)[1]
-    steps = max(1, round(run["minutes"] * 60.0 * few / seconds))
-    model, seconds, failed = trained(dataset, options | dict(steps=steps), seed, time.process_time)
-    found = dict(steps=steps, milliseconds=round(1000.0 * seconds / steps, 1))
-    drawn = None if failed else samples_of(model, samples, seed)
+def paces(dataset, few=FEW):
+    """{model: milliseconds of a step}, of the processor's time."""
+    found = {}
+    for name, options in FAMILY.items():
+        for _ in range(2):  # in the first one, kernels are compiled and caches filled
+            seconds = trained(dataset, options | dict(steps=few), 0, time.process_time)[1]
+        found[name] = round(1000.0 * seconds / few, 2)
+        print(f"{name}: {found[name]} ms a step", flush=True)
+    return found
+
+
+def train(run, dataset, judge, samples=SAMPLES):
+    """{measures} of one run, or why it failed."""
+    options = FAMILY[run["name"]] | dict(steps=run["steps"])
+    model, seconds, failed = trained(dataset, options, run["seed"], time.process_time)
+    found = dict(seconds=round(seconds))
+    drawn = None if failed else samples_of(model, samples, run["seed"])
     if failed or not np.isfinite(drawn).all():
         return found | dict(failed=failed or "samples that are not finite")
     both = judge.features, judge.features_of(drawn)
@@ -54,24 +64,30 @@ def train(run, dataset, judge, few=FEW, samples=SAMPLES):
     return found | {name: round(float(number), 4) for name, number in zip(MEASURES, numbers)}
 
 
+def due_of(names, pace, minutes, seeds):
+    """What is to be done, as {"name", "minutes", "steps", "seed"}: every model, then the next seed.
+    """
+    return [dict(name=name, minutes=minutes, seed=seed,
+                 steps=max(1, round(minutes * 60_000.0 / pace[name])))
+            for seed in range(seeds) for name in names]
+
+
 def lines_of(name):
     """How many lines the model's file has."""
     path = models.ZOO / f"{FAMILY[name]['model']}.py"
     return len(path.read_text(encoding="utf-8").splitlines())
 
 
-def table(runs):
+def table(runs, pace):
     """Markdown: a row for each model that was run, the best one first."""
     rows = []
     for name in FAMILY:
         of_it = [run for run in runs if run["name"] == name]
         if of_it:
             cells = [mean_and_error([run.get(measure) for run in of_it]) for measure in MEASURES]
-            steps, each = [fmean(run[column] for run in of_it)
-                           for column in ("steps", "milliseconds")]
             distance = fmean(run.get(MEASURES[0], np.inf) for run in of_it)
-            rows.append((distance, f"| {name} | {len(of_it)} | {' | '.join(cells)} | {steps:,.0f} | "
-                                   f"{each:.1f} | {lines_of(name)} |"))
+            rows.append((distance, f"| {name} | {len(of_it)} | {' | '.join(cells)} | "
+                                   f"{of_it[0]['steps']:,} | {pace[name]:.1f} | {lines_of(name)} |"))
     return "\n".join([f"| model | seeds | {' | '.join(MEASURES)} | steps | ms a step | lines |",
                       f"|---|--:|{'--:|' * len(MEASURES)}--:|--:|--:|",
                       *[row for _, row in sorted(rows)]])
@@ -82,6 +98,7 @@ def main():
     p.add_argument("name", nargs="*", help="only these (default: all)")
     p.add_argument("--minutes", type=float, default=MINUTES)
     p.add_argument("--seeds", type=int, default=1)
+    p.add_argument("--pace", action="store_true", help="only measure how long steps take")
     given = p.parse_args()
     for name in given.name:
         if name not in FAMILY:
@@ -91,11 +108,15 @@ def main():
     except data.DataError as error:
         p.error(str(error))
     judge = judge_for("fashion", test.x)
-    due = [dict(name=name, minutes=given.minutes, seed=seed)
-           for seed in range(given.seeds) for name in given.name or FAMILY]
+    kept = pairing.kept(str(RESULTS)) or dict(pace={}, runs=[])
+    if set(kept["pace"].get("milliseconds", {})) != set(FAMILY):
+        kept["pace"] = dict(machine=pairing.machine(), milliseconds=paces(dataset))
+        pairing.keep(str(RESULTS), {name: kept[name] for name in ("pace", "runs")})
+    pace = kept["pace"]["milliseconds"]
+    due = [] if given.pace else due_of(given.name or FAMILY, pace, given.minutes, given.seeds)
     runs = pairing.done_one_by_one(due, lambda run: train(run, dataset, judge), str(RESULTS),
-                                   judge=judge.name, samples=SAMPLES)
-    print(table([run for run in runs if run["minutes"] == given.minutes]))
+                                   judge=judge.name, samples=SAMPLES, pace=kept["pace"])
+    print(table([run for run in runs if run["minutes"] == given.minutes], pace))
 
 
 if __name__ == "__main__":

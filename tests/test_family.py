@@ -26,29 +26,38 @@ def few():
 
 
 def test_a_run_has_as_many_steps_as_fit(few, monkeypatch):
-    seen, whole = [], family.trained
+    seen = []
 
     def trained(dataset, options, seed, clock):
-        seen.append(options["steps"])
-        model, seconds, failed = whole(dataset, options, seed)
-        return model, 0.5 * options["steps"], failed  # half a second a step
+        seen.append((options["model"], options["steps"]))
+        return None, len(seen) * options["steps"] / 10, None  # 0.1 s a step, and slower each time
     monkeypatch.setattr(family, "trained", trained)
-    found = family.train(dict(name="vae", minutes=0.05, seed=0), *few, few=4, samples=60)
-    assert seen == [4, 4, 6] and found["steps"] == 6 and found["milliseconds"] == 500.0
+    monkeypatch.setattr(family, "FAMILY", {"vae": dict(model="vae"), "A": dict(model="gan")})
+    pace = family.paces(few[0], few=4)
+    assert seen == [("vae", 4), ("vae", 4), ("gan", 4), ("gan", 4)]
+    assert pace == {"vae": 200.0, "A": 400.0}  # of the second one of two
+    assert family.due_of(["A", "vae"], pace, 0.05, 2) == [
+        dict(name=name, minutes=0.05, steps=steps, seed=seed)
+        for seed in (0, 1) for name, steps in (("A", 8), ("vae", 15))]
+
+
+def test_a_run_has_all_measures(few):
+    found = family.train(dict(name="vae", steps=3, seed=0), *few, samples=60)
     assert all(np.isfinite(found[measure]) for measure in family.MEASURES)
 
 
 def test_a_run_that_diverges_is_said_to_have_failed(few, monkeypatch):
     monkeypatch.setitem(family.FAMILY, "gan", dict(model="gan", recipe="dcgan", lr_g=1e30))
-    found = family.train(dict(name="gan", minutes=1e-6, seed=0), *few, few=2, samples=60)
-    assert found["steps"] == 1 and found["failed"] and "precision" not in found
+    found = family.train(dict(name="gan", steps=2, seed=0), *few, samples=60)
+    assert found["failed"] and "precision" not in found
 
 
 def test_the_best_model_comes_first_and_one_that_failed_last():
     of = lambda name, distance: dict(zip(family.MEASURES, (distance, 0.5, 0.25, 0.125)), name=name,
-                                     steps=100, milliseconds=12.5, seed=0)
-    failed = dict(name="sagan", steps=3, milliseconds=1.0, seed=0, failed="NaN")
-    lines = family.table([failed, of("vae", 90.0), of("gan", 7.0), of("gan", 9.0)]).splitlines()[2:]
+                                     steps=100, seed=0)
+    failed = dict(name="sagan", steps=3, seed=0, failed="NaN")
+    runs = [failed, of("vae", 90.0), of("gan", 7.0), of("gan", 9.0)]
+    lines = family.table(runs, dict.fromkeys(family.FAMILY, 12.5)).splitlines()[2:]
     assert [line.split(" | ")[0] for line in lines] == ["| gan", "| vae", "| sagan"]
     assert lines[0].startswith("| gan | 2 | 8 ± 1 | 0.5 ± 0 |")
     assert lines[1].endswith(f"| 100 | 12.5 | {family.lines_of('vae')} |")
