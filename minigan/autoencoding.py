@@ -93,10 +93,11 @@ class Codebook(nn.Module):
 
 
 def residual_pair(channels, width, features, rng=None):
-    """An encoder of pictures (N, H, W, channels) → (N, H/4, W/4, features), and its decoder, whose
-    pictures are in (−1, 1). The networks of arXiv:1711.00937, §4.1: two convolutions with stride 2,
-    two residual blocks of a 3 × 3 and a 1 × 1 convolution; and the same backwards. The blocks have
-    2 · width channels, and half as many inside."""
+    """An encoder of pictures (N, H, W, channels) → (N, H/4, W/4, features), and its decoder. The
+    networks of arXiv:1711.00937, §4.1: two convolutions with stride 2, two residual blocks of a
+    3 × 3 and a 1 × 1 convolution; and the same backwards. The blocks have 2 · width channels, and
+    half as many inside. No tanh ends the decoder: where most pixels are black, it would soon be
+    saturated, and then nothing is learned any more."""
     n = 2 * width
     block = lambda: nn.Residual(nn.Sequential(
         nn.ReLU(), nn.Conv2d(n, width, 3, padding=1, rng=rng),
@@ -109,5 +110,5 @@ def residual_pair(channels, width, features, rng=None):
         nn.Conv2d(n, features, 1, rng=rng))
     decoder = nn.Sequential(
         nn.Conv2d(features, n, 3, padding=1, rng=rng), block(), block(), nn.ReLU(),
-        double(n, width), nn.ReLU(), double(width, channels), nn.Tanh())
+        double(n, width), nn.ReLU(), double(width, channels))
     return encoder, decoder

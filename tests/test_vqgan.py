@@ -140,7 +140,7 @@ def test_lambda_makes_both_terms_weigh_the_same_at_the_last_kernel_and_has_no_sl
     """The gradient is ∇L_rec + w ‖∇L_rec‖/(‖∇L_GAN‖ + δ) ∇L_GAN, the norms those at the last kernel."""
     model, given = made(adversarial=0.7), batch()
     model.step(given)
-    x, book, last = mg.Tensor(given.x), model.codebook, model.decoder[-2].weight
+    x, book, last = mg.Tensor(given.x), model.codebook, model.decoder[-1].weight
     restored = model.decoder(book(book.nearest(model.encoder(x).data)).reshape(N, 2, 3, C))
     rec, gan = ((x - restored) ** 2).mean(), -model.discriminator(restored).mean()
     of_rec, of_gan = (mg.grad(loss, model.decoder.parameters()) for loss in (rec, gan))
@@ -270,3 +270,23 @@ def test_codes_are_a_sixteenth_of_the_pixels():
     z = E(mg.Tensor(np.zeros((2, 32, 28, 3), np.float32)))
     assert z.shape == (2, 8, 7, 5) and G(z).shape == (2, 32, 28, 3)
     assert sum(isinstance(layer, nn.Residual) for layer in [*E, *G]) == 4
+
+
+def test_a_picture_of_mostly_black_does_not_silence_the_decoder():
+    """Weights on the way to black pictures go on for some steps. A tanh at the end would be
+    saturated by then, and its gradient gone: a run on MNIST stayed black."""
+    _, G = residual_pair(1, 4, 5)
+    last = G[-1]
+    last.bias.data = last.bias.data - 12.0
+    x = G(mg.Tensor(np.ones((2, 3, 3, 5), np.float32)))
+    ((x + 1.0) ** 2).mean().backward()
+    assert abs(last.bias.grad.item()) > 1.0
+
+
+def test_what_is_drawn_or_restored_is_cut_off_at_black_and_white():
+    model = made()
+    last = model.decoder[-1]
+    last.weight.data = 100.0 * last.weight.data
+    x = model.facts.shape
+    pictures = model.reconstructed(np.zeros((3, *x), np.float32)), model.draw(5, np.random.default_rng(1)).x
+    assert all(abs(drawn).max() == 1.0 for drawn in pictures)

@@ -133,7 +133,7 @@ class Twin:
         total, found = rec, {"reconstruction_loss": rec.item()}
         if self.weight and self.steps > self.begin:
             g_loss = -self.D(restored).mean()
-            last = self.decoder[-2].weight
+            last = self.decoder[-1].weight
             slopes = [torch.autograd.grad(loss, last, retain_graph=True)[0].norm()
                       for loss in (rec, g_loss)]
             total = total + self.weight * (slopes[0] / (slopes[1] + 1e-6)).item() * g_loss

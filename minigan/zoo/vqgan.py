@@ -26,7 +26,7 @@ from minigan.autoencoding import Autoencoder, Codebook, residual_pair
 from minigan.autograd import broadcast_to, grad
 from minigan.metrics.judges import of_reconstructions
 from minigan.shapes import in_range
-from minigan.tensor import no_grad
+from minigan.tensor import constant, no_grad
 from minigan.trainer import Drawn, frozen
 from minigan.transformer import Transformer
 
@@ -76,8 +76,7 @@ class VQGAN(Autoencoder):
         return self.first_stage(x) if self.steps <= self.first else self.second_stage(x)
 
     @property
-    def first(self):
-        """How many steps the first stage has."""
+    def first(self):  # how many steps the first stage has
         return round((1.0 - self.prior) * self.last_step)
 
     def done(self):
@@ -105,7 +104,7 @@ class VQGAN(Autoencoder):
         with frozen(self.discriminator):
             if late:
                 g_loss = self.hinge.generator_loss(self.discriminator(restored))
-                last = self.decoder[-2].weight
+                last = self.decoder[-1].weight
                 [of_rec], [of_gan] = grad(reconstruction_loss, last), grad(g_loss, last)
                 weight = (ops.norm(of_rec) / (ops.norm(of_gan) + self.DELTA)).detach()
                 loss = loss + self.adversarial * weight * g_loss
@@ -126,8 +125,9 @@ class VQGAN(Autoencoder):
                 "prior_loss": prior_loss.data}
 
     def decoded(self, codes):
-        """Codes, one-hot (n, T, K) → pictures."""
-        return self.decoder(self.codebook(codes).reshape(len(codes), *self.grid, -1))
+        """Codes, one-hot (n, T, K) → pictures, cut off at −1 and 1."""
+        rows = self.codebook(codes).reshape(len(codes), *self.grid, -1)
+        return constant(self.decoder(rows).data.clip(-1.0, 1.0))
 
     def restored(self, x):
         return self.decoded(self.codebook.nearest(self.encoder(x).data))
@@ -146,5 +146,5 @@ class VQGAN(Autoencoder):
         with no_grad():
             alone = self.codebook.rows.reshape(K, 1, 1, n)
             drawn = self.decoder(broadcast_to(alone, (K, *self.grid, n))).numpy()
-        rows = drawn.reshape(-1, np.gcd(K, 16), *self.facts.shape)
-        return super().exhibits(rng) | {"codebook": rows}
+        return super().exhibits(rng) | {
+            "codebook": drawn.reshape(-1, np.gcd(K, 16), *self.facts.shape)}
