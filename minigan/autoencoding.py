@@ -5,7 +5,7 @@ import numpy as np
 from minigan import backend, init, nn, ops
 from minigan.model import Model
 from minigan.shapes import check_positive
-from minigan.tensor import no_grad
+from minigan.tensor import constant, no_grad
 
 SHOWN = 8  # pictures of the data
 
@@ -75,7 +75,8 @@ class Codebook(nn.Module):
         """The codes (N, T, count) of the rows e nearest to vectors z (N, …, features), both arrays:
         there ‖z − e‖² − ‖z‖² = ‖e‖² − 2 z · e is least."""
         e = self.rows.data
-        likeness = 2.0 * (z.reshape(-1, z.shape[-1]) @ e.T) - (e * e).sum(axis=1)
+        inner = ops.matmul(constant(z.reshape(-1, z.shape[-1])), constant(e.T)).data
+        likeness = 2.0 * inner - (e * e).sum(axis=1)
         return ops.one_hot_largest(likeness).reshape(len(z), -1, len(e))
 
     def note(self, codes):
@@ -86,9 +87,8 @@ class Codebook(nn.Module):
         """Rows that were not used since the last call become vectors out of z (N, …, features), an
         array, which `rng` chooses. Before they first were used, all do."""
         z = z.reshape(-1, z.shape[-1])
-        chosen = ops.one_hot(rng.integers(len(z), size=len(self.used)), len(z))
-        fresh, used = backend.asarray(chosen, z.dtype) @ z, self.used[:, None] > 0
-        self.rows.data = backend.xp_of(z).where(used, self.rows.data, fresh)
+        fresh = ops.take(constant(z), rng.integers(len(z), size=len(self.used))).data
+        self.rows.data = backend.xp_of(z).where(self.used[:, None] > 0, self.rows.data, fresh)
         self.used = 0.0 * self.used
 
 

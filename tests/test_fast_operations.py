@@ -46,8 +46,10 @@ def _sum_to(draw):
 
 
 def _matmul(draw):
-    n, k, m = draw(size), draw(st.integers(1, 4)), draw(channels)
-    return ops.matmul, [(n, k), (k, m)], {"products"}
+    n, k, m = draw(size), draw(st.sampled_from([1, 2, 4, 8, 9])), draw(channels)
+    stack = draw(st.sampled_from([(), (3,), (2, 3)]))
+    fast = not stack or min(k, m) >= products.NARROW
+    return ops.matmul, [(*stack, n, k), (*stack, k, m)], {"products"} if fast else set()
 
 
 def _convolution(draw):
@@ -213,7 +215,8 @@ def test_other_dtypes_are_computed_plainly(name, dtype, data):
     (ops.relu, [(0, 3)]), (ops.leaky_relu, [(0,)]), (ops.tanh, [(2, 0)]), (ops.sigmoid, [(0, 3)]),
     (ops.softplus, [(0, 3)]), (lambda x: sum_to(x, (3,)), [(0, 3)]),
     (lambda x: sum_to(x, (0,)), [(3, 0)]), (ops.matmul, [(0, 3), (3, 2)]),
-    (ops.matmul, [(2, 0), (0, 3)]), (ops.matmul, [(20, 0), (0, 30)]), (conv.conv2d, [(0, 4, 4, 2), (3, 3, 2, 3)]),
+    (ops.matmul, [(2, 0), (0, 3)]), (ops.matmul, [(20, 0), (0, 30)]), (ops.matmul, [(0, 2, 3), (0, 3, 4)]),
+    (ops.matmul, [(2, 3, 0), (2, 0, 4)]), (conv.conv2d, [(0, 4, 4, 2), (3, 3, 2, 3)]),
     (conv.conv_transpose2d, [(0, 4, 4, 3), (3, 3, 2, 3)]),
     (lambda x, y: conv.conv2d_weight(x, y, 3), [(0, 4, 4, 2), (0, 2, 2, 3)]),
     (products.dense_leaky, [(0, 3), (3, 2), (2,)]), (products.add_leaky, [(0, 3), (3,)]),
@@ -227,7 +230,8 @@ def test_nothing_in_nothing_out(f, shapes):
 
 
 @pytest.mark.parametrize("f, shapes", [
-    (ops.matmul, [(2, 3), (2, 3)]), (ops.matmul, [(3,), (3, 2)]), (ops.upsample, [(2, 3)]),
+    (ops.matmul, [(2, 3), (2, 3)]), (ops.matmul, [(3,), (3, 2)]), (ops.matmul, [(2, 2, 3), (2, 2, 3)]),
+    (ops.upsample, [(2, 3)]),
     (ops.average_pool, [(1, 3, 4, 1)]), (ops.average_pool, [(0, 2, 2, 3)]),
     (lambda x: sum_to(x, (2,)), [(4, 3)]),
     (normalize.batch_norm, [(4, 3), (2,), (3,)]), (normalize.batch_norm, [(0, 3), (3,), (3,)]),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import minigan as mg
 from fast_helpers import WIDTHS, compiled_for, some_threads
 from minigan.fast import native, products
+from products_seen import products_of_arrays
 
 pytestmark = pytest.mark.skipif(native.functions(np.dtype("f")) is None,
                                 reason=f"no compiled kernels: {native.why_not}")
@@ -225,4 +226,12 @@ def test_no_product_of_a_step_is_left_to_the_matrix_library(objective, spectral,
         monkeypatch.setattr(np, name, lambda *a, name=name, **o: pytest.fail(f"numpy.{name}"))
     einsum = np.einsum
     monkeypatch.setattr(np, "einsum", lambda *a, optimize=False: einsum(*a))
-    trainer.step(batches)
+    assert products_of_arrays(lambda: trainer.step(batches)) == set()
+
+
+def test_a_product_of_arrays_is_seen():
+    x = np.ones((4, 4), np.float32)
+    rows = mg.Tensor(x)
+    assert products_of_arrays(lambda: rows @ rows) == set()
+    [line] = products_of_arrays(lambda: mg.metrics.distances.moments(x))
+    assert line.startswith("distances.py:")

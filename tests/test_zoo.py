@@ -13,12 +13,14 @@ from PIL import Image
 import minigan as mg
 import strict
 from minigan import backend, data, evaluate, plots, report, sample
+from minigan.fast import native
 from minigan.pictures import tables
 from minigan.runs import models, run_folder, supply
 from minigan.runs.options import typed
 from minigan.trainer import Model
 from helpers import (assert_same_run, call, done, failed, last_checkpoint, refused, refused_by, save_images, stats_of,
                      train, undrawn)
+from products_seen import products_of_arrays
 
 __all__ = ["call", "train", "undrawn"]  # the fixtures
 SOURCES = {"pairs": "edges:digits", "domains": "half:digits", "masked": "masked:digits",
@@ -95,6 +97,15 @@ def test_a_file_of_at_most_150_lines_states_one_model(name):
 
 
 # Training
+
+@pytest.mark.skipif(native.functions(np.dtype("f")) is None, reason=f"no compiled kernels: {native.why_not}")
+@each_model
+def test_no_product_of_a_step_is_left_to_the_matrix_library(name):
+    """Its threads wait awake for more work, and compete with ours for the cores."""
+    model, batches = built(name)
+    steps = [batches.deal(model.batches_per_step) for _ in range(2)]
+    assert products_of_arrays(lambda: [model.step(step) for step in steps]) == set()
+
 
 @pytest.mark.on_each_backend
 @each_model

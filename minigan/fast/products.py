@@ -10,22 +10,28 @@ from minigan.fast.elementwise import contiguous, elementwise, empty, leak, on_gp
 from minigan.fast.launch import run, serves, sums
 from minigan.tensor import composed
 
+NARROW = 8  # columns below which a stack is left to NumPy: kernels work on strips of 16 and more
+
 
 def product(x, y, x_transposed=False, y_transposed=False, out=None, bias=None, slope=1.0):
-    """x @ y of two matrices, either of them transposed; with a bias (C,), contiguous,
-    leaky_relu(x @ y + bias, slope)."""
+    """x @ y of two matrices, or of each of a stack of them, either of them transposed; with a bias
+    (C,), contiguous, leaky_relu(x @ y + bias, slope)."""
     xp = xp_of(x)
     if out is None:
-        out = empty(x, x.shape[1 if x_transposed else 0], y.shape[0 if y_transposed else 1])
+        out = empty(x, *x.shape[:-2], x.shape[-1 if x_transposed else -2],
+                    y.shape[-2 if y_transposed else -1])
     if xp is np and native.functions(x.dtype) is not None:
         return native.products(contiguous(x), contiguous(y), out, x_transposed, y_transposed, bias,
                                slope)
-    xp.matmul(x.T if x_transposed else x, y.T if y_transposed else y, out=out)
+    turned = lambda array, yes: xp.swapaxes(array, -1, -2) if yes else array
+    xp.matmul(turned(x, x_transposed), turned(y, y_transposed), out=out)
     return out if bias is None else run(kernels.ADD_ROW, out.shape, out, bias, slope, out)
 
 
 def matmul(x, y, /):
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0]:
+    if min(x.ndim, y.ndim) < 2 or (*x.shape[:-2], x.shape[-1]) != y.shape[:-1]:
+        return None
+    if x.ndim > 2 and (on_gpu(x.data) or min(x.shape[-1], y.shape[-1]) < NARROW):
         return None
     return product(x.data, y.data), None, lambda g, needed: [
         product(g, y.data, y_transposed=True) if needed[0] else None,
