@@ -37,6 +37,19 @@ def test_a_linear_critic_pays_gamma_times_its_squared_slope(gamma):
         assert stats["penalty_loss"] == pytest.approx(gamma * (w ** 2).sum(), rel=1e-12)
 
 
+def test_gamma_falls_as_the_rates_do():
+    model = model_of(Facts((2,)), gamma=2.0, gamma_decay=0.1, steps=3, lr_d=0.0)
+    model.discriminator.forward = lambda x: x.sum(1, keepdims=True)  # ‖∇D‖² is 2
+    losses = [model_stats(model, batch((2,)))["penalty_loss"] for _ in range(3)]
+    assert losses == pytest.approx([2.0 * 2.0, 1.1 * 2.0, 0.2 * 2.0], rel=1e-12)
+
+
+@pytest.mark.parametrize("part", [-0.1, 1.1, float("nan")])
+def test_the_part_of_gamma_that_is_left_is_one(part):
+    with pytest.raises(ValueError, match="expected 0 ≤ gamma_decay ≤ 1"):
+        model_of(gamma_decay=part)
+
+
 def model_stats(model, x):
     """Of one step, in which the discriminator, replaced, has nothing to learn."""
     model.descend = lambda optimizer, loss: loss.data

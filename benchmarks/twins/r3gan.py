@@ -69,7 +69,9 @@ class Discriminator(torch.nn.Module):
 
 class Twin:
     def __init__(self, model, streams):
-        self.latent, self.streams, self.gamma = model.latent, streams, model.gamma
+        self.latent, self.streams = model.latent, streams
+        parts = torch.linspace(1, model.gamma_decay, model.last_step, dtype=torch.float64)
+        self.gammas = iter(model.gamma * parts)
         width, shape = model.discriminator.layers[0].weight.shape[-1], model.facts.shape
         self.G = loaded(Generator(self.latent, width, shape), model.generator).double()
         self.D = loaded(Discriminator(width, shape), model.discriminator).double()
@@ -86,7 +88,7 @@ class Twin:
         with torch.no_grad():
             fake = self.G(noise(self.streams, len(x), self.latent))
         pairs = softplus(self.D(fake) - self.D(x)).mean()
-        penalty = self.gamma / 2 * (self.squared_slope(x) + self.squared_slope(fake))
+        penalty = next(self.gammas) / 2 * (self.squared_slope(x) + self.squared_slope(fake))
         descend(self.d_optimizer, pairs + penalty)
         fake = self.G(noise(self.streams, len(x), self.latent))
         g_loss = descend(self.g_optimizer, softplus(self.D(x) - self.D(fake)).mean())

@@ -10,7 +10,8 @@ penalised on real samples and on generated ones (R₁ and R₂):
 Each generated sample is compared with a real one, so none can hide on its own side of a boundary:
 a lost mode costs loss. Pairs alone may circle for ever, and with R₁ alone they still diverge in
 practice: far from the data only R₂ bounds D's slope (§2). With both, training is stable without
-normalisation, noise, or features of the batch.
+normalisation, noise, or features of the batch. γ falls to a tenth, as the authors' settings have
+it: a strong penalty brings G near to the data, a weak one lets D see the last differences.
 
 Then the networks can be ordinary ones (§3): residual blocks without normalisation, one at each
 size. A block begins as the identity, for its last convolution begins at 0. Its first one is scaled
@@ -36,18 +37,22 @@ class R3GAN(Model):
         "width": (16, "channels at half the size, twice as many at each smaller one; or units"),
         "latent": (64, "width of the noise"),
         "gamma": (0.2, "γ of R₁ and R₂ (default: 0.2, on points 1)"),
+        "gamma_decay": (0.1, "part of γ that is left at the last step (default: 0.1, on points 1)"),
         "lr_g": (2e-3, "the generator's learning rate (default: 0.002, on points 0.001)"),
         "lr_d": (2e-3, "the discriminator's (default: the same)"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
     ON_POINTS = {"steps": 10_000, "batch_size": 256, "width": 128, "latent": 2, "gamma": 1.0,
-                 "lr_g": 1e-3, "lr_d": 1e-3}
+                 "gamma_decay": 1.0, "lr_g": 1e-3, "lr_d": 1e-3}
     BETAS = 0.0, 0.99
     objective = objectives.Relativistic()
 
     def build(self, facts, options, rng):
         self.latent, width = options["latent"], options["width"]
         self.gamma = in_range("r3gan: gamma", options["gamma"])
+        self.gamma_decay = options["gamma_decay"]
+        if not 0.0 <= self.gamma_decay <= 1.0:
+            raise ValueError(f"r3gan: expected 0 ≤ gamma_decay ≤ 1, got {self.gamma_decay}")
         if len(facts.shape) == 3:
             self.generator = generator(facts.shape, self.latent, width, rng)
             self.discriminator = discriminator(facts.shape, width, rng)
@@ -69,7 +74,8 @@ class R3GAN(Model):
         scores = self.discriminator(both)
         [slope] = grad(scores.sum(), both, create_graph=True)
         pair_loss = self.objective.discriminator_loss(scores[:n], scores[n:])
-        r1_and_r2 = 0.5 * self.gamma * (slope ** 2).sum() / n
+        gamma = self.gamma * (1.0 + (self.gamma_decay - 1.0) * self.done())
+        r1_and_r2 = 0.5 * gamma * (slope ** 2).sum() / n
         d_norm = self.descend(self.d_optimizer, pair_loss + r1_and_r2)
 
         # G: each generated sample above its real one
