@@ -210,6 +210,12 @@ def test_the_prior_learns_the_codes_of_the_pictures():
     assert np.mean([tuple(row) in known for row in drawn]) > 0.5
 
 
+@pytest.mark.parametrize("prior, first", [(0.0, 10), (0.4, 6), (0.99, 1)])
+def test_no_first_stage_is_empty(prior, first):
+    """A transformer of the codes of networks that have learned nothing would be of no use."""
+    assert made(steps=10, prior=prior).first == first
+
+
 @pytest.mark.parametrize("stop", [2, 5, 6, 8])
 def test_it_goes_on_exactly_in_each_stage(stop):
     """The counts of the codebook are saved too: without them other rows would begin anew."""

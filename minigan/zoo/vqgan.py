@@ -77,7 +77,7 @@ class VQGAN(Autoencoder):
 
     @property
     def first(self):  # how many steps the first stage has
-        return round((1.0 - self.prior) * self.last_step)
+        return max(1, round((1.0 - self.prior) * self.last_step))
 
     def done(self):
         """0 in the first step of a stage, 1 in its last one."""
