@@ -33,7 +33,7 @@ from minigan.transformer import Transformer
 
 class VQGAN(Autoencoder):
     OPTIONS = Autoencoder.OPTIONS | {
-        "steps": (4000, "training steps"),
+        "steps": (6000, "training steps"),
         "width": (32, "channels next to the image"),
         "codes": (128, "rows of the codebook"),
         "features": (16, "width of a row"),
@@ -41,11 +41,11 @@ class VQGAN(Autoencoder):
         "adversarial": (0.5, "w, a weight beside λ; 0 leaves a VQ-VAE"),
         "begin": (0.3, "part of the first stage after which the discriminator begins"),
         "renew": (50, "steps after which a code that was not used begins anew"),
-        "prior": (0.4, "part of the steps that is the second stage; 0 leaves the codes to chance"),
+        "prior": (0.6, "part of the steps that is the second stage; 0 leaves the codes to chance"),
         "prior_width": (96, "features of the transformer, a multiple of 4"),
         "lr_ae": (1e-3, "the learning rate of encoder, codebook and decoder"),
         "lr_d": (1e-3, "the discriminator's"),
-        "lr_prior": (1e-3, "the transformer's"),
+        "lr_prior": (3e-3, "the transformer's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step of a stage")}
     NEEDS, walk = ("pictures",), None  # there is no noise to go from and to
     EXHIBITS = Autoencoder.EXHIBITS | {"codebook": "each code, at all places of a picture"}
