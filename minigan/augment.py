@@ -100,6 +100,6 @@ def _half(side):
 
 
 def _window(side, centres):
-    """(N, side): whether a place is less than half a side from the centre."""
+    """(N, side): whether a place is in the window of half the side around the centre."""
     first = centres[:, None] - _half(side) // 2
     return (np.arange(side) >= first) & (np.arange(side) < first + _half(side))

@@ -85,7 +85,7 @@ class Codebook(nn.Module):
 
     def renew(self, z, rng):
         """Rows that were not used since the last call become vectors out of z (N, …, features), an
-        array, which `rng` chooses. Before they first were used, all do."""
+        array, which `rng` chooses. In the first call none was used, and all do."""
         z = z.reshape(-1, z.shape[-1])
         fresh = ops.take(constant(z), rng.integers(len(z), size=len(self.used))).data
         self.rows.data = backend.xp_of(z).where(self.used[:, None] > 0, self.rows.data, fresh)

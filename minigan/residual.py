@@ -1,5 +1,6 @@
 """Residual networks of classes, for small pictures: those of Brock et al. 2019, arXiv:1809.11096,
-appendix B. Every weight but the generator's embedding has spectral norm, and begins orthogonal.
+appendix B. Dense layers and convolutions have spectral norm and begin orthogonal, and so does the
+embedding in D; that in G, which all its blocks share, has neither.
 """
 
 from math import prod

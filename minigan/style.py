@@ -5,9 +5,9 @@ Karras et al. 2019, arXiv:1812.04948, and Karras et al. 2020, arXiv:1912.04958.
     w = f(z)          the mapping network, z ~ N(0, I)
     x = g(w, noise)   the synthesis network, which begins with a constant picture
 
-A style w scales the inputs of each convolution, so each layer has styles of its own size of things:
-the first layers tell the pose, the last ones the texture. Noise, drawn for each sample and layer,
-adds the detail that no style decides.
+A style w scales the inputs of each convolution. The first layers work on small pictures, and their
+styles tell the pose; those of the last ones tell the texture. Noise, drawn for each sample and
+layer, adds the detail that no style decides.
 """
 
 from math import sqrt

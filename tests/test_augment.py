@@ -172,3 +172,10 @@ def test_scores_are_counted_from_where_the_objective_is_undecided():
     model.adaptive.p = model.adaptive.p + np.float32(0.5)
     model.observe(Tensor(np.full((8, 1), 0.4, np.float32)))
     assert model.adaptive.p.item() == pytest.approx(0.4)
+
+
+def test_half_of_a_side_is_cut_out_in_the_middle_and_less_at_the_edge():
+    """Of 6 pixels 3, wherever they begin; a square that hangs over by one has 2 left."""
+    cut = augment.cutout(Tensor(np.ones((2000, 6, 6, 1))), np.random.default_rng(0)).numpy()[..., 0] == 0
+    columns = cut.any(1).sum(1)
+    assert columns.min() == 2 and columns.max() == 3

@@ -239,10 +239,9 @@ def test_every_weight_but_the_embeddings_has_spectral_norm_and_begins_orthogonal
         for name, p in network.named_parameters():
             owner = modules[name.rpartition(".")[0]]
             assert ".layer." in name or name == "embedding.weight" or type(owner) is nn.BatchNorm, name
-    for name, p in model.generator.named_parameters():
-        if name.endswith("layer.weight"):
-            values = np.linalg.svd(p.numpy().reshape(-1, p.shape[-1]), compute_uv=False)
-            np.testing.assert_allclose(values, 1.0, rtol=1e-5, err_msg=name)
+            if name.endswith("layer.weight"):
+                values = np.linalg.svd(p.numpy().reshape(-1, p.shape[-1]), compute_uv=False)
+                np.testing.assert_allclose(values, 1.0, rtol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("sides", [(5, 3), (3, 5), (4, 4)])
@@ -265,3 +264,10 @@ def test_sides_that_do_not_fit_are_refused():
     for sides in ((10, 12), (4, 4), (28, 30)):
         with pytest.raises(ValueError, match="--model biggan: expected sides that are multiples of 4"):
             made(FACTS._replace(shape=(*sides, 1)))
+
+
+def test_the_sweep_has_a_row_for_each_truncation_and_a_column_for_each_class():
+    model, rng = made(), np.random.default_rng(0)
+    [shown] = model.exhibits(np.random.default_rng(0)).values()
+    for row, truncation in zip(shown, biggan.SWEEP, strict=True):
+        np.testing.assert_array_equal(row, model.draw(3, rng, np.arange(3), truncation).x)

@@ -109,3 +109,15 @@ def test_on_points_both_networks_are_perceptrons():
     options = models.complete(dict(model="r3gan"), Facts((2,)))
     assert (options["width"], options["batch_size"], options["latent"]) == (128, 256, 2)
     assert step(model_of(Facts((2,))), batch((2,)))["penalty_loss"] > 0
+
+
+def test_where_channels_change_the_variance_stays():
+    weight = r3gan.change(64, 32, np.random.default_rng(0)).weight
+    assert weight.numpy().std() == pytest.approx(1 / 8, rel=0.05)
+
+
+def test_real_and_fake_scores_are_told_apart():
+    model, given = model_of(lr_d=0.0), batch()
+    scores = model.discriminator(Tensor(given.x)).numpy()
+    stats = step(model, given)
+    assert stats["real_score"] == pytest.approx(scores.mean()) != stats["fake_score"]

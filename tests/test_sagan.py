@@ -209,3 +209,35 @@ def test_what_is_red_belongs_to_the_place_that_is_marked():
     for k in range(len(QUERIES)):
         marked, seen = red[0, 2 * k], red[0, 2 * k + 1]
         assert marked.sum() == 4 and seen.sum() == 16 and seen[marked].all()
+
+
+def attention_of(network):
+    [layer] = [layer for _, layer in network.named_modules() if isinstance(layer, nn.SelfAttention)]
+    return layer
+
+
+def test_what_is_looked_at_most_is_red_however_evenly_a_place_looks():
+    model = made()
+    layer = attention_of(model.averaged)
+    kept = layer.map
+    layer.map = lambda x: mg.Tensor(np.full_like(kept(x).numpy(), 0.01))
+    [shown] = model.exhibits(np.random.default_rng(0)).values()
+    assert (shown[:, 1::2] == [1, -1, -1]).all()
+
+
+def test_the_maps_shown_are_of_the_samples_shown():
+    model, seen = made(), []
+    layer = attention_of(model.averaged)
+    kept = layer.map
+    layer.map = lambda x: seen.append(x.numpy()) or kept(x)
+    model.exhibits(np.random.default_rng(0))
+    *_, of_the_samples, of_the_maps = seen
+    np.testing.assert_allclose(of_the_maps, of_the_samples, atol=1e-6)
+
+
+def test_attention_comes_after_the_nonlinearity():
+    model = made()
+    for layers, before in ((model.generator.network.layers, nn.ReLU),
+                           (model.discriminator.features.layers, nn.LeakyReLU)):
+        [at] = [i for i, layer in enumerate(layers) if isinstance(layer, nn.SelfAttention)]
+        assert isinstance(layers[at - 1], before)

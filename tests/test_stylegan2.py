@@ -7,6 +7,7 @@ import pytest
 import minigan as mg
 from minigan import backend, nn, ops
 from minigan.metrics.latent import perceptual_path_length, straight
+from minigan.model import ways
 from minigan.objectives import zero_centred_penalty
 from minigan.runs import models
 from minigan.style import Generator, Mapping, ModulatedConv2d, PathPenalty, Styled
@@ -367,14 +368,14 @@ def test_its_exhibits_are_mixtures_and_truncations():
     assert (mixed[0, 0] == 1).all() and all(isinstance(array, np.ndarray) for array in shown.values())
 
 
-def test_a_walk_keeps_the_noise_of_the_layers_still():
+def test_the_layers_have_no_noise_on_a_walk():
     model = made()
-    moved(model.averaged)
-    a, b = (model.walk(np.random.default_rng(0)).x for _ in range(2))
-    np.testing.assert_array_equal(a, b)
+    G = moved(model.averaged)
+    z = mg.Tensor(ways(model.noise(4, np.random.default_rng(0)).numpy()))
+    found = model.walk(np.random.default_rng(0), 2).x
     with no_grad():
-        assert np.abs(model.averaged.synthesis(5 * [mg.Tensor(draw(2, 4))], draw(2, 656)).numpy()
-                      - model.averaged.synthesis(5 * [mg.Tensor(draw(2, 4))]).numpy()).max() > 1e-3
+        np.testing.assert_allclose(found, G(z).numpy(), rtol=0, atol=1e-10)
+        assert abs(found - G(z, draw(len(found), G.places)).numpy()).max() > 1e-3
 
 
 def test_a_path_in_w_is_a_straight_line_between_styles():
@@ -395,3 +396,30 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="StyleGAN2: images of 9×9 cannot be halved"):
         made(facts=Facts((9, 9, 1)))
     assert isinstance(made().discriminator.blocks[0], nn.Residual)
+
+
+def test_the_constant_is_of_deviation_1():
+    assert made(width=16).generator.constant.numpy().std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_truncation_is_shown_column_by_column():
+    model, rng = made(dtype="float32"), np.random.default_rng(0)
+    G = model.averaged
+    G.mapping.mean = np.array([3, -1, 2, 2], np.float32)
+    shown = model.exhibits(np.random.default_rng(0))["truncation"]
+    with no_grad():
+        rows = G.mapping(model.noise(4, rng))
+        for column, psi in enumerate((0.0, 0.3, 0.5, 0.7, 1.0)):
+            expected = G.synthesis(G.layers * [G.mapping.truncated(rows, psi)]).numpy()
+            np.testing.assert_allclose(shown[:, column], expected, atol=1e-6)
+
+
+def test_the_scores_of_real_pictures_are_what_is_observed():
+    model, seen = made(ada=True, r1=0.0, path=0.0), []
+    assert model.adaptive.target == 0.6  # arXiv:2006.06676, §3.1
+    model.adaptive.observe = seen.append
+    [batch] = batches(1)
+    scores = model.discriminator(mg.Tensor(batch.x)).numpy()
+    stats = model.step(batch)  # p is 0: D sees pictures as they are
+    np.testing.assert_allclose(seen[0].numpy(), scores, rtol=1e-10)
+    assert float(stats["real_score"]) == pytest.approx(scores.mean()) != float(stats["fake_score"])

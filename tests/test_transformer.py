@@ -161,3 +161,9 @@ def test_it_learns_a_sequence_by_heart():
 def test_the_largest_of_a_row_is_one_and_all_else_zero(backend_name):
     rows = backend.asarray(np.array([[1.0, 3.0, 2.0], [4.0, 4.0, -9.0]]), "float32")
     np.testing.assert_array_equal(backend.to_numpy(ops.one_hot_largest(rows)), [[0, 1, 0], [1, 0, 0]])
+
+
+def test_all_that_is_learned_of_a_place_begins_small():
+    made = Transformer(50, 20, 32, 2, 1, np.random.default_rng(0))
+    for p in (made.start, made.embedding, made.positions):
+        assert p.numpy().std() == pytest.approx(0.02, rel=0.3)

@@ -25,7 +25,7 @@ OPTIONS = {"infogan": dict(categories=4, continuous=3), "semisupervised": dict(l
            "biggan": dict(accumulate=2, n_critic=2, embedding=4, orthogonal=0.5),
            "stargan": dict(n_critic=2, blocks=2), "progan": dict(steps=3, grow=0.8),
            "stylegan2": dict(r1=0.5, r1_every=2, path=0.5, path_every=2, mixing=0.5, depth=2, ada=True,
-                             ada_images=32, width=4)}  # beside SMALL; by this width D is sure at once, and ada changes
+                             ada_images=32)}  # beside SMALL
 OTHER = {"pairs": (16, 16, 2), "domains": (16, 16, 1), "masked": (16, 16, 1),
          "small": (4, 4, 1)}  # the second pictures, by what a model needs
 NOT_GAN = [name for name in models.names() if name != "gan"]  # whose twin is compared in test_toolbox
@@ -46,6 +46,8 @@ def float64_model(name, **options):
             if p.ndim > 1:
                 p.data = p.data * (5.0 if np.abs(p.data).max() < 0.2 else 1.0)
         network.astype("float64")
+    if options.get("ada"):
+        model.adaptive.p = 0.5 + model.adaptive.p  # so that pictures are changed from the first step
     return model, options
 
 

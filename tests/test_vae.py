@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigan as mg
-from minigan import backend, data
+from minigan import backend, data, nn
 from minigan.metrics import judges
 from minigan.runs import models
 from minigan.trainer import Batch, Facts
@@ -208,3 +208,30 @@ def test_reconstructions_are_measured_beside_the_judges_pictures():
     [value] = measure.numbers(measure.metric(*measure.arrays)).values()
     assert value == pytest.approx(expected, rel=1e-5)
     assert judges.of_reconstructions(None, None, judges.PointJudge(np.zeros((5, 2)))) == []
+
+
+@pytest.mark.parametrize("name", VARIATIONAL)
+def test_what_is_restored_is_of_the_averaged_decoder(name):
+    rates = dict(lr_ae=0.01) if name == "vae" else dict(lr_e=0.01, lr_g=0.01)
+    model, x = made(name, ema=0.9, **rates), mg.Tensor(batch().x)
+    for _ in range(3):
+        model.step(batch())
+    mean, _ = model.encoder(x)
+    np.testing.assert_allclose(model.restored(x).numpy(), model.averaged(mean).numpy(), atol=1e-10)
+    assert abs(model.restored(x).numpy() - model.decoder(mean).numpy()).max() > 1e-5
+
+
+@pytest.mark.parametrize("name", VARIATIONAL)
+def test_what_is_made_of_a_sample_is_its_own(name):
+    """So no batch norm is in the encoder or the decoder, while they learn as at any other time."""
+    model = made(name)
+    for network in (model.encoder, model.decoder):
+        assert not [layer for _, layer in network.named_modules() if isinstance(layer, nn.BatchNorm)]
+
+
+def test_the_three_scores_of_a_vaegan_are_told_apart():
+    model, seen = made("vaegan"), []
+    kept = model.discriminator.forward
+    model.discriminator.forward = lambda x: seen.append(kept(x)) or seen[-1]
+    stats, means = model.step(batch()), [scores.numpy().mean() for scores in seen[:3]]
+    assert [float(stats[f"{kind}_score"]) for kind in ("real", "restored", "fake")] == pytest.approx(means)

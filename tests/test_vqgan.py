@@ -296,3 +296,38 @@ def test_what_is_drawn_or_restored_is_cut_off_at_black_and_white():
     x = model.facts.shape
     pictures = model.reconstructed(np.zeros((3, *x), np.float32)), model.draw(5, np.random.default_rng(1)).x
     assert all(abs(drawn).max() == 1.0 for drawn in pictures)
+
+
+def test_what_is_restored_went_through_the_codebook():
+    model, x = made(), mg.Tensor(batch().x)
+    z = model.encoder(x)
+    quantised = model.codebook(model.codebook.nearest(z.data)).reshape(z.shape)
+    expected, unquantised = [model.decoder(some).numpy().clip(-1, 1) for some in (quantised, z)]
+    np.testing.assert_allclose(model.restored(x).numpy(), expected, atol=1e-10)
+    assert abs(expected - unquantised).max() > 1e-4
+
+
+def test_a_cold_draw_writes_the_likeliest_codes():
+    model, rng = made(), lambda: np.random.default_rng(0)
+    np.testing.assert_array_equal(model.draw(5, rng(), temperature=1e-6).x, model.draw(5, rng(), top_k=1).x)
+
+
+def test_all_uses_of_a_row_are_counted_until_it_is_renewed():
+    book = Codebook(5, 3)
+    for k in (1, 4):
+        book.note(np.eye(5, dtype=np.float32)[[[k, k]]])
+    np.testing.assert_array_equal(book.used, [0, 2, 0, 0, 2])
+
+
+def test_the_transformers_adam_forgets_squares_sooner():
+    assert made().prior_optimizer.betas == (0.9, 0.95)
+
+
+def test_the_layers_of_the_residual_pair():
+    E, G = residual_pair(1, 2, 3)
+    kinds = lambda network: [type(layer).__name__ for layer in network]
+    assert kinds(E) == ["Conv2d", "ReLU", "Conv2d", "Residual", "Residual", "ReLU", "Conv2d"]
+    assert kinds(G) == ["Conv2d", "Residual", "Residual", "ReLU", "ConvTranspose2d", "ReLU", "ConvTranspose2d"]
+    block = E[3].residual
+    assert kinds(block) == ["ReLU", "Conv2d", "ReLU", "Conv2d"]
+    assert [layer.weight.shape for layer in block if isinstance(layer, nn.Conv2d)] == [(3, 3, 4, 2), (1, 1, 2, 4)]

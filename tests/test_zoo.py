@@ -96,6 +96,15 @@ def test_a_file_of_at_most_150_lines_states_one_model(name):
     assert all(len(option) in (2, 3) and option[1] for option in own.OPTIONS.values())
 
 
+@pytest.mark.parametrize("name, betas", [
+    ("cgan", (0.5, 0.999)), ("gman", (0.5, 0.999)), ("vaegan", (0.5, 0.999)), ("biggan", (0.0, 0.999)),
+    ("sagan", (0.0, 0.9)), ("progan", (0.0, 0.99)), ("stylegan2", (0.0, 0.99)), ("r3gan", (0.0, 0.99))])
+def test_adam_has_the_betas_of_the_paper(name, betas):
+    """A twin takes over those of the model."""
+    model, _ = built(name)
+    assert model.g_optimizer.betas == model.d_optimizer.betas == betas
+
+
 # Training
 
 @pytest.mark.skipif(native.functions(np.dtype("f")) is None, reason=f"no compiled kernels: {native.why_not}")

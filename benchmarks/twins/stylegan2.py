@@ -139,7 +139,7 @@ class Twin:
             model.r1, model.r1_every, model.path, model.path_every)
         self.length, self.p, self.rise = 0.0, 0.0, None
         if model.adaptive:
-            self.rise = 1 / model.adaptive.images
+            self.p, self.rise = float(model.adaptive.p[0]), 1 / model.adaptive.images
 
     def style(self, n):
         return self.G.mapping(noise(self.streams, n, self.latent))

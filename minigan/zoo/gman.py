@@ -28,7 +28,7 @@ class GMAN(Model):
         "width": (32, "channels next to the image, or hidden units (default: 32, 128)"),
         "latent": (100, "width of the noise (default: 100 for images, 2 for points)"),
         "discriminators": (3, "how many of them"),
-        "sharpness": (1.0, "λ: 0 weighs all discriminators alike, more the one that tells best"),
+        "sharpness": (1.0, "λ: 0 weighs all discriminators alike, a larger one the best more"),
         "lr_g": (2e-4, "the generator's learning rate"),
         "lr_d": (2e-4, "that of each discriminator"),
         "ema": (0.999, "decay of the averaged generator, below 1")}

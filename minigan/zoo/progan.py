@@ -7,15 +7,15 @@ each doubling, which fades in as α goes from 0 to 1 (fig. 2; ↑ repeats pixels
     D:  h = (1 − α) featuresₗ₋₁(↓x) + α blockₗ(featuresₗ(x))
 
 and real pictures fade alike, (1 − α) ↑↓x + α x. As in the authors' program, G enlarges small
-pictures and D reduces what it is given, so distances mean the same at all sizes. Pictures grow in
-the first `grow` of the steps: each size but the largest stays, and the next fades in for as long.
+pictures and D reduces what it is given, so that ‖∇D‖ is of as many pixels at all sizes. Pictures
+grow in the first `grow` of the steps: a size stays for a while, and the next fades in for as long.
 
     L_D = E D(G(z)) − E D(x) + λ E (‖∇D(x̂)‖₂ − 1)² + ε E D(x)²,    L_G = −E D(G(z))
 
 is WGAN-GP's loss, with a drift ε = 0.001 that keeps scores near 0 (appendix A.1). Learning rates
-are equalised (§4.1), G has pixel norm (§4.2), and D sees how the batch varies (§3). A block that
-has not come yet rests. Its first steps are up to 1/√(1 − β₂) = 10 times as large, for Adam's mean
-of squares begins at 0; the authors' program begins Adam anew. Their G ends without the tanh.
+are equalised (§4.1), G has pixel norm (§4.2), and D sees how the batch varies (§3). A new block's
+first steps are up to 1/√(1 − β₂) = 10 times as large: its means in Adam begin at 0, and count as
+if they had begun with the run. The authors begin Adam anew, and their G ends without the tanh.
 """
 
 from math import ceil

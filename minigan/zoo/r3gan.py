@@ -16,9 +16,9 @@ it: a strong penalty brings G near to the data, a weak one lets D see the last d
 Then the networks can be ordinary ones (§3): residual blocks without normalisation, one at each
 size. A block begins as the identity, for its last convolution begins at 0. Its first one is scaled
 down by the root of the number of blocks (Fixup, Zhang et al. 2019, arXiv:1901.09321). Between sizes
-are repeated pixels or means of four, and a 1 × 1 convolution. D's first layer and G's last one,
-with stride 2, stand for a block at the full size. The paper has that block, grouped convolutions in
-inverted bottlenecks, and smooth filters where sizes change. Its G does not end with tanh. On points
+are repeated pixels or means of four, and a 1 × 1 convolution. There is no block at the full size:
+D's first layer and G's last one have stride 2. The paper has one, and also grouped convolutions in
+inverted bottlenecks and smooth filters where sizes change. Its G does not end with tanh. On points
 both networks are perceptrons.
 """
 
@@ -39,7 +39,7 @@ class R3GAN(Model):
         "gamma": (0.2, "γ of R₁ and R₂ (default: 0.2, on points 1)"),
         "gamma_decay": (0.1, "part of γ that is left at the last step (default: 0.1, on points 1)"),
         "lr_g": (2e-3, "the generator's learning rate (default: 0.002, on points 0.001)"),
-        "lr_d": (2e-3, "the discriminator's (default: the same)"),
+        "lr_d": (2e-3, "the discriminator's (default: 0.002, on points 0.001)"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
     ON_POINTS = {"steps": 10_000, "batch_size": 256, "width": 128, "latent": 2, "gamma": 1.0,

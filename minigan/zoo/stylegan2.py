@@ -10,8 +10,8 @@ one on have the styles of other noise, so that neighbours do not rely on each ot
 the picture as much wherever it is made and in whatever direction (§3.2).
 
 Both penalties are lazy (§3.1): they are in the loss of every k-th step only, k times as heavy. The
-paper gives them steps of Adam of their own; here they are part of the k-th one. y is from N(0, I);
-`path` is γ_w r² for sides of r. The paper's ln 2/(ln r − ln 2), 0.26 for 28, would weigh too much.
+paper gives them steps of Adam of their own; here they are part of the k-th one. y is from N(0, I).
+In the program it is y/r, r the side, and `path` is γ_w r²; the paper's 0.26 would weigh too much.
 
 D is residual (fig. 7c), and sees how the batch varies. `--ada` changes at random what it sees, real
 and fake alike, against learning few pictures by heart: more pictures while E sign D(x) is above
@@ -41,7 +41,7 @@ class StyleGAN2(Model):
         "path": (0.05, "γ_w r² of the path lengths, 0 for none"),
         "path_every": (8, "k of it"),
         "ada": (False, "change what D sees, as much as it needs"),
-        "ada_images": (30_000, "real pictures in which that could rise from none to all"),
+        "ada_images": (30_000, "real pictures in which the changed part could rise from 0 to 1"),
         "lr_g": (1e-2, "the generator's learning rate"),
         "lr_d": (1e-2, "the discriminator's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),

@@ -3,8 +3,8 @@
 
 First stage. An encoder E makes a vector of each 4 × 4 pixels; the nearest row of the codebook takes
 its place, z_q = e_k with k = argmin ‖E(x) − e_k‖; a decoder G makes x̂ of these rows (eq. 2, 3).
-The choice of k has no slope: the gradient passes straight, as if z_q were E(x). What then moves the
-rows, and keeps E(x) near to them (sg is a constant; all are means over the elements):
+The choice of k has no slope: the gradient passes straight, as if z_q were E(x). Two terms more move
+the rows, and keep E(x) near to them (sg[·] is taken for a constant; all are means over elements):
 
     L_VQ = (x − x̂)² + (sg[E(x)] − z_q)² + β (sg[z_q] − E(x))²                      (eq. 4)
     L_VQ + w λ L_GAN,   λ = ‖∇ L_rec‖/(‖∇ L_GAN‖ + δ) at G's last kernel             (eq. 6 and 7)
@@ -12,11 +12,11 @@ rows, and keeps E(x) near to them (sg is a constant; all are means over the elem
 D, of patches and with the hinge loss, tells x from x̂. λ makes both gradients at G's last kernel
 equally long, and is a constant; w is `adversarial`. L_rec is (x − x̂)²: the paper adds a distance
 of VGG's features. D begins late, when x̂ is a picture. Rows that were not used for some steps begin
-anew as vectors of the batch; in the first step, all do.
+anew as vectors of the batch; in the first step, all do. E and G are those of arXiv:1711.00937.
 
 Second stage. E, the codebook and G rest. A causal transformer learns which code comes next in a
 picture read row by row: −E ln p(k_t | k_1 … k_t−1) (eq. 9). A sample is G of codes that it writes.
-The stages share `steps`, and rates fall in each. E and G are those of arXiv:1711.00937.
+The stages share `steps`, and rates fall in each.
 """
 
 import numpy as np
