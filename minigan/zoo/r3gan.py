@@ -10,8 +10,8 @@ penalised on real samples and on generated ones (R₁ and R₂):
 Each generated sample is compared with a real one, so none can hide on its own side of a boundary:
 a lost mode costs loss. Pairs alone may circle for ever, and with R₁ alone they still diverge in
 practice: far from the data only R₂ bounds D's slope (§2). With both, training is stable without
-normalisation, noise, or features of the batch. γ falls to a tenth, as the authors' settings have
-it: a strong penalty brings G near to the data, a weak one lets D see the last differences.
+normalisation, noise, or features of the batch. γ falls as the rates do, in the authors' settings
+to a tenth: a strong penalty brings G near to the data, a weak one lets D see the last differences.
 
 Then the networks can be ordinary ones (§3): residual blocks without normalisation, one at each
 size. A block begins as the identity, for its last convolution begins at 0. Its first one is scaled
@@ -34,16 +34,16 @@ from minigan.trainer import Model, averaged, frozen
 class R3GAN(Model):
     OPTIONS = Model.OPTIONS | {
         "steps": (4000, "training steps"),
-        "width": (16, "channels at half the size, twice as many at each smaller one; or units"),
+        "width": (32, "channels at half the size, twice as many at each smaller one; or units"),
         "latent": (64, "width of the noise"),
-        "gamma": (0.2, "γ of R₁ and R₂ (default: 0.2, on points 1)"),
-        "gamma_decay": (0.1, "part of γ that is left at the last step (default: 0.1, on points 1)"),
-        "lr_g": (2e-3, "the generator's learning rate (default: 0.002, on points 0.001)"),
-        "lr_d": (2e-3, "the discriminator's (default: 0.002, on points 0.001)"),
+        "gamma": (0.15, "γ of R₁ and R₂ (default: 0.15, on points 1)"),
+        "gamma_decay": (0.3, "part of γ that is left at the last step (default: 0.3, on points 1)"),
+        "lr_g": (1e-3, "the generator's learning rate"),
+        "lr_d": (1e-3, "the discriminator's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
         "ema": (0.999, "decay of the averaged generator, below 1")}
     ON_POINTS = {"steps": 10_000, "batch_size": 256, "width": 128, "latent": 2, "gamma": 1.0,
-                 "gamma_decay": 1.0, "lr_g": 1e-3, "lr_d": 1e-3}
+                 "gamma_decay": 1.0}
     BETAS = 0.0, 0.99
     objective = objectives.Relativistic()
 
