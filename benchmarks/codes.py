@@ -1,6 +1,6 @@
 """python -m benchmarks.codes: what the codes of a vqgan are worth.
 
-A run with the defaults, on emoji with `--mirror`, is trained as `python -m minigan.train --model
+A run with the defaults, on emoji with `--mirror` and a shorter second stage, is trained as `python -m minigan.train --model
 vqgan` does it, and looked at on the test split, which it never saw: how near the pictures made of
 its codes are to those that were encoded (PSNR, and the Fréchet distance of both sets), which share
 of the codebook they use, and in how many bits the transformer writes a code. Of samples of the
@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import pairing
-from benchmarks.zoo import RESULTS, command
+from benchmarks.zoo import RESULTS, SHORT_PRIOR, command
 from minigan import backend, data, metrics, ops
 from minigan.metrics import judges
 from minigan.runs import models
 from minigan.tensor import no_grad
 
-OPTIONS = {"mnist": "", "emoji": "--mirror"}
+OPTIONS = {"mnist": "", "emoji": f"--mirror {SHORT_PRIOR}"}
 NETWORKS = {"mnist": None, "emoji": "fashion"}  # whose features are compared
 MOST = 3000                                     # pictures in a Fréchet distance
 
