@@ -1,12 +1,12 @@
 """python -m benchmarks.codes: what the codes of a vqgan are worth.
 
-A run with the defaults, on emoji with `--mirror` and a shorter second stage, is trained as `python -m minigan.train --model
-vqgan` does it, and looked at on the test split, which it never saw: how near the pictures made of
-its codes are to those that were encoded (PSNR, and the Fréchet distance of both sets), which share
-of the codebook they use, and in how many bits the transformer writes a code. Of samples of the
-transformer: their Fréchet distance to at most 3,000 test pictures, and the seconds that they take.
-Each run is kept in benchmarks/results/codes.json as it ends, and not done again, whatever the
-defaults have become; pictures of the first seed lie beside it.
+A run with the defaults, on emoji with `--mirror` and a shorter second stage, is trained as `python
+-m minigan.train --model vqgan` does it, and looked at on the test split, which it never saw: how
+near the pictures made of its codes are to those that were encoded (PSNR, and the Fréchet distance
+of both sets), which share of the codebook they use, and in how many bits the transformer writes a
+code. Of samples of the transformer: their Fréchet distance to at most 3,000 test pictures, and the
+seconds that they take. Each run is kept in benchmarks/results/codes.json as it ends, and not done
+again, whatever the defaults have become; pictures of the first seed lie beside it.
 """
 
 import argparse
