@@ -12,10 +12,10 @@ grow in the first `grow` of the steps: a size stays for a while, and the next fa
 
     L_D = E D(G(z)) − E D(x) + λ E (‖∇D(x̂)‖₂ − 1)² + ε E D(x)²,    L_G = −E D(G(z))
 
-is WGAN-GP's loss, with a drift ε = 0.001 that keeps scores near 0 (appendix A.1). Learning rates
-are equalised (§4.1), G has pixel norm (§4.2), and D sees how the batch varies (§3). A new block's
-first steps are up to 1/√(1 − β₂) = 10 times as large: its means in Adam begin at 0, and count as
-if they had begun with the run. The authors begin Adam anew, and their G ends without the tanh.
+is WGAN-GP's loss, with a drift of ε that keeps scores near 0 (appendix A.1). Rates are equalised
+(§4.1), G has pixel norm (§4.2), D sees how the batch varies (§3). A new block's first steps are up
+to 1/√(1 − β₂) = 10 times as large: its means in Adam begin at 0, and count as if from step 1. The
+authors begin Adam anew, with smaller gains in G's first layer and D's last one, and without tanh.
 """
 
 from math import ceil
