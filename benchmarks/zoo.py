@@ -5,7 +5,7 @@ three seeds, and measured as `python -m minigan.evaluate` does it. Beside a mode
 the unconditional `gan` with the same width, rates and steps; beside other ones the same model
 without what makes it what it is; beside `gan` the paper's recipe. Each run is kept in
 benchmarks/results/zoo.json as it ends, and not done again, whatever the defaults have become since;
-the picture of the first seed lies beside it. The table is made of what is there.
+the pictures of the first seed lie beside it. The table is made of what is there.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def same_budget(model, example):
 
 def train(model, example, run):
     """{"metrics", "seconds"} of a run of a model's example; of the model's first seed also its
-    picture."""
+    pictures."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         command("train", "--model", run["model"], "--data", run["data"], "--seed", run["seed"],
@@ -128,7 +128,7 @@ def train(model, example, run):
         [made] = Path(folder).iterdir()
         command("evaluate", made, *example.judged.split())
         if run["seed"] == 0 and run["model"] == model:
-            shutil.copy(sorted((made / "samples").glob("*.png"))[-1], RESULTS / picture_name(run))
+            keep_pictures(made, run)
         table = json.loads((made / "metrics.json").read_text())["metrics"]
         measured = {name: row["value"] for name, row in table.items()}
         if "training_distance" in example.shown:
@@ -136,6 +136,15 @@ def train(model, example, run):
         if (run["model"], run["data"]) == ("stackgan", "shapes"):
             measured["right_all_stage_1"] = right_in_stage_1(made)
     return dict(metrics=measured, seconds=seconds)
+
+
+def keep_pictures(folder, run):
+    """Put the last samples of a run beside the results, and what only its model can show."""
+    path = RESULTS / picture_name(run)
+    shutil.copy(sorted((folder / "samples").glob("*.png"))[-1], path)
+    for name in models.model_class(run["model"]).EXHIBITS:
+        if (shown := folder / f"{name}.png").exists():
+            shutil.copy(shown, path.with_stem(f"{path.stem}_{name}"))
 
 
 def training_distance(folder):

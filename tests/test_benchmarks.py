@@ -292,6 +292,18 @@ def test_a_measure_is_found_by_its_name_or_by_how_that_begins():
     assert [zoo.named(measured, name) for name in ("L1", "L1-input", "FD-", "PSNR")] == [2.0, 3.0, 7.0, None]
 
 
+def test_the_last_samples_of_a_run_and_what_only_its_model_shows_are_kept(tmp_path, monkeypatch):
+    from benchmarks import zoo
+    made, results = tmp_path / "made", tmp_path / "results"
+    (made / "samples").mkdir(parents=True), results.mkdir()
+    for name in ("samples/000001", "samples/000020", "attention", "losses"):
+        (made / f"{name}.png").write_text(name)
+    monkeypatch.setattr(zoo, "RESULTS", results)
+    zoo.keep_pictures(made, dict(model="sagan", data="emoji", options="--mirror"))
+    assert {path.name: path.read_text() for path in results.iterdir()} == {
+        "zoo_sagan_emoji_mirror.png": "samples/000020", "zoo_sagan_emoji_mirror_attention.png": "attention"}
+
+
 def test_every_command_line_of_the_zoo_can_be_typed():
     from benchmarks import zoo
     for model, examples in zoo.EXAMPLES.items():
