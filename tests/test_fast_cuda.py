@@ -153,7 +153,7 @@ def test_an_element_outside_of_an_array_is_an_error(device, place):
 # Each kernel: the same as its C version, which touches nothing outside of its arrays
 
 LOOPS = {"i": 301, "row": 70, "channel": 37, "sample": 3, "position": 5, "h": 4, "w": 6,
-         "number": 7, "column": 3, "u": 3, "vc": 6, "part": 4}
+         "number": 7, "column": 3, "u": 3, "vc": 6, "part": 4, "one": 1}
 PARTS = 5
 SPECIAL = {  # kernel: (loops, whole arrays and numbers)
     "batch_statistics": ({}, {"sums": 2 * PARTS * 37, "parts": PARTS, "n": 70}),
@@ -173,6 +173,7 @@ SPECIAL = {  # kernel: (loops, whole arrays and numbers)
     "pool": ({}, {"x": 3 * 8 * 12 * 37, "factor": 2}), "spread": ({}, {"x": 1}),
     "spectral": ({}, {"sigma": 1}), "spectral_gradient": ({}, {"sigma": 1, "sigma_gradient": 1}),
     "squares": ({"row": 2}, {"g": 50, "n": 50}),  # of 56
+    "less_largest": ({}, {"line": 70 * 37}),
     "flag": ({}, {"squares": 4, "parts": 4, "step": 7}),
 }
 
@@ -191,7 +192,7 @@ def given(kernel, dtype):
         kind = launch.KINDS.get(argument.kind, np.dtype(dtype))
         edged = np.full(size + 32, np.nan if kind.kind == "f" else 99, kind)
         values = drawn(size, seed)
-        if argument.name in ("v", "squares", "sums"):
+        if argument.name in ("v", "squares", "sums", "power"):
             values = abs(values)
         edged[16:-16] = values if kind.kind == "f" else np.arange(size) % 3 - 1
         arguments.append(edged[16:-16])

@@ -52,6 +52,12 @@ def _matmul(draw):
     return ops.matmul, [(*stack, n, k), (*stack, k, m)], {"products"} if fast else set()
 
 
+def _softmax(draw):
+    shape = draw(any_shape())
+    axis = draw(st.sampled_from([-1, len(shape) - 1]))
+    return lambda x: ops.softmax(x, axis), [shape], {"less_largest", "softmax"}
+
+
 def _convolution(draw):
     stride, kernel, size = (draw(st.tuples(few, few)) for _ in range(3))
     padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
@@ -124,7 +130,7 @@ BATCH = {"moments", "batch_statistics", "batch_norm"}
 CASES = {
     "leaky_relu": _leaky, "relu": _unary("relu", "leaky_relu"), "tanh": _unary("tanh"),
     "sigmoid": _unary("sigmoid", "sigmoid"), "softplus": _unary("softplus", "softplus"),
-    "sum_to": _sum_to, "matmul": _matmul, "conv2d": _conv2d,
+    "sum_to": _sum_to, "matmul": _matmul, "softmax": _softmax, "conv2d": _conv2d,
     "conv_transpose2d": _conv_transpose2d, "conv2d_weight": _conv2d_weight,
     "batch_norm": _normalisation(normalize.batch_norm, BATCH),
     "batch_norm_leaky": _normalisation(norms.batch_norm_leaky, BATCH, slopes),
@@ -303,3 +309,12 @@ def test_off_and_on():
     with kernels_called() as called:
         ops.relu(np.ones(3))
     assert called == ["leaky_relu"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 7, 33, 70])
+def test_a_softmax_overflows_nowhere_wherever_the_largest_number_is(n, dtype):
+    for sign in (1, -1):
+        x = mg.Tensor(sign * 1000 * (2 * np.eye(n, dtype=dtype) - 1))
+        expected = np.eye(n) if sign == 1 or n == 1 else (1 - np.eye(n)) / (n - 1)
+        np.testing.assert_allclose(ops.softmax(x).numpy(), expected, rtol=1e-6)

@@ -29,6 +29,7 @@ def on():
     FAST.update({
         "leaky_relu": elementwise.leaky_relu, "relu": elementwise.relu, "tanh": elementwise.tanh,
         "sigmoid": elementwise.sigmoid, "softplus": elementwise.softplus,
+        "softmax": elementwise.softmax,
         "sum": elementwise.sum, "mean": elementwise.mean, "sum_to": elementwise.sum_to,
         "matmul": products.matmul,
         "conv2d": convolution.conv2d, "conv_transpose2d": convolution.conv_transpose2d,

@@ -68,6 +68,22 @@ def softplus(x, /):
         elementwise(kernels.SOFTPLUS_GRADIENT, g, x.data)]
 
 
+def softmax(x, /, axis=-1):
+    """Of the last axis, on a CPU. NumPy takes many numbers to a power at once, and C does not."""
+    if x.size == 0 or axis not in (-1, x.ndim - 1) or on_gpu(x.data) or not serves(x.data):
+        return None
+    array, value, n = contiguous(x.data), empty(x.data), x.shape[-1]
+    run(kernels.LESS_LARGEST, (x.size // n, n), array, array, value)
+    rows = x.size // n, 1, n
+    sums(kernels.SOFTMAX, rows, np.exp(value, out=value), value)
+
+    def first(g, needed):
+        gradient = empty(value)
+        sums(kernels.SOFTMAX_GRADIENT, rows, contiguous(g), value, gradient)
+        return [gradient]
+    return value, None, first
+
+
 # Sums on a GPU. CuPy adds up in trees, which lose few digits, in one launch; a sum in float64 takes
 # two or three. Over leading axes there are no trees: a matrix product with ones does it.
 

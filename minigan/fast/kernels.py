@@ -56,6 +56,26 @@ FOLD_TWO = Kernel("fold_two", "channel", "wide *sums, index parts", "y[channel],
     z = (T)second;""")
 FOLD = {1: FOLD_ONE, 2: FOLD_TWO}
 
+# Softmax of rows: less the largest, which `outer` finds in `line`, x again; and when the powers are
+# known, divided by their sum. There is one of `one`
+
+LESS_LARGEST = Kernel("less_largest", "row channel", "x[row channel], *line", "y[row channel]",
+                      "y = x - largest;", """
+    T largest = line[row * n_channel];
+    SIMD_MAX(largest) for (index i = row * n_channel; i < (row + 1) * n_channel; i++)
+        largest = line[i] > largest ? line[i] : largest;""")
+
+ENTRY, ALONG = "row one channel", "for (index one = 0, channel = 0; channel < n_channel; channel++)"
+
+SOFTMAX = Sum("softmax", ENTRY, "row", f"power[{ENTRY}]", "power", outputs=f"y[{ENTRY}]", then=f"""
+    const T share = (T)(1 / total0);
+    {ALONG} y = power * share;""")
+
+SOFTMAX_GRADIENT = Sum("softmax_gradient", ENTRY, "row", f"g[{ENTRY}], softmax[{ENTRY}]",
+                       "g * softmax", outputs=f"y[{ENTRY}]", then=f"""
+    const T mean = (T)total0;
+    {ALONG} y = softmax * (g - mean);""")
+
 # A matrix divided by σ, and the gradient in it, for σ is made of it: v and u are its vectors
 
 SPECTRAL = Kernel("spectral", "row channel", "w[row channel], *sigma", "y[row channel]",

@@ -300,13 +300,14 @@ def c_source(kernels, dtype):
             "#define INLINE static inline",
             '#define SIMD _Pragma("omp simd")', "#define TEXT(x) #x",
             "#define SIMD_SUM(...) _Pragma(TEXT(omp simd reduction(+:__VA_ARGS__)))",
+            "#define SIMD_MAX(...) _Pragma(TEXT(omp simd reduction(max:__VA_ARGS__)))",
             "extern _Thread_local int slot;"]
     return "\n".join([*head, PRELUDE, *[kernel.c() for kernel in kernels]]) + "\n"
 
 
 def cuda_source(kernels, dtype):
     """All kernels for CUDA C++."""
-    head = [f"typedef {_c_type(dtype)} T;", "#define INLINE __device__ inline"]
+    head = [f"typedef {_c_type(dtype)} T;", "#define INLINE __device__ inline", "#define SIMD_MAX(...)"]
     return "\n".join([*head, PRELUDE, *[kernel.cuda() for kernel in kernels]]) + "\n"
 
 
