@@ -307,7 +307,8 @@ def c_source(kernels, dtype):
 
 def cuda_source(kernels, dtype):
     """All kernels for CUDA C++."""
-    head = [f"typedef {_c_type(dtype)} T;", "#define INLINE __device__ inline", "#define SIMD_MAX(...)"]
+    head = [f"typedef {_c_type(dtype)} T;", "#define INLINE __device__ inline",
+            "#define SIMD_MAX(...)"]
     return "\n".join([*head, PRELUDE, *[kernel.cuda() for kernel in kernels]]) + "\n"
 
 
