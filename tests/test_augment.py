@@ -15,9 +15,9 @@ __all__ = ["torch"]  # the fixture
 
 pytestmark = pytest.mark.on_each_engine
 
-EACH = {"brightness": augment.brightness, "contrast": augment.contrast, "translation": augment.translation,
-        "cutout": augment.cutout}
+EACH = {change.__name__: change for change in dict.fromkeys((*augment.POLICIES["all"], *augment.ADAPTIVE))}
 each = pytest.mark.parametrize("change", EACH.values(), ids=EACH)
+COLOUR, ALL = augment.POLICIES["colour"], augment.POLICIES["all"]
 SHAPE = (6, 8, 12, 2)
 
 
@@ -63,12 +63,47 @@ def test_a_translation_moves_whole_pixels_and_zeros_come_in(rng):
     assert not y[2, -1:].any() and not y[2, :, -1:].any()
 
 
+def test_a_mirrored_translation_moves_whole_pixels_and_the_mirror_image_comes_in(rng):
+    x = rng.uniform(-1, 1, (3, 8, 16, 2))
+    y = augment.mirrored_translation(Tensor(x), Drawn(np.array([0, 1, -1]), np.array([0, 2, -1]))).numpy()
+    np.testing.assert_array_equal(y[0], x[0])
+    for n, down, right in ((1, 1, 2), (2, -1, -1)):
+        margins = [(max(move, 0), max(-move, 0)) for move in (down, right)]
+        wide = np.pad(x[n], (*margins, (0, 0)), mode="reflect")
+        np.testing.assert_array_equal(y[n], wide[max(-down, 0):, max(-right, 0):][:8, :16])
+    with pytest.raises(ValueError, match="sides of 2 at least, got"):
+        augment.mirrored_translation(Tensor(x[:, :1]), rng)
+
+
+def test_a_flip_exchanges_left_and_right(rng):
+    x = rng.uniform(-1, 1, (3, 4, 6, 2))
+    y = augment.flip(Tensor(x), Drawn(np.array([0.5, 0.49, 0.0]))).numpy()
+    np.testing.assert_array_equal(y, [x[0], x[1, :, ::-1], x[2, :, ::-1]])
+
+
+def test_a_quarter_turn_is_against_the_clock(rng):
+    x = rng.uniform(-1, 1, (4, 5, 5, 2))
+    y = augment.quarter_turn(Tensor(x), Drawn(np.array([0, 1, 2, 3]))).numpy()
+    np.testing.assert_array_equal(y, [np.rot90(picture, turns) for turns, picture in enumerate(x)])
+    half = augment.quarter_turn(Tensor(x[:2, :4]), Drawn(np.array([0, 1]))).numpy()
+    np.testing.assert_array_equal(half, [x[0, :4], x[1, 3::-1, ::-1]])
+
+
+def test_flips_and_quarter_turns_are_equally_likely():
+    x = Tensor(np.broadcast_to(np.arange(4.0).reshape(1, 2, 2, 1), (4000, 2, 2, 1)))
+    corner = lambda change: np.bincount(
+        change(x, np.random.default_rng(0)).numpy()[:, 0, 0, 0].astype(int), minlength=4) / 4000
+    np.testing.assert_allclose(corner(augment.flip), [0.5, 0.5, 0, 0], atol=0.03)
+    np.testing.assert_allclose(corner(augment.quarter_turn), 4 * [0.25], atol=0.03)
+
+
+@pytest.mark.parametrize("translation", [augment.translation, augment.mirrored_translation])
 @pytest.mark.parametrize("side", [8, 28, 30, 32])
-def test_translations_reach_an_eighth_of_each_side_both_ways(side):
-    x = np.zeros((4000, 1, side, 1))
+def test_translations_reach_an_eighth_of_each_side_both_ways(translation, side):
+    x = np.zeros((4000, 2, side, 1))
     x[:, :, side // 2] = 1.0
-    found = augment.translation(Tensor(x), np.random.default_rng(0)).numpy()
-    moves = np.nonzero(found[:, 0, :, 0])[1] - side // 2
+    found = translation(Tensor(x), np.random.default_rng(0)).numpy()
+    moves = found.any((1, 3)).argmax(1) - side // 2
     assert (moves.min(), moves.max()) == (-round(side / 8 + 1e-9), round(side / 8 + 1e-9))
     assert abs(moves.mean()) < 0.2
 
@@ -83,9 +118,10 @@ def test_a_cutout_is_a_rectangle_of_half_the_sides_around_a_place(rng):
 
 @each
 def test_each_sample_is_changed_by_numbers_of_its_own(change, rng):
-    x = np.broadcast_to(rng.uniform(-1, 1, (1, 8, 12, 2)), (40, 8, 12, 2)).copy()
+    x = np.broadcast_to(rng.uniform(-1, 1, (1, 8, 8, 2)), (40, 8, 8, 2)).copy()
     y = change(Tensor(x), np.random.default_rng(0)).numpy()
-    assert len(np.unique(y.reshape(40, -1), axis=0)) > 10
+    ways = {"flip": 2, "quarter_turn": 4, "mirrored_translation": 9, "translation": 9}
+    assert len(np.unique(y.reshape(40, -1), axis=0)) >= ways.get(change.__name__, 11)
 
 
 @each
@@ -98,11 +134,11 @@ def test_gradients_of_every_order_pass_through(change, rng):
 
 def test_a_probability_decides_for_each_sample_and_transformation_apart():
     x = Tensor(np.full((4000, 2, 2, 1), 0.25))
-    changed = (augment.augment(x, "colour", np.random.default_rng(0), 0.3).numpy() != 0.25)[:, 0, 0, 0]
+    changed = (augment.augment(x, COLOUR, np.random.default_rng(0), 0.3).numpy() != 0.25)[:, 0, 0, 0]
     assert changed.mean() == pytest.approx(0.3, abs=0.03)  # contrast leaves a flat picture as it is
-    np.testing.assert_array_equal(augment.augment(x, "all", np.random.default_rng(0), 0.0).numpy(), x.numpy())
-    assert (augment.augment(x, "colour", np.random.default_rng(0)).numpy() != 0.25).all()
-    assert augment.augment(x, "none", None) is x
+    np.testing.assert_array_equal(augment.augment(x, ALL, np.random.default_rng(0), 0.0).numpy(), x.numpy())
+    assert (augment.augment(x, COLOUR, np.random.default_rng(0)).numpy() != 0.25).all()
+    assert augment.augment(x, augment.POLICIES["none"], None) is x
 
 
 # In training

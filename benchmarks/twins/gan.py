@@ -148,11 +148,11 @@ def contrast(x, rng):
     return torch.lerp(mean, x, torch.from_numpy(rng.random(len(x)) + 0.5).view(-1, 1, 1, 1))
 
 
-def translation(x, rng):
+def translation(x, rng, mode="constant"):
     """A window of a padded picture, for each sample."""
     (h, w), N = [side // 8 + (side % 8 >= 4) for side in x.shape[2:]], len(x)
     dy, dx = rng.integers(-h, h + 1, N), rng.integers(-w, w + 1, N)
-    padded = pad(x, (w, w, h, h))
+    padded = pad(x, (w, w, h, h), mode)
     return torch.stack([picture[:, h - a:h - a + x.shape[2], w - b:w - b + x.shape[3]]
                         for picture, a, b in zip(padded, dy, dx)])
 

@@ -1,6 +1,8 @@
 """StyleGAN2, Karras et al. 2020, arXiv:1912.04958, as the authors compute it: a kernel for each
 sample, all of them in one grouped convolution. Adaptive augmentation is that of arXiv:2006.06676,
-with the transformations of `gan`'s twin."""
+with flips, quarter turns and moves, brightness and contrast."""
+
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as cross_entrop
 
 from benchmarks.reference import channels_first, loaded
 from benchmarks.twins import adam, descend, noise
-from benchmarks.twins.gan import brightness, contrast, cutout, translation
+from benchmarks.twins.gan import brightness, contrast, translation
 from benchmarks.twins.progan import ChannelsLast, Deviation, Normed, Scaled, active
 
 
@@ -158,7 +160,7 @@ class Twin:
         if self.rise is None:
             return x
         rng = self.streams["augment"]
-        for change in (brightness, contrast, translation, cutout):
+        for change in (flip, quarter_turn, partial(translation, mode="reflect"), brightness, contrast):
             changed = change(x, rng)
             chosen = torch.from_numpy(rng.random((len(x), 1, 1, 1)) < np.float32(self.p))
             x = torch.where(chosen, changed, x)
@@ -199,3 +201,13 @@ class Twin:
         mean = lengths.mean().item()
         self.length = 0.99 * self.length + 0.01 * mean if self.length else mean
         return (lengths - self.length).square().mean()
+
+
+def flip(x, rng):
+    flipped = torch.from_numpy(rng.random(len(x)) < 0.5).view(-1, 1, 1, 1)
+    return torch.where(flipped, x.flip(3), x)
+
+
+def quarter_turn(x, rng):
+    turns = rng.integers(0, 4, len(x))
+    return torch.stack([torch.rot90(picture, int(k), (1, 2)) for picture, k in zip(x, turns)])

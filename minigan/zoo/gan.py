@@ -94,7 +94,7 @@ class GAN(GANTrainer):
                              f"{options['pack']}")
         if options["label_smoothing"]:
             self.objective = Smoothed(self.objective, options["label_smoothing"])
-        self.instance_noise, self.policy = options["instance_noise"], options["augment"]
+        self.instance_noise, self.policy = options["instance_noise"], POLICIES[options["augment"]]
         self.adaptive = (Adaptive(options["adaptive"], options["adaptive_images"])
                          if options["adaptive"] else None)
 
@@ -137,7 +137,7 @@ class GAN(GANTrainer):
 
     def seen(self, x):
         """What D sees: pictures changed at random, noise on them, several side by side."""
-        if self.policy != "none":
+        if self.policy:
             p = 1.0 if self.adaptive is None else self.adaptive.p
             x = augment(x, self.policy, self.streams["augment"], p)
         if self.instance_noise:

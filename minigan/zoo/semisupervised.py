@@ -106,7 +106,7 @@ class SemiSupervised(Model):
 
     def seen(self, x):
         """What D sees of samples, labelled, real and fake alike, in its own step and in G's."""
-        return augment(x, self.policy, self.streams["augment"])
+        return augment(x, POLICIES[self.policy], self.streams["augment"])
 
     def step(self, batch):
         """Labels of the batch are never looked at: those of the labelled samples are all it has."""

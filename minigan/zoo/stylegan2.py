@@ -15,14 +15,14 @@ In the program it is y/r, r the side, and `path` is γ_w r²; the paper's 0.26 w
 
 D is residual (fig. 7c), and sees how the batch varies. `--ada` changes at random what it sees, real
 and fake alike, against learning few pictures by heart: more pictures while E sign D(x) is above
-0.6, and fewer below (Karras et al. 2020, arXiv:2006.06676; changes as in `minigan.augment`). The
+0.6, and fewer below (Karras et al. 2020, arXiv:2006.06676; ADAPTIVE in `minigan.augment`). The
 paper filters pictures when it doubles and halves them; here pixels are repeated and averaged.
 """
 
 import numpy as np
 
 from minigan import backend, objectives, optim
-from minigan.augment import Adaptive, augment
+from minigan.augment import ADAPTIVE, Adaptive, augment
 from minigan.style import Discriminator, Generator, PathPenalty
 from minigan.tensor import no_grad
 from minigan.trainer import Drawn, Model, averaged, frozen
@@ -119,7 +119,7 @@ class StyleGAN2(Model):
         """What D sees of pictures, real and fake alike."""
         if self.adaptive is None:
             return x
-        return augment(x, "all", self.streams["augment"], self.adaptive.p)
+        return augment(x, ADAPTIVE, self.streams["augment"], self.adaptive.p)
 
     # What is drawn
 
