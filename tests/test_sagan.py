@@ -126,7 +126,7 @@ def test_every_weight_of_both_networks_has_spectral_norm():
 
 def test_the_discriminator_learns_faster():
     model = made(Facts((8, 8, 1)))
-    assert model.d_optimizer.lr == 4 * model.g_optimizer.lr
+    assert model.d_optimizer.lr == 2 * model.g_optimizer.lr
     assert model.g_optimizer.betas == model.d_optimizer.betas == (0.0, 0.9)
 
 
@@ -237,9 +237,9 @@ def test_the_maps_shown_are_of_the_samples_shown():
     np.testing.assert_allclose(of_the_maps, of_the_samples, atol=1e-6)
 
 
-def test_attention_comes_after_the_nonlinearity():
-    model = made()
-    for layers, before in ((model.generator.network.layers, nn.ReLU),
+def test_attention_comes_before_norm_and_nonlinearity():
+    model = made(Facts((16, 16, 1), ("a", "b"), (0.5, 0.5)))
+    for layers, behind in ((model.generator.network.layers, nn.ConditionalBatchNorm),
                            (model.discriminator.features.layers, nn.LeakyReLU)):
         [at] = [i for i, layer in enumerate(layers) if isinstance(layer, nn.SelfAttention)]
-        assert isinstance(layers[at - 1], before)
+        assert isinstance(layers[at - 1], nn.SpectralNorm) and isinstance(layers[at + 1], behind)
