@@ -32,7 +32,7 @@ class SAGAN(Projection):
     """The step of `CGAN`, with the hinge loss and these networks."""
 
     OPTIONS = Projection.OPTIONS | {
-        "steps": (4000, "training steps"),
+        "steps": (3000, "training steps"),
         "attention": (True, "self-attention in both networks, or False for none"),
         "lr_g": (8e-3, "the generator's learning rate"),
         "lr_d": (1.6e-2, "the discriminator's")}
