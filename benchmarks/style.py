@@ -1,7 +1,7 @@
 """python -m benchmarks.style: what the parts of StyleGAN2 are for.
 
 `--model stylegan2` is trained on fashion with its defaults and without path length regularisation;
-and four times as long on 500 of its pictures, another 500 for each seed, with and without `--ada`.
+and so, twice as long, on 500 of its pictures, another 500 for each seed, with and without `--ada`.
 DCGAN stands beside them, as its paper has it. Of 10,000 samples beside the test pictures it gives
 FD-LeNet-fashion, and of StyleGAN2's generator the perceptual path lengths by the features of the
 same network, in W and in Z. Each run is kept in benchmarks/results/style.json as it ends, and not
@@ -36,8 +36,8 @@ class Setting(NamedTuple):
 
 SETTINGS = {"all pictures": Setting({}),
             "all, without path lengths": Setting(dict(path=0.0)),
-            "500 pictures, `--ada`": Setting(dict(ada=True), 500, 4.0),
-            "500 pictures": Setting({}, 500, 4.0),
+            "500 pictures, `--ada`, `--path 0`": Setting(dict(path=0.0, ada=True), 500, 2.0),
+            "500 pictures, `--path 0`": Setting(dict(path=0.0), 500, 2.0),
             "all, `gan --recipe dcgan`": Setting(dict(model="gan", recipe="dcgan"), None, 5 / 6)}
 
 
