@@ -31,7 +31,7 @@ def product(x, y, x_transposed=False, y_transposed=False, out=None, bias=None, s
 def matmul(x, y, /):
     if min(x.ndim, y.ndim) < 2 or (*x.shape[:-2], x.shape[-1]) != y.shape[:-1]:
         return None
-    if x.ndim > 2 and (on_gpu(x.data) or min(x.shape[-1], y.shape[-1]) < NARROW):
+    if x.ndim > 2 and (xp_of(x.data) is not np or min(x.shape[-1], y.shape[-1]) < NARROW):
         return None
     return product(x.data, y.data), None, lambda g, needed: [
         product(g, y.data, y_transposed=True) if needed[0] else None,
