@@ -237,9 +237,12 @@ def test_the_maps_shown_are_of_the_samples_shown():
     np.testing.assert_allclose(of_the_maps, of_the_samples, atol=1e-6)
 
 
-def test_attention_comes_before_norm_and_nonlinearity():
-    model = made(Facts((16, 16, 1), ("a", "b"), (0.5, 0.5)))
-    for layers, behind in ((model.generator.network.layers, nn.ConditionalBatchNorm),
-                           (model.discriminator.features.layers, nn.LeakyReLU)):
+def test_attention_comes_before_an_activation_and_in_the_generator_after_a_norm():
+    """And there a convolution is left behind it."""
+    model = made()
+    around = []
+    for layers in (model.generator.network.layers, model.discriminator.features.layers):
         [at] = [i for i, layer in enumerate(layers) if isinstance(layer, nn.SelfAttention)]
-        assert isinstance(layers[at - 1], nn.SpectralNorm) and isinstance(layers[at + 1], behind)
+        around.append([type(getattr(layer, "layer", layer)).__name__ for layer in layers[at - 1:at + 5]])
+    assert around == [["ConditionalBatchNorm", "SelfAttention", "ReLU", "Conv2d", "ConditionalBatchNorm", "ReLU"],
+                      ["Conv2d", "SelfAttention", "LeakyReLU", "Flatten"]]

@@ -11,7 +11,8 @@ well as in the discriminator, and a higher learning rate for the discriminator, 
 it is enough for each of the generator's (TTUR, arXiv:1706.08500). Both losses are the hinge's.
 
 The networks are those of `projection`, DCGAN's; the paper's are residual. Attention is where the
-sides are half the picture's, ahead of norm and activation, as it is between residual blocks. With
+sides are half the picture's, ahead of an activation. In the generator the norm before it gives its
+sums one scale, and a convolution behind it, which DCGAN's has not, can use what was found. With
 spectral norm only the direction of a weight counts, and small steps hardly turn it: rates are far
 above the paper's 1e-4 and 4e-4, and fall. Data without classes are of one class: the label then
 says nothing, and a score is the sum of two linear maps. `--attention False` leaves the same
@@ -48,10 +49,14 @@ class SAGAN(Projection):
         if len(facts.shape) == 3:
             networks.check_sides("--model sagan", facts.shape[:2], 4, 8)
         G, D = super().pair(facts, options, rng)
-        G.network = networks.spectral(G.network.layers, rng)
+        width, classes = options["width"], len(facts.classes)
+        *layers, last, tanh = G.network.layers
+        one_more = [nn.Conv2d(width, width, 3, padding=1, bias=False, rng=rng),
+                    nn.ConditionalBatchNorm(width, classes), nn.ReLU()]
         if options["attention"]:
-            G.network.layers.insert(-4, nn.SelfAttention(options["width"], rng))
-            D.features.layers.insert(1, nn.SelfAttention(options["width"], rng))
+            layers.insert(-1, nn.SelfAttention(width, rng))
+            D.features.layers.insert(1, nn.SelfAttention(width, rng))
+        G.network = networks.spectral([*layers, *one_more, last, tanh], rng)
         return G, D
 
     def step(self, batch):
