@@ -4,12 +4,12 @@ Each is trained on Fashion-MNIST with its defaults, but for the steps. How many 
 of one thread of the processor is told by a short run of each, through all stages of its training.
 All are measured one after the other on one processor, in three rounds, before the first training,
 and kept. So the trainings may be made on another one, and no model has a faster machine than the
-next. Rates fall, and pictures grow, in so many steps as there are. Models of classes, sagan and semisupervised among
-them, see the labels; others do not. 10,000 samples of the averaged generator stand beside the test
-pictures: FD-LeNet-fashion, precision, recall, coverage. Beside them are the milliseconds of a step
-and the lines of the model's file. What a model shares with others is in other files, and not
-counted. Each run is kept in benchmarks/results/family.json as it ends, and not done again, whatever
-the defaults have become; the table is made of what is there.
+next. Rates fall, and pictures grow, in so many steps as there are. Models of classes, sagan and
+semisupervised among them, see the labels; others do not. 10,000 samples of the averaged generator
+stand beside the test pictures: FD-LeNet-fashion, precision, recall, coverage. Beside them are the
+milliseconds of a step and the lines of the model's file. What a model shares with others is in
+other files, and not counted. Each run is kept in benchmarks/results/family.json as it ends, and not
+done again, whatever the defaults have become; the table is made of what is there.
 """
 
 import argparse

@@ -6,9 +6,10 @@ passes through the change, G learns to make pictures as they were before. Each t
 its numbers from `rng` for each sample (N, H, W, C) apart.
 
 Two papers of one year: POLICIES are those of Zhao et al. 2020, arXiv:2006.10738, with the ranges of
-the authors' published code. ADAPTIVE is the beginning of the pipeline of Karras et al. 2020,
-arXiv:2006.06676, §2: flips, quarter turns and moves, which gave the vast majority of the benefit
-there with 2,000 pictures, and colour. Rotations by any angle and scaling are left out.
+the authors' published code. ADAPTIVE is part of the pipeline of Karras et al. 2020,
+arXiv:2006.06676, §2: flips, quarter turns and moves, and colour, in the other paper's ranges. Left
+out are rotations by any angle and scaling, and filters, noise and cutout, of which that paper
+found little use.
 """
 
 import numpy as np
@@ -111,8 +112,9 @@ def _each(numbers, x):
 
 
 def _placed(x, rows, columns):
-    """The pixel (i, j) of sample n becomes that at (rows[n, i], columns[n, j]), 0 where one of them
-    is −1; None leaves an axis. It is a product with matrices of 0 and 1 for each axis."""
+    """y[n, i, j] = x[n, rows[n, i], columns[n, j]], 0 where one of them is −1; None leaves an axis.
+    x (N, H, W, C), rows (N, H), columns (N, W), integers on the host. It is a product with matrices
+    of 0 and 1 for each axis, so gradients of every order pass."""
     for places in (rows, columns):
         if places is not None:
             picked = places[:, :, None] == np.arange(x.shape[1])
@@ -130,7 +132,7 @@ def _moves(x, rng):
 
 
 def _turned(side, whether):
-    """(N, side): 0 … side − 1 for each sample, the other way round `whether` it is said so."""
+    """(N, side): 0 … side − 1 for each sample, backwards where `whether` (N,) is True."""
     i = np.arange(side)
     return np.where(whether[:, None], i[::-1], i)
 
