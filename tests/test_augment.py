@@ -186,6 +186,24 @@ def test_the_probability_rises_while_d_is_too_sure_and_falls_when_it_is_not():
     np.testing.assert_allclose(found[-3:], [0.95, 1.0, 1.0], atol=1e-6)
 
 
+def test_the_probability_stays_below_its_bound():
+    adaptive, found = augment.Adaptive(target=0.5, images=100, most=0.12), []
+    for scores in [np.ones((5, 1))] * 4 + [-np.ones((5, 1))]:
+        adaptive.observe(Tensor(scores))
+        found.append(adaptive.p.item())
+    np.testing.assert_allclose(found, [0.05, 0.1, 0.12, 0.12, 0.07], atol=1e-6)
+
+
+def test_of_pictures_turned_as_often_as_ada_may_upright_ones_are_twice_as_many_as_each_other_kind():
+    """Or a generator could draw them turned, and none would tell."""
+    up = np.zeros((4000, 4, 4, 1))
+    up[:, 0, 1:3] = 1.0
+    x = augment.augment(Tensor(up), (augment.quarter_turn,), np.random.default_rng(0), augment.MOST).numpy()[..., 0]
+    sides = x[:, 0].any(-1), x[:, :, 0].any(-1), x[:, -1].any(-1), x[:, :, -1].any(-1)
+    shares = [(x.sum((1, 2)) == 2.0)[side].sum() / len(x) for side in sides]
+    np.testing.assert_allclose(shares, [0.4, 0.2, 0.2, 0.2], atol=0.03)
+
+
 def test_a_mean_of_signs_is_no_sign_of_a_mean():
     adaptive = augment.Adaptive(target=0.0, images=10)
     adaptive.observe(Tensor(np.array([1.0, 1.0, -100.0])))

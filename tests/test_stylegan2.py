@@ -318,7 +318,8 @@ def test_with_ada_real_and_fake_pictures_are_changed_and_more_of_them_while_d_is
     for batch in batches(3):
         model.step(batch)
         shares.append(float(model.adaptive.p[0]))
-    assert shares == [0.5, 1.0, 1.0] and len(seen) == 9  # real and fake in D's step, fake in G's
+    np.testing.assert_allclose(shares, [0.5, 0.8, 0.8])  # and no more, or pictures would be drawn turned
+    assert len(seen) == 9  # real and fake in D's step, fake in G's
     changed = [(before.numpy() != after.numpy()).any((1, 2, 3)).mean() for before, after in seen]
     assert changed[:2] == [0.0, 0.0] and changed[6:] == [1.0, 1.0, 1.0]
 

@@ -181,7 +181,7 @@ class Twin:
         descend(self.d_optimizer, d_loss + penalty)
         if self.rise is not None:
             sure = real_scores.sign().mean().item() - 0.6
-            self.p = min(1.0, max(0.0, self.p + np.sign(sure) * len(x) * self.rise))
+            self.p = min(0.8, max(0.0, self.p + np.sign(sure) * len(x) * self.rise))
 
         scores = self.D(self.seen(self.generated(len(x))))
         g_loss = cross_entropy(scores, torch.ones_like(scores))

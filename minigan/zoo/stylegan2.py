@@ -22,7 +22,7 @@ paper filters pictures when it doubles and halves them; here pixels are repeated
 import numpy as np
 
 from minigan import backend, objectives, optim
-from minigan.augment import ADAPTIVE, Adaptive, augment
+from minigan.augment import ADAPTIVE, MOST, Adaptive, augment
 from minigan.style import Discriminator, Generator, PathPenalty
 from minigan.tensor import no_grad
 from minigan.trainer import Drawn, Model, averaged, frozen
@@ -62,7 +62,7 @@ class StyleGAN2(Model):
         self.generator = Generator(facts.shape, width, self.latent, options["depth"], rng)
         self.discriminator = Discriminator(facts.shape, width, rng)
         self.path_penalty = PathPenalty()
-        self.adaptive = Adaptive(0.6, options["ada_images"]) if options["ada"] else None
+        self.adaptive = Adaptive(0.6, options["ada_images"], MOST) if options["ada"] else None
         self.g_optimizer = optim.Adam(self.generator.parameters(), options["lr_g"], self.BETAS)
         self.d_optimizer = optim.Adam(self.discriminator.parameters(), options["lr_d"], self.BETAS)
         self.averaged, self.average = averaged(self.generator, options["ema"])
