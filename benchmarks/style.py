@@ -81,7 +81,7 @@ def taken_for_real(D, x, batch=16):
     """Which part of pictures D takes for real. It sees how a batch varies, so each is a whole one.
     """
     with no_grad():
-        return np.mean([D(Tensor(x[i:i + batch])).numpy() > 0.0
+        return np.mean([D(Tensor(data.to_unit(x[i:i + batch]))).numpy() > 0.0
                         for i in range(0, len(x) - batch + 1, batch)])
 
 

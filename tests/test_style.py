@@ -57,8 +57,9 @@ def test_samples_and_scores_tell_what_was_learned_by_heart(known):
     """Samples that are copies, and a discriminator that takes the pictures it knows for real."""
     few, new = known.x[:48], known.x[100:200]
     judge = judge_for("fashion-mini", new)
+    real = data.to_unit(few[:45])  # in [−1, 1], as D has learned them
     model = SimpleNamespace(discriminator=lambda x: Tensor(
-        [[1.0 if any((one == other).all() for other in few[:45]) else -1.0] for one in x.numpy()]))
+        [[0.1 if any((one == other).all() for other in real) else -0.1] for one in x.numpy()]))
     copied = style.by_heart(model, few, new, judge.features_of(few), judge)
     assert copied == dict(training_distance=pytest.approx(0.0, abs=1e-3), real_known=45 / 48, real_new=0.0)
     assert style.by_heart(model, few, new, judge.features, judge)["training_distance"] == 1.0
