@@ -205,6 +205,38 @@ def test_a_run_may_begin_with_the_weights_of_another(train, run, name):
     assert run_folder.read_options(more)["options"]["model"] == name
 
 
+def altered(default):
+    """Another value of an option, a number or a switch, that fits wherever the default does."""
+    return not default if isinstance(default, bool) else 2 * default if default else 8
+
+
+@each_model
+def test_what_networks_are_is_known_of_each_option(name):
+    """An option that changes the shapes of weights is taken over by `--from`; no other one need be."""
+    shapes = lambda model: {(part, key): parameter.shape for part, network in model.networks().items()
+                            for key, parameter in network.named_parameters()}
+    usual, changing = shapes(built(name)[0]), set()
+    for option, (default, _, *choices) in models.model_class(name).OPTIONS.items():
+        if isinstance(default, int) and not choices and option not in ("steps", "batch_size", *TINY):
+            if shapes(built(name, **{option: altered(default)})[0]) != usual:
+                changing.add(option)
+    assert changing <= models.OF_NETWORKS | {"dense"}
+
+
+@each_model
+def test_a_run_begun_from_another_has_networks_as_that_has(train, name):
+    own = models.model_class(name).OPTIONS
+    others = {option: altered(own[option][0]) for option in models.OF_NETWORKS & own.keys() - TINY.keys()
+              if len(own[option]) == 2}
+    done(train(*asked_for(name, **others), "--steps", 1))
+    [run] = Path("runs").iterdir()
+    out = done(train("--data", source_of(name), "--batch-size", 8, "--steps", 1, "--from", run, "--out", "more"))
+    assert f"begun with the generator of {run}" in out and "which has other layers" not in out
+    [more] = Path("more").iterdir()
+    recorded = run_folder.read_options(more)["options"]
+    assert {option: recorded[option] for option in others} == others
+
+
 @each_model
 def test_points_are_learned_from_or_refused_in_one_line(train, name):
     points = np.random.default_rng(0).standard_normal((300, 2))

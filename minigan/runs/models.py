@@ -29,6 +29,11 @@ BEFORE = dict(model="gan", image_size=None, evaluate_every=0, classifier=None, p
               label_smoothing=0.0, instance_noise=0.0, dropout=0.0, minibatch="none",
               augment="none", adaptive=0.0, adaptive_images=500_000)
 
+# The options that say what networks are, in any model.
+OF_NETWORKS = {"width", "latent", "pack", "minibatch", "attention", "blocks", "bottleneck",
+               "categories", "code", "codes", "continuous", "depth", "discriminators", "embedding",
+               "features", "prior_width"}
+
 
 def names():
     """The models of the zoo, the default first."""
@@ -197,15 +202,16 @@ def inherited(run, given):
     """The options that a run begun with another's weights has from it, unless they are given: what
     its networks are, and how they are trained unless a recipe or an objective is given."""
     options = BEFORE | read_options(run)["options"] | given
-    found, names = {"model": options["model"]}, {"width", "latent", "pack", "minibatch"}
+    found, names = {"model": options["model"]}, OF_NETWORKS
     if not {"recipe", "objective"} & given.keys():
-        names |= {"recipe", "objective", "d_norm", "dense"}
+        names = names | {"recipe", "objective", "d_norm", "dense"}
     own = model_class(found["model"]).OPTIONS
-    for name in sorted(names & own.keys()):
-        found[name] = value = options.get(name)
-        _, _, *choices = own[name]
-        least = 0 if name == "dense" else 1
-        if value not in choices[0] if choices else type(value) is not int or value < least:
+    for name in sorted(names & own.keys() & options.keys()):
+        found[name] = value = options[name]
+        default, _, *choices = own[name]
+        least = 1 if default else 0  # as the command line has it
+        if (value not in choices[0] if choices else type(value) is not type(default)
+                or type(value) is int and value < least):
             raise RunError(f"--from {run}: its options.json has {name} {str(value)[:40]}")
     return found
 
@@ -222,16 +228,16 @@ def begin_from(model, run):
     (steps, taken), complaints = newest_checkpoint(run, taken_from)
     others, anew = "", "the optimizers begin anew"
     for name, network in model.networks().items():
-        own = name in ("generator", "averaged")
+        own, said = name in ("generator", "averaged"), bool(network.parameters())
         try:
             network.load_state_dict(taken[name])
-            others += "" if own else f" and its {name}"
+            others += f" and its {name}" if said and not own else ""
         except ValueError as error:
             if own:
                 raise ValueError(f"--from {run}: its generator is another one than this run's, for "
                                  f"samples of another shape or with other layers ({error})"
                                  ) from None
-            anew += f", and so does the {name}, which has other layers or shapes here"
+            anew += f", and so does the {name}, which has other layers or shapes here" * said
     line = f"begun with the generator of {run} after step {steps}{others}; {anew}"
     return "; ".join([line, *complaints])
 
