@@ -1,15 +1,15 @@
 """Differentiable augmentation: the discriminator sees real and fake pictures changed alike.
 
-With few pictures a discriminator learns them by heart. Changed at random they are never twice the
+With few pictures a discriminator learns them by heart. Changed at random they are seldom twice the
 same; and since the fake ones are changed in the same ways, in D's step and in G's, and G's gradient
 passes through the change, G learns to make pictures as they were before. Each transformation draws
 its numbers from `rng` for each sample (N, H, W, C) apart.
 
 Two papers of one year: POLICIES are those of Zhao et al. 2020, arXiv:2006.10738, with the ranges of
-the authors' published code. ADAPTIVE is part of the pipeline of Karras et al. 2020,
-arXiv:2006.06676, §2: flips, quarter turns and moves, and colour, in the other paper's ranges. Left
-out are rotations by any angle and scaling, and filters, noise and cutout, of which that paper
-found little use.
+the authors' published code, without saturation. ADAPTIVE is part of the pipeline of Karras et al.
+2020, arXiv:2006.06676, §2: flips, quarter turns and moves by whole pixels, and brightness and
+contrast, in the other paper's ranges. Left out are rotations by any angle and scaling, other
+changes of colour, and filters, noise and cutout, of which that paper found little use.
 """
 
 import numpy as np
@@ -32,8 +32,7 @@ def contrast(x, rng):
 
 def translation(x, rng):
     """Moved by up to an eighth of the height and of the width, whole pixels; what comes in is 0."""
-    return _placed(x, *[np.where((i < 0) | (i >= side), -1, i)
-                        for i, side in zip(_moves(x, rng), x.shape[1:3])])
+    return _placed(x, *_moves(x, rng))
 
 
 def mirrored_translation(x, rng):
@@ -102,10 +101,12 @@ class Adaptive(Module):
         self.p = backend.asarray(np.zeros(1, np.float32))
 
     def observe(self, scores):
-        """`scores` of a real batch, positive where D takes a sample for real."""
+        """`scores` of a real batch, positive where D takes a sample for real → p, as a statistic
+        of the step."""
         xp, n = scores.xp, len(scores)
         sure = constant(xp.sign(scores.data).reshape(1, n)).mean(1).data
         self.p = (self.p + xp.sign(sure - self.target) * (n / self.images)).clip(0.0, self.most)
+        return {"augmented_share": self.p[0]}
 
 
 def _each(numbers, x):
@@ -114,8 +115,8 @@ def _each(numbers, x):
 
 
 def _placed(x, rows, columns):
-    """y[n, i, j] = x[n, rows[n, i], columns[n, j]], 0 where one of them is −1; None leaves an axis.
-    x (N, H, W, C), rows (N, H), columns (N, W), integers on the host. It is a product with matrices
+    """y[n, i, j] = x[n, rows[n, i], columns[n, j]], 0 where that is outside; None leaves an axis. x
+    (N, H, W, C), rows (N, H), columns (N, W), integers on the host. It is a product with matrices
     of 0 and 1 for each axis, so gradients of every order pass."""
     for places in (rows, columns):
         if places is not None:

@@ -104,7 +104,7 @@ class Model:
 
     def step(self, batch):
         """One training step on a `Batch`: {name: 0-d array}. Nothing waits for the device. What the
-        numbers are is told by the ends of their names: _loss, _score, _grad_norm."""
+        numbers are is told by the ends of their names: _loss, _score, _grad_norm, _share."""
         raise NotImplementedError
 
     def inputs(self, n, rng):

@@ -137,7 +137,7 @@ class GANTrainer(Model):
                 loss = loss + weight * every * penalty
                 stats[name] = penalty.data
         norm = self.descend(self.d_optimizer, loss)
-        self.observe(real_scores.detach())
+        stats |= self.observe(real_scores.detach())
         if self.clip:
             objectives.clip_weights(self.discriminator, self.clip)
         real_score, fake_score = real_scores.detach().mean(), fake_scores.detach().mean()
@@ -161,7 +161,8 @@ class GANTrainer(Model):
         return pack_samples(x, self.pack)
 
     def observe(self, real_scores):
-        """Is told D's scores of each real batch."""
+        """Is told D's scores of each real batch → more statistics of the step."""
+        return {}
 
 
 def _recipe(objective):

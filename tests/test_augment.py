@@ -215,7 +215,8 @@ def test_a_run_begins_with_pictures_as_they_are_and_learns_how_many_to_change():
     assert model.adaptive.p.item() == 0.0
     seen = model.seen(Tensor(np.full((8, 8, 8, 1), 0.5, np.float32)))
     assert (seen.numpy() == 0.5).all()
-    model.observe(Tensor(np.ones((8, 1), np.float32)))
+    shown = model.observe(Tensor(np.ones((8, 1), np.float32)))
+    assert shown == {"augmented_share": pytest.approx(0.1)}
     assert model.adaptive.p.item() == pytest.approx(0.1)
     assert model.state_dict()["adaptive.p"].item() == pytest.approx(0.1)
 

@@ -22,6 +22,12 @@ def test_the_charts_hold_the_numbers_of_the_log(run):
     assert titles == ["Losses", "Mean scores", "Norms of the gradients"]
 
 
+def test_the_share_of_changed_pictures_has_a_chart_of_its_own(tmp_path):
+    page = page_of(make_run(tmp_path / "a", records=lines(4, augmented_share=0.25)))
+    assert page.texts("strong")[3:] == ["Shares"]
+    assert curve_of(page.charts()[3]) == [(10 * i, 0.25) for i in range(1, 5)]
+
+
 def test_the_drawn_path_goes_through_the_numbers(run):
     page = page_of(run)
     paths = [path["d"] for path, _ in page.all("path")]

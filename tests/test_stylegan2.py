@@ -316,8 +316,7 @@ def test_with_ada_real_and_fake_pictures_are_changed_and_more_of_them_while_d_is
     shares = []
     model.discriminator.last[-1].layer.bias.data = np.array([50.0])  # sure of everything
     for batch in batches(3):
-        model.step(batch)
-        shares.append(float(model.adaptive.p[0]))
+        shares.append(float(model.step(batch)["augmented_share"]))
     np.testing.assert_allclose(shares, [0.5, 0.8, 0.8])  # and no more, or pictures would be drawn turned
     assert len(seen) == 9  # real and fake in D's step, fake in G's
     changed = [(before.numpy() != after.numpy()).any((1, 2, 3)).mean() for before, after in seen]
@@ -418,7 +417,7 @@ def test_truncation_is_shown_column_by_column():
 def test_the_scores_of_real_pictures_are_what_is_observed():
     model, seen = made(ada=True, r1=0.0, path=0.0), []
     assert model.adaptive.target == 0.6  # arXiv:2006.06676, §3.1
-    model.adaptive.observe = seen.append
+    model.adaptive.observe = lambda scores: seen.append(scores) or {}
     [batch] = batches(1)
     scores = model.discriminator(mg.Tensor(batch.x)).numpy()
     stats = model.step(batch)  # p is 0: D sees pictures as they are

@@ -28,7 +28,7 @@ SOURCES = {"pairs": "edges:digits", "domains": "half:digits", "masked": "masked:
 TINY = dict(width=2, latent=3, batch_size=8, ema=0.5)  # of which a model takes what it has
 TWO_PHASES = "vqgan",  # the first of two steps is of one kind, the second of another
 SEEDLESS = "cyclegan", "inpaint", "srgan"  # what draws no random numbers
-ENDINGS = "_loss", "_score", "_grad_norm"
+ENDINGS = "_loss", "_score", "_grad_norm", "_share"
 each_model = pytest.mark.parametrize("name", models.names())
 
 

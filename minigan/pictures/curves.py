@@ -10,7 +10,8 @@ import numpy as np
 from minigan.pictures.laboratory import COLOURS
 from minigan.pictures.markup import for_script, number, text, words
 
-ENDINGS = {"_loss": "Losses", "_score": "Mean scores", "_grad_norm": "Norms of the gradients"}
+ENDINGS = {"_loss": "Losses", "_score": "Mean scores", "_grad_norm": "Norms of the gradients",
+           "_share": "Shares"}
 POINTS = 400  # on a curve
 CHARTS = 24   # of evaluations, on a page
 PENS = [f'stroke="{colour}" stroke-dasharray="{dashes}"' for dashes in ("none", "6 4", "2 4")

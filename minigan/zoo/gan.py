@@ -146,5 +146,5 @@ class GAN(GANTrainer):
         return super().seen(x)
 
     def observe(self, real_scores):
-        if self.adaptive is not None:
-            self.adaptive.observe(real_scores - self.objective.undecided)
+        return {} if self.adaptive is None else self.adaptive.observe(
+            real_scores - self.objective.undecided)

@@ -11,12 +11,13 @@ the picture as much wherever it is made and in whatever direction (§3.2).
 
 Both penalties are lazy (§3.1): they are in the loss of every k-th step only, k times as heavy. The
 paper gives them steps of Adam of their own; here they are part of the k-th one. y is from N(0, I).
-In the program it is y/r, r the side, and `path` is γ_w r²; the paper's 0.26 would weigh too much.
+As in the authors' program it is y/r, r the side; `path` is γ_w r². Their 0.26 is too much here.
 
 D is residual (fig. 7c), and sees how the batch varies. `--ada` changes at random what it sees, real
-and fake alike, against learning few pictures by heart: more pictures while E sign D(x) is above
-0.6, and fewer below (Karras et al. 2020, arXiv:2006.06676; ADAPTIVE in `minigan.augment`). The
-paper filters pictures when it doubles and halves them; here pixels are repeated and averaged.
+and fake alike, against learning few pictures by heart: more of them while E sign D(x) is above 0.6,
+and fewer below (Karras et al. 2020, arXiv:2006.06676; `minigan.augment`), here up to 0.8 of them.
+R₁ is of what D sees. The paper filters pictures when it doubles and halves them; here pixels are
+repeated and averaged.
 """
 
 import numpy as np
@@ -37,11 +38,11 @@ class StyleGAN2(Model):
         "depth": (4, "layers from z to w"),
         "mixing": (0.5, "part of the batches whose layers have the styles of two z"),
         "r1": (1.0, "γ of the penalty on D's slope at real pictures, 0 for none"),
-        "r1_every": (4, "k of it"),
-        "path": (0.05, "γ_w r² of the path lengths, 0 for none"),
-        "path_every": (8, "k of it"),
+        "r1_every": (4, "in every k-th step only, k times as heavy: k"),
+        "path": (0.05, "γ_w r² of path length regularisation, 0 for none"),
+        "path_every": (8, "in every k-th step only, k times as heavy: k"),
         "ada": (False, "change what D sees, as much as it needs"),
-        "ada_images": (30_000, "real pictures in which the changed part could rise from 0 to 1"),
+        "ada_images": (30_000, "real pictures in which the changed part could rise by 1"),
         "lr_g": (1e-2, "the generator's learning rate"),
         "lr_d": (1e-2, "the discriminator's"),
         "lr_decay": (0.02, "part of the learning rates that is left at the last step"),
@@ -82,8 +83,7 @@ class StyleGAN2(Model):
         if self.r1 and due(self.r1_every):
             penalty = 0.5 * objectives.zero_centred_penalty(self.discriminator, real)
         d_norm = self.descend(self.d_optimizer, d_loss + self.r1_every * self.r1 * penalty)
-        if self.adaptive is not None:
-            self.adaptive.observe(real_scores.detach())
+        more = {} if self.adaptive is None else self.adaptive.observe(real_scores.detach())
 
         # G: its pictures' scores up; in each k-th step paths of equal lengths
         with frozen(self.discriminator):
@@ -99,7 +99,7 @@ class StyleGAN2(Model):
         self.average.update(self.steps)
         return {"d_loss": d_loss.data, "g_loss": g_loss.data,
                 "real_score": real_scores.mean().data, "fake_score": fake_scores.mean().data,
-                "d_grad_norm": d_norm, "g_grad_norm": g_norm}
+                "d_grad_norm": d_norm, "g_grad_norm": g_norm} | more
 
     def generated(self, n):
         """n pictures, by the styles of one z or, from some layer on, of a second one."""
