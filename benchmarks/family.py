@@ -3,13 +3,14 @@
 Each is trained on Fashion-MNIST with its defaults, but for the steps. How many fit into `--minutes`
 of one thread of the processor is told by a short run of each, through all stages of its training.
 All are measured one after the other on one processor, in three rounds, before the first training,
-and kept. So the trainings may be made on another one, and no model has a faster machine than the
-next. Rates fall, and pictures grow, in so many steps as there are. Models of classes, sagan and
-semisupervised among them, see the labels; others do not. 10,000 samples of the averaged generator
-stand beside the test pictures: FD-LeNet-fashion, precision, recall, coverage. Beside them are the
-milliseconds of a step and the lines of the model's file. What a model shares with others is in
-other files, and not counted. Each run is kept in benchmarks/results/family.json as it ends, and not
-done again, whatever the defaults have become; the table is made of what is there.
+and kept; only a model that is new is measured later. So the trainings may be made on another one,
+and no model has a faster machine than the next. Rates fall, and pictures grow, in so many steps as
+there are. Models of classes, sagan among them, see the labels, semisupervised 100 of them, others
+none. 10,000 samples of the averaged generator stand beside the test pictures: FD-LeNet-fashion,
+precision, recall, coverage. Beside them are the milliseconds of a step and the lines of the model's
+file. What a model shares with others is in other files, and not counted. Each run is kept in
+benchmarks/results/family.json as it ends, and not done again, whatever the defaults have become;
+the table is made of what is there.
 """
 
 import argparse
@@ -18,7 +19,8 @@ import time
 from pathlib import Path
 from statistics import fmean
 
-os.environ |= {"MINIGAN_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+if __name__ == "__main__":
+    os.environ |= {"MINIGAN_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 import numpy as np  # noqa: E402 (the threads come first)
 
@@ -39,13 +41,13 @@ FEW = 48  # steps: a multiple of how often lazy penalties are due, and enough fo
 MEASURES = "FD-LeNet-fashion", "precision", "recall", "coverage"
 
 
-def paces(dataset, few=FEW, rounds=3):
+def paces(dataset, names, few=FEW, rounds=3):
     """{model: milliseconds of a step}, of the processor's time: the least of all rounds, for what
     kernels take to compile, or other work on the machine, can only be added to it."""
-    found = dict.fromkeys(FAMILY, np.inf)
+    found = dict.fromkeys(names, np.inf)
     for _ in range(rounds):
-        for name, options in FAMILY.items():
-            seconds = trained(dataset, options | dict(steps=few), 0, time.process_time)[1]
+        for name in names:
+            seconds = trained(dataset, FAMILY[name] | dict(steps=few), 0, time.process_time)[1]
             found[name] = min(found[name], round(1000.0 * seconds / few, 2))
             print(f"{name}: {1000.0 * seconds / few:.1f} ms a step", flush=True)
     return found
@@ -87,7 +89,7 @@ def table(runs, pace):
         if of_it:
             cells = [mean_and_error([run.get(measure) for run in of_it]) for measure in MEASURES]
             distance = fmean(run.get(MEASURES[0], np.inf) for run in of_it)
-            rows.append((distance, f"| {name} | {len(of_it)} | {' | '.join(cells)} | "
+            rows.append((distance, f"| {name} | {pairing.seeds(of_it)} | {' | '.join(cells)} | "
                                    f"{of_it[0]['steps']:,} | {pace[name]:.1f} | {lines_of(name)} |"))
     return "\n".join([f"| model | seeds | {' | '.join(MEASURES)} | steps | ms a step | lines |",
                       f"|---|--:|{'--:|' * len(MEASURES)}--:|--:|--:|",
@@ -104,20 +106,23 @@ def main():
     for name in given.name:
         if name not in FAMILY:
             p.error(f"there is no {name!r}: expected some of {', '.join(FAMILY)}")
+    if not 0.0 < given.minutes < np.inf or given.seeds < 1:
+        p.error(f"expected minutes above 0 and a seed or more, got {given.minutes} and {given.seeds}")
     try:
         dataset, test = data.load("fashion"), data.load("fashion", split="test")
     except data.DataError as error:
         p.error(str(error))
     judge = judge_for("fashion", test.x)
     kept = pairing.kept(str(RESULTS)) or dict(pace={}, runs=[])
-    if set(kept["pace"].get("milliseconds", {})) != set(FAMILY):
-        kept["pace"] = dict(machine=pairing.machine(), milliseconds=paces(dataset))
+    pace = kept["pace"].get("milliseconds", {})
+    if missing := [name for name in FAMILY if name not in pace]:
+        pace |= paces(dataset, missing)
+        kept["pace"] = dict(machine=pairing.machine()) | kept["pace"] | dict(milliseconds=pace)
         pairing.keep(str(RESULTS), {name: kept[name] for name in ("pace", "runs")})
-    pace = kept["pace"]["milliseconds"]
     due = [] if given.pace else due_of(given.name or FAMILY, pace, given.minutes, given.seeds)
     runs = pairing.done_one_by_one(due, lambda run: train(run, dataset, judge), str(RESULTS),
                                    judge=judge.name, samples=SAMPLES, pace=kept["pace"])
-    print(table([run for run in runs if run["minutes"] == given.minutes], pace))
+    print(table(pairing.asked_for(due_of(FAMILY, pace, given.minutes, given.seeds), runs), pace))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from statistics import fmean
 
-os.environ |= {"MINIGAN_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+if __name__ == "__main__":
+    os.environ |= {"MINIGAN_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 from benchmarks import pairing  # noqa: E402 (the threads come first)
 from benchmarks.mixtures import mean_and_error  # noqa: E402

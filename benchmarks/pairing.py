@@ -130,6 +130,17 @@ def kept(path):
         return json.load(file)
 
 
+def asked_for(due, runs):
+    """Those of `runs` that are in `due`: not those of trials, or of other settings."""
+    return [done for done in runs if any(run.items() <= done.items() for run in due)]
+
+
+def seeds(runs):
+    """How many runs there are, and where some failed how many of them did not: `3`, or `2 of 3`."""
+    whole = sum("failed" not in run for run in runs)
+    return str(len(runs)) if whole == len(runs) else f"{whole} of {len(runs)}"
+
+
 def done_one_by_one(due, do, path, **about):
     """The runs in the file `path`, if there is one, and those of `due`, {what: which} each, that are
     missing there: each with the figures of do(run), printed and kept in the file as it ends."""

@@ -92,12 +92,13 @@ def main():
     except data.DataError as error:
         p.error(str(error))
     ideal = judge(test.x)
+    due = runs_of(given.steps)
     runs = pairing.done_one_by_one(
-        runs_of(given.steps), lambda run: train(
+        due, lambda run: train(
             data.load("stacked-mnist", seed=run["seed"]), SETTINGS[run["setting"]].options,
             run["steps"], run["seed"], judge),
         given.json, judge=judge.name, samples=SAMPLES, test_split=ideal)
-    print(table(ideal, runs))
+    print(table(ideal, pairing.asked_for(due, runs)))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,12 @@ def test_it_begins_as_if_it_were_not_there():
     assert gamma.numpy() != 0 and not any(g.numpy().any() for g in others)
 
 
+def test_keys_and_queries_are_narrow_and_values_half_as_wide():
+    layer = nn.SelfAttention(32)
+    assert [part.layer.weight.shape for part in (layer.f, layer.g, layer.h, layer.v)] == [
+        (32, 4), (32, 4), (32, 16), (16, 32)]
+
+
 def test_what_a_place_looks_at_sums_to_one():
     """Over the places that it looks at, and not over those that look."""
     beta = attention().map(mg.Tensor(3 * picture(2, 4, 6, 8))).numpy()
@@ -101,6 +107,13 @@ def test_both_networks_have_it_at_half_the_sides():
         layer.forward = lambda x, forward=layer.forward, seen=seen: seen.append(x.shape) or forward(x)
         network(mg.Tensor(x) if isinstance(x, np.ndarray) else x, np.array([0, 1]))
         assert seen == [(2, 8, 8, 8)]
+
+
+def test_a_convolution_that_sees_neighbours_is_behind_the_generators():
+    layers = made().generator.network.layers
+    [at] = [i for i, layer in enumerate(layers) if isinstance(layer, nn.SelfAttention)]
+    behind = layers[at + 2].layer  # beyond the activation; in spectral norm
+    assert isinstance(behind, nn.Conv2d) and behind.weight.shape[:2] == (3, 3) and behind.bias is None
 
 
 def test_without_it_the_networks_are_the_same_but_for_it():

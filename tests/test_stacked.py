@@ -226,7 +226,7 @@ def test_a_conditional_model_learns_the_thousand_classes(made_up, monkeypatch, t
 
 # The yardstick
 
-TINY = {"best": yardstick.Setting(dict(width=4, batch_size=4), 2), "plain": yardstick.Setting(dict(width=2), 1)}
+TINY = {"best": yardstick.Setting(dict(width=4, batch_size=4), 2), "plain": yardstick.Setting(dict(width=2), 1, 0.5)}
 
 
 def run_of(setting, seed, modes=1000, reverse_kl=0.05, seconds=90):
@@ -257,8 +257,9 @@ def test_a_run_that_diverges_covers_nothing_and_says_why(made_up):
 
 def test_a_seed_of_every_setting_comes_before_the_next_seed(monkeypatch):
     monkeypatch.setattr(yardstick, "SETTINGS", TINY)
-    assert yardstick.runs_of(7) == [dict(setting=setting, steps=7, seed=seed)
-                                    for setting, seed in (("best", 0), ("plain", 0), ("best", 1))]
+    assert yardstick.runs_of(8) == [
+        dict(setting=setting, steps=steps, seed=seed)
+        for setting, steps, seed in (("best", 8, 0), ("plain", 4, 0), ("best", 8, 1))]
 
 
 def test_the_table_has_the_data_every_setting_that_was_run_and_the_published_rows(monkeypatch):
@@ -275,15 +276,16 @@ def test_what_is_kept_is_not_done_again(made_up, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(yardstick, "SETTINGS", TINY)
     monkeypatch.setattr(yardstick, "SAMPLES", 20)
     file = tmp_path / "runs.json"
-    done = [run_of("best", 0), run_of("plain", 0)]
+    trial = run_of("best", 1) | {"steps": 1}  # which is in no row
+    done = [run_of("best", 0), run_of("plain", 0) | {"steps": 1}, trial]
     file.write_text(json.dumps({"runs": done}))
     monkeypatch.setattr(sys, "argv", ["stacked", "--steps", "2", "--json", str(file)])
     for _ in range(2):
         yardstick.main()
         kept = json.loads(file.read_text())
-        assert len(kept["runs"]) == 3 and kept["runs"][:2] == done and kept["judge"] == "stacked-LeNet-mnist"
+        assert len(kept["runs"]) == 4 and kept["runs"][:3] == done and kept["judge"] == "stacked-LeNet-mnist"
         output = capsys.readouterr().out
-        assert output.endswith(yardstick.table(kept["test_split"], kept["runs"]) + "\n")
+        assert output.endswith(yardstick.table(kept["test_split"], [*done[:2], kept["runs"][3]]) + "\n")
     assert "seconds" not in output
 
 

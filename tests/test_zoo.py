@@ -14,6 +14,7 @@ import minigan as mg
 import strict
 from minigan import backend, data, evaluate, plots, report, sample
 from minigan.fast import native
+from minigan.optim import MovingAverage
 from minigan.pictures import tables
 from minigan.runs import models, run_folder, supply
 from minigan.runs.options import typed
@@ -103,6 +104,18 @@ def test_adam_has_the_betas_of_the_paper(name, betas):
     """A twin takes over those of the model."""
     model, _ = built(name)
     assert model.g_optimizer.betas == model.d_optimizer.betas == betas
+
+
+@each_model
+def test_each_optimizer_has_its_own_rate_and_averages_their_decay(name):
+    own = models.model_class(name).OPTIONS
+    names = [option for option in own if option.startswith("lr_") and option != "lr_decay"]
+    rates = {option: 0.001 * k for k, option in enumerate(names, 1)}
+    model, _ = built(name, **rates, ema=0.75)
+    for option, rate in rates.items():
+        assert getattr(model, f"{option.removeprefix('lr_')}_optimizer").lr == rate
+    decays = {value.decay for value in vars(model).values() if isinstance(value, MovingAverage)}
+    assert decays == ({0.75} if "ema" in own else set())
 
 
 # Training

@@ -11,12 +11,12 @@ well as in the discriminator, and a higher learning rate for the discriminator, 
 it is enough for each of the generator's (TTUR, arXiv:1706.08500). Both losses are the hinge's.
 
 The networks are those of `projection`, DCGAN's; the paper's are residual. Attention is where the
-sides are half the picture's, ahead of an activation. In the generator the norm before it gives its
-sums one scale, and a convolution behind it, which DCGAN's has not, can use what was found. With
-spectral norm only the direction of a weight counts, and small steps hardly turn it: rates are far
-above the paper's 1e-4 and 4e-4, and fall. Data without classes are of one class: the label then
-says nothing, and a score is the sum of two linear maps. `--attention False` leaves the same
-networks without the layer.
+sides are half the picture's, ahead of an activation. In the generator the norm before it gives all
+that it compares one scale, and a convolution behind it, which DCGAN's has not, can use what was
+found. With spectral norm only the direction of a weight counts, and small steps hardly turn it:
+rates are far above the paper's 1e-4 and 4e-4, and fall. Data without classes are of one class: the
+label then says nothing, and a score is the sum of two linear maps. `--attention False` leaves the
+same networks without the layer.
 """
 
 import numpy as np
