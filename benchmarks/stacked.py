@@ -30,7 +30,7 @@ class Setting(NamedTuple):
 # What is missing from the samples is sharp digits, not modes: poor ones are all taken for the same
 # few.
 SETTINGS = {"the default recipe, `spectral`, without its dense layer": Setting(dict(dense=0), 3),
-            "`r3gan`": Setting(dict(model="r3gan", width=32), 3, 0.5),
+            "`r3gan`": Setting(dict(model="r3gan", width=32), 3, 0.75),
             "`gan` as DCGAN's paper has it": Setting(dict(recipe="dcgan"), 1, 0.5)}
 
 # (modes, KL) as published, of other networks, longer training and other classifiers.
