@@ -109,6 +109,17 @@ def test_both_networks_have_it_at_half_the_sides():
         assert seen == [(2, 8, 8, 8)]
 
 
+def test_attention_comes_before_an_activation_and_in_the_generator_after_a_norm():
+    """And there a convolution is left behind it."""
+    model = made()
+    around = []
+    for layers in (model.generator.network.layers, model.discriminator.features.layers):
+        [at] = [i for i, layer in enumerate(layers) if isinstance(layer, nn.SelfAttention)]
+        around.append([type(getattr(layer, "layer", layer)).__name__ for layer in layers[at - 1:at + 5]])
+    assert around == [["ConditionalBatchNorm", "SelfAttention", "ReLU", "Conv2d", "ConditionalBatchNorm", "ReLU"],
+                      ["Conv2d", "SelfAttention", "LeakyReLU", "Flatten"]]
+
+
 def test_a_convolution_that_sees_neighbours_is_behind_the_generators():
     layers = made().generator.network.layers
     [at] = [i for i, layer in enumerate(layers) if isinstance(layer, nn.SelfAttention)]
@@ -224,14 +235,9 @@ def test_what_is_red_belongs_to_the_place_that_is_marked():
         assert marked.sum() == 4 and seen.sum() == 16 and seen[marked].all()
 
 
-def attention_of(network):
-    [layer] = [layer for _, layer in network.named_modules() if isinstance(layer, nn.SelfAttention)]
-    return layer
-
-
 def test_what_is_looked_at_most_is_red_however_evenly_a_place_looks():
     model = made()
-    layer = attention_of(model.averaged)
+    [layer] = attentions(model.averaged)
     kept = layer.map
     layer.map = lambda x: mg.Tensor(np.full_like(kept(x).numpy(), 0.01))
     [shown] = model.exhibits(np.random.default_rng(0)).values()
@@ -242,20 +248,9 @@ def test_the_maps_shown_are_of_the_samples_shown():
     model, seen, rng = made(), [], np.random.default_rng(1)
     for p in model.averaged.parameters():  # so that classes differ
         p.data = p.data + 0.3 * rng.standard_normal(p.shape).astype(p.dtype)
-    layer = attention_of(model.averaged)
+    [layer] = attentions(model.averaged)
     kept = layer.map
     layer.map = lambda x: seen.append(x.numpy()) or kept(x)
     model.exhibits(np.random.default_rng(0))
     *_, of_the_samples, of_the_maps = seen
     np.testing.assert_allclose(of_the_maps, of_the_samples, atol=1e-6)
-
-
-def test_attention_comes_before_an_activation_and_in_the_generator_after_a_norm():
-    """And there a convolution is left behind it."""
-    model = made()
-    around = []
-    for layers in (model.generator.network.layers, model.discriminator.features.layers):
-        [at] = [i for i, layer in enumerate(layers) if isinstance(layer, nn.SelfAttention)]
-        around.append([type(getattr(layer, "layer", layer)).__name__ for layer in layers[at - 1:at + 5]])
-    assert around == [["ConditionalBatchNorm", "SelfAttention", "ReLU", "Conv2d", "ConditionalBatchNorm", "ReLU"],
-                      ["Conv2d", "SelfAttention", "LeakyReLU", "Flatten"]]

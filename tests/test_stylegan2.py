@@ -273,7 +273,7 @@ def test_the_gradient_of_the_path_penalty_is_a_third_derivative_that_is_right():
 
 # Lazy penalties
 
-def loss_and_gradient(model, monkeypatch, part, steps):
+def losses_of(model, monkeypatch, part, steps):
     """The losses that the optimizer of D (part 0) or of G (part 1) descends, step by step."""
     lost, descend = [], model.descend
     monkeypatch.setattr(model, "descend", lambda optimizer, loss: (lost.append(loss.item()), descend(
@@ -285,8 +285,8 @@ def loss_and_gradient(model, monkeypatch, part, steps):
 
 def test_r1_is_in_each_kth_step_alone_and_k_times_as_heavy(monkeypatch):
     still = dict(path=0.0, lr_d=0.0, lr_g=0.0)
-    plain = loss_and_gradient(made(r1=0.0, **still), monkeypatch, 0, 7)
-    lazy = loss_and_gradient(model := made(r1=0.5, r1_every=3, **still), monkeypatch, 0, 7)
+    plain = losses_of(made(r1=0.0, **still), monkeypatch, 0, 7)
+    lazy = losses_of(model := made(r1=0.5, r1_every=3, **still), monkeypatch, 0, 7)
     slopes = [zero_centred_penalty(model.discriminator, batch.x).item() for batch in batches(7)]
     expected = [0.5 / 2 * 3 * slope if i % 3 == 0 else 0.0 for i, slope in enumerate(slopes)]
     np.testing.assert_allclose(lazy - plain, expected, atol=1e-10)
