@@ -106,7 +106,7 @@ class Adaptive(Module):
         xp, n = scores.xp, len(scores)
         sure = constant(xp.sign(scores.data).reshape(1, n)).mean(1).data
         self.p = (self.p + xp.sign(sure - self.target) * (n / self.images)).clip(0.0, self.most)
-        return {"augmented_share": self.p[0]}
+        return {"augmented_share": self.p.reshape(())}
 
 
 def _each(numbers, x):

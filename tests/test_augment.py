@@ -1,6 +1,8 @@
 """Differentiable augmentation: what each transformation does, that gradients of every order pass, that real and fake
 are changed alike in both steps, and how its probability adapts itself."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,9 @@ from minigan import augment, backend
 from minigan.runs import models
 from minigan.tensor import Tensor
 from minigan.trainer import Facts
-from helpers import torch
+from helpers import done, stats_of, torch, train
 
-__all__ = ["torch"]  # the fixture
+__all__ = ["torch", "train"]  # the fixtures
 
 pytestmark = pytest.mark.on_each_engine
 
@@ -219,6 +221,14 @@ def test_a_run_begins_with_pictures_as_they_are_and_learns_how_many_to_change():
     assert shown == {"augmented_share": pytest.approx(0.1)}
     assert model.adaptive.p.item() == pytest.approx(0.1)
     assert model.state_dict()["adaptive.p"].item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("words", [("--model", "stylegan2", "--ada", "--latent", 4),
+                                   ("--recipe", "dcgan", "--augment", "all", "--adaptive", 0.6)])
+def test_the_share_of_changed_pictures_is_logged_as_a_number(train, words):
+    done(train("--data", "digits", "--steps", 2, "--width", 2, "--batch-size", 8, "--log-every", 1, *words))
+    [run] = Path("runs").iterdir()
+    assert [0.0 <= line["augmented_share"] <= 1.0 for line in stats_of(run)] == [True, True]
 
 
 def test_scores_are_counted_from_where_the_objective_is_undecided():
