@@ -24,7 +24,7 @@ def test_the_charts_hold_the_numbers_of_the_log(run):
 
 def test_the_share_of_changed_pictures_has_a_chart_of_its_own(tmp_path):
     page = page_of(make_run(tmp_path / "a", records=lines(4, augmented_share=0.25)))
-    assert page.texts("strong")[3:] == ["Shares"]
+    assert page.texts("strong")[3:] == ["Shares"] and "augmented share" in page.texts("span", class_="key")[-1]
     assert curve_of(page.charts()[3]) == [(10 * i, 0.25) for i in range(1, 5)]
 
 

@@ -35,8 +35,8 @@ def charts(runs):
         if any("wasserstein" in line for line in run.lines):  # a critic's estimate, not its loss
             shown["Losses"] = ["wasserstein", *[n for n in shown["Losses"] if n != "d_loss"]]
         shown |= {words(name): [name] for name in evaluated}
-        drawn = [_chart(title, [_line(words(name) if len(names) > 1 else "", run.lines, name, names)
-                                for name in names])
+        drawn = [_chart(title, [_line("" if title == words(name) else words(name), run.lines, name,
+                                      names) for name in names])
                  for title, names in shown.items()]
     else:
         lines = [line for run in runs for line in run.lines]
