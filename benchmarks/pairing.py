@@ -146,7 +146,7 @@ def done_one_by_one(due, do, path, **about):
     missing there: each with the figures of do(run), printed and kept in the file as it ends."""
     runs = (kept(path) or {"runs": []})["runs"] if path else []
     for run in due:
-        if any(run.items() <= done.items() for done in runs):
+        if asked_for([run], runs):
             continue
         runs.append(run | do(run))
         print(runs[-1], flush=True)
